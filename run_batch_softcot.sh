@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Seed sweep around evaluate_softcot.py: one process loads the models once and serves all seeds.
+#
+#   bash run_batch_softcot.sh --base_model_id ID --assistant_model_id ID \
+#       --params_file_name FILE --task_name gsm8k --num_thought_tokens 4 \
+#       [--seed_from 41] [--seed_to 45] [--log_dir inference_logs] [--run_name ""] [OPTION ...]
+#
+# Takes every option of evaluate_softcot.py and passes it on as it is; --name VALUE and
+# --name=VALUE mean the same. Seeds run from --seed_from to --seed_to, both included;
+# --seed S runs the one seed S. The environment variable PYTHON names the interpreter (python).
+# Exit code: the evaluation's own, or 2 for arguments that this script does not understand.
+
+set -euo pipefail
+
+value_options=(
+    --base_model_id --assistant_model_id --params_file_name --base_model_ckpt
+    --assistant_model_ckpt --num_thought_tokens --num_return_sequences
+    --task_name --test_k --data_dir --split --prompt_dir
+    --eval_batch_size --max_new_tokens --temperature --top_p --top_k --dtype --device
+    --seed --seed_from --seed_to --log_dir --run_name --results_dir
+    --base_thought_tokens --assistant_thought_tokens --assistant_initial_token
+)
+flags=(
+    --print_input --print_response --tune_base_model --tune_assistant_model
+    --no_generation_prompt --trust_remote_code --greedy --overwrite
+)
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    evaluation=evaluate_softcot.py
+else # sourced by run_batch_softcotpp.sh, which has set evaluation and more_value_options
+    value_options+=("${more_value_options[@]}")
+fi
+
+usage() { # the header of the script that was called, then the options
+    awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+    known
+}
+
+known() {
+    printf '\nOptions with a value:\n'
+    printf '  %s\n' "${value_options[@]}"
+    printf 'Flags:\n'
+    printf '  %s\n' "${flags[@]}"
+}
+
+fail() {
+    printf '%s: %s\n' "${0##*/}" "$1" >&2
+    exit 2
+}
+
+is_in() { # is_in WORD LIST...
+    local word=$1 entry
+    shift
+    for entry; do
+        [[ $entry != "$word" ]] || return 0
+    done
+    return 1
+}
+
+# Defaults stand first: of an option given twice, the evaluation takes the last.
+defaults=(--log_dir=inference_logs --run_name=)
+sweep=(--seed_from=41 --seed_to=45)
+arguments=()
+while (($#)); do
+    name=${1%%=*}
+    if [[ $1 == -h || $1 == --help ]]; then
+        usage
+        exit 0
+    elif [[ $1 == \\ ]] && (($# == 1)); then
+        : # the line-end backslash of a copied command, with no line after it
+    elif is_in "$1" "${flags[@]}"; then
+        arguments+=("$1")
+    elif is_in "$name" "${flags[@]}"; then
+        fail "$name is a flag and takes no value, found $1"
+    elif ! is_in "$name" "${value_options[@]}"; then
+        fail "unknown argument '$1'. $(known)"
+    elif [[ $1 == *=* ]]; then
+        arguments+=("$1")
+    elif (($# == 1)); then
+        fail "$name needs a value"
+    elif is_in "$2" "${value_options[@]}" "${flags[@]}"; then
+        fail "$name needs a value, found the option $2 (if that is the value: $name=$2)"
+    else # one word, so that the evaluation takes a value with leading dashes
+        arguments+=("$1=$2")
+        shift
+    fi
+    [[ $name != --seed ]] || sweep=()
+    shift
+done
+
+here=$(dirname -- "${BASH_SOURCE[0]}")
+exec "${PYTHON:-python}" "$here/$evaluation" "${defaults[@]}" "${sweep[@]}" "${arguments[@]}"
