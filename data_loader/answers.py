@@ -1,0 +1,188 @@
+"""Answers: reading them from text, comparing them, voting.
+
+Two rules. `extract` is the published one, kept with its faults (minus signs are lost, a
+stand-alone "a" is option A) so that numbers compare with the papers'. `extract_strict` reads what
+the answer says. Answers are int or float for number tasks, "A".."F" for choice tasks, "yes" or
+"no" for yes/no tasks, None where none could be read. Knows nothing of models or prompts.
+"""
+
+import re
+from collections import Counter
+from fractions import Fraction
+
+from data_loader.tasks import get_task
+
+
+def extract(task, text):
+    """The answer in `text` by the published rule: the last number, letter a-f, or yes/no."""
+    kind = get_task(task).answer_kind
+    if kind == "number":
+        found = re.findall(r"[0-9]+(?:\.[0-9]+)?", re.sub(r"[,%$]", "", text))
+        return _to_number(found[-1]) if found else None
+    if kind == "choice":
+        found = re.findall(r"\b[a-f]\b", text.lower())
+        return found[-1].upper() if found else None
+    found = re.findall(r"\b(?:yes|no)\b", text.lower())
+    return found[-1] if found else None
+
+
+def extract_strict(task, text):
+    """The answer that `text` gives as its final one, or None if it gives none.
+
+    The last complete `\\boxed{...}` first; else what follows the last "answer is" or "answer:";
+    else the last number with its sign, the last stand-alone capital letter among the task's
+    choices, or the yes/no that opens or closes the last sentence.
+    """
+    task = get_task(task)
+    return _STRICT[task.answer_kind](task, text, last_boxed(text))
+
+
+def gold(task, answer, strict=False):
+    """The gold answer (text of the data) as a value to compare with; None if unreadable.
+
+    strict=False reads numbers by the published rule, which drops the sign on both sides;
+    strict=True keeps it, to compare with `extract_strict`.
+    """
+    task = get_task(task)
+    if strict and task.answer_kind == "number":
+        return _read_number(answer)
+    return extract(task, answer)
+
+
+def is_correct(task, predicted, gold):
+    """Whether two read answers are the same; numbers are compared to two decimal places."""
+    if predicted is None or gold is None:
+        return False
+    if get_task(task).answer_kind == "number":
+        return round(predicted, 2) == round(gold, 2)
+    return predicted == gold
+
+
+def majority_vote(answers, ignore_unread=False):
+    """The answer with the highest count, the first such. None (unread) is an answer like any
+    other unless `ignore_unread`; None where nothing is left."""
+    votes = Counter(a for a in answers if not (ignore_unread and a is None))
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def last_boxed(text):
+    """Content of the last `\\boxed{...}` whose braces balance and that is not empty, or None."""
+    for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", text)]):
+        depth = 1
+        for end in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if depth == 0:
+                if text[start:end].strip():
+                    return text[start:end].strip()
+                break
+    return None
+
+
+# What stands after the last "answer is", "answer: ", "answer =" ... up to the sentence's end.
+_ANSWER_IS = re.compile(
+    r"\banswer\b[^.\n:=]{0,40}?(?:\bis\b|:|=|####)[\s:*]*((?:[^.\n]|\.(?=[0-9]))+)|####\s*([^\n]+)",
+    re.IGNORECASE,
+)
+
+
+def _stated(text):
+    """The text after the last statement of an answer, or None."""
+    found = list(_ANSWER_IS.finditer(text))
+    return (found[-1][1] or found[-1][2]) if found else None
+
+
+# A sign belongs to a number only where nothing stands before it that it could subtract from.
+_SIGN = r"(?:(?<![\w)\]}.])[-+])?"
+_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+_NUMBER = re.compile(
+    rf"(?P<sign>{_SIGN})(?:"
+    rf"(?:(?P<whole>[0-9]+)\s*)?\\[dt]?frac\s*\{{?\s*(?P<p>-?[0-9]+)\s*\}}?\s*\{{?\s*"
+    rf"(?P<q>[0-9]+)\s*\}}?"
+    rf"|(?:(?P<whole2>[0-9]+)\s+)?(?P<p2>[0-9]+)\s*/\s*(?P<q2>[0-9]+)(?![0-9./])"
+    rf"|(?P<decimal>{_DECIMAL}))"
+)
+# Typography and units' exponents that would hide a number or look like one.
+_CLEAN = (
+    (re.compile(r"[−–]"), "-"),
+    (re.compile(r"\\(?:text|mathrm|mathbf|textbf|,|!|;|:|\$|%| )"), ""),
+    (re.compile(r"\\left|\\right|\\\(|\\\)|\\\[|\\\]"), ""),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\^\s*(?:\{[^{}]*\}|-?\w|\\circ)|\^\\circ"), ""),
+    (re.compile(r"[$€£%*]"), ""),
+)
+
+
+def _clean(text):
+    for pattern, into in _CLEAN:
+        text = pattern.sub(into, text)
+    return text
+
+
+def _to_number(digits):
+    """int, or float rounded to two places; None for more digits than Python will read."""
+    try:
+        return round(float(digits), 2) if "." in digits else int(digits)
+    except ValueError:
+        return None
+
+
+def _value(match):
+    """The value of a match of _NUMBER: int where it is whole, else float; None if none."""
+    sign = -1 if match["sign"] == "-" else 1
+    try:
+        if match["decimal"]:
+            value = Fraction(match["decimal"].replace(",", ""))
+        else:
+            whole = int(match["whole"] or match["whole2"] or 0)
+            value = whole + Fraction(int(match["p"] or match["p2"]), int(match["q"] or match["q2"]))
+        return sign * (int(value) if value.denominator == 1 else float(value))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
+
+
+def _read_number(text):
+    """The number that a short answer text gives: after its last "=", the first one; or None."""
+    match = _NUMBER.search(_clean(text).split("=")[-1])
+    return _value(match) if match else None
+
+
+def _strict_number(task, text, boxed):
+    if boxed is not None:
+        return _read_number(boxed)
+    stated = _stated(text)
+    value = _read_number(stated) if stated else None
+    if value is not None:
+        return value
+    found = list(_NUMBER.finditer(_clean(text)))
+    return _value(found[-1]) if found else None
+
+
+def _strict_choice(task, text, boxed):
+    letter = f"[{task.choices}]"
+    label = rf"[\s(*{{$]*({letter})(?![\w'’])"
+    for answer in (boxed, _stated(text)):
+        # A lower-case letter counts where the answer is to stand; "a dog" there does not.
+        match = answer and re.match(label, _clean(answer), re.IGNORECASE)
+        if match and not re.match(r"[\s(]*[aA] [a-z]", _clean(answer)):
+            return match[1].upper()
+    # "A" before a lower-case word is an article, unless that word is what one says of an option.
+    article = r"(?!(?<=A) (?!(?:is|was|because|since|as|and|or)\b)[a-z])"
+    found = re.findall(rf"(?<![\w'’\\]){letter}(?![\w'’]){article}", text)
+    return found[-1] if found else None
+
+
+def _strict_yes_no(task, text, boxed):
+    for answer in (boxed, _stated(text)):
+        match = answer and re.match(r"\W*(yes|no|true|false)\b", _clean(answer), re.IGNORECASE)
+        if match:
+            return {"true": "yes", "false": "no"}.get(match[1].lower(), match[1].lower())
+    sentences = [s for s in re.split(r"[.!?\n]+", text) if re.search(r"\w", s)]
+    last = sentences[-1] if sentences else ""
+    # "there is no proof" is not a verdict: the word must open or close the sentence.
+    match = re.match(r"\W*(yes|no)\s*(?:$|[^\w\s])", last, re.IGNORECASE) or re.search(
+        r"\b(yes|no)\W*$", last, re.IGNORECASE
+    )
+    return match[1].lower() if match else None
+
+
+_STRICT = {"number": _strict_number, "choice": _strict_choice, "yes_no": _strict_yes_no}

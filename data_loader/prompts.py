@@ -1,0 +1,276 @@
+"""One example -> token ids around the thought slot.
+
+A task's prompts are one Jinja template (prompts/<task>.jinja) with four blocks: `base` (the base
+model's user turn), `target` (its answer in training), `assistant` (the assistant model's user
+turn) and `assistant_reply` (how that model's turn begins, before the placeholders). They see
+question, options, steps, answer, facts, split ("train" or "eval"), soft_thoughts (the slot's
+text, "" without thoughts), num_thought_tokens, base_family and assistant_family. Blocks are
+rendered alone: nothing outside a block is seen; surrounding white space is dropped. A template may
+extend another.
+
+Knows tokenizers and nothing of models or tasks' files.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, meta, nodes
+from jinja2.sandbox import SandboxedEnvironment
+
+from data_loader.tasks import get_task
+
+PROMPT_DIR = Path(__file__).resolve().parent / "prompts"
+BLOCKS = ("base", "target", "assistant", "assistant_reply")
+FIELDS = ("question", "options", "steps", "answer", "facts")
+# Llama's templates print today's date unless told another: a prompt that changes every day.
+DATE = "26 Jul 2024"
+DEV_LABELS = 5  # the dev loss is read on the answer's last five tokens
+
+
+class PromptError(ValueError):
+    """A template or a tokenizer does not give the prompt that is needed."""
+
+
+class _Slot(str):
+    """Text of the template's own making, the one output that is not defused."""
+
+
+def plain(step):
+    """Filter of the templates: a solution line without calculator notes `<<...>>`, the socratic
+    separator ` ** ` and a leading `####`."""
+    step = re.sub(r"<<[^<>]*>>", "", step)
+    return re.sub(r"^\s*####\s*", "", step.replace(" ** ", " ")).strip()
+
+
+class PromptEncoder:
+    """Encodes the examples of one task for one pair of models.
+
+    base_tokens, assistant_tokens: the models' thought tokens (.family, .placeholder, .begin,
+    .end). num_thought_tokens: L; 0 leaves the slot out. prompt_dir: folder with the task's
+    template in place of the built-in one. generation_prompt=False (Llama and Qwen2.5 only) leaves
+    the assistant header out of evaluation prompts, as the published code does.
+    """
+
+    def __init__(
+        self,
+        task,
+        base_tokenizer,
+        base_tokens,
+        assistant_tokenizer,
+        assistant_tokens,
+        num_thought_tokens,
+        prompt_dir=None,
+        generation_prompt=True,
+    ):
+        if num_thought_tokens < 0:
+            raise ValueError(f"num_thought_tokens is {num_thought_tokens}: give 0 or more")
+        if not generation_prompt and base_tokens.family not in ("llama", "qwen2.5"):
+            raise ValueError(
+                "generation_prompt=False is for llama and qwen2.5, this base model is "
+                f"{base_tokens.family}: leave it out"
+            )
+        self.task = get_task(task)
+        self.base_tokenizer, self.assistant_tokenizer = base_tokenizer, assistant_tokenizer
+        self.length = num_thought_tokens
+        self.generation_prompt = generation_prompt
+        tokenizers = [base_tokenizer]
+        slot = ""
+        if self.length:
+            tokenizers.append(assistant_tokenizer)
+            slot = base_tokens.begin + base_tokens.placeholder * self.length + base_tokens.end
+            self.slot_ids = [
+                _token_id(base_tokenizer, base_tokens.begin),
+                *[_token_id(base_tokenizer, base_tokens.placeholder)] * self.length,
+                _token_id(base_tokenizer, base_tokens.end),
+            ]
+            self.assistant_placeholder = _token_id(
+                assistant_tokenizer, assistant_tokens.placeholder
+            )
+        for tokenizer in tokenizers:
+            if not tokenizer.chat_template:
+                raise PromptError(
+                    f"the tokenizer {tokenizer.name_or_path!r} has no chat template: use an "
+                    "instruction-tuned model or set one"
+                )
+        self._defuse = _defuser(tokenizers)
+        self._fixed = {
+            "soft_thoughts": _Slot(slot),
+            "num_thought_tokens": self.length,
+            "base_family": base_tokens.family,
+            "assistant_family": assistant_tokens.family if assistant_tokens else "",
+        }
+        self._load_template(prompt_dir)
+
+    def encode(self, instance, split):
+        """One example (a mapping with the fields of loaders.py) -> dict of python ints:
+
+        prefix_ids: up to and including the begin token; suffix_ids: from the end token on;
+        labels: like suffix_ids, -100 where there is no loss; assistant_ids: the assistant's
+        prompt, which ends in L placeholders; index.
+        split "train": the whole conversation, loss on all after the end token; "dev": the same,
+        loss on the last five tokens; "eval": the prompt alone, no loss. With L = 0 the prompt is
+        all prefix. Raises PromptError where the slot is not found exactly once.
+        """
+        if split not in ("train", "dev", "eval"):
+            raise ValueError(f"split {split!r}: expected train, dev or eval")
+        context = self._context(instance, "eval" if split == "eval" else "train")
+        if split == "eval":
+            user = self._render("base", context)
+            text = _chat(self.base_tokenizer, user, self.generation_prompt)
+        elif self.length:
+            text = self._conversation(context)
+        else:
+            raise PromptError("training needs thought tokens: num_thought_tokens is 0")
+        ids = self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not self.length:
+            pieces = {"prefix_ids": ids, "suffix_ids": [], "labels": [], "assistant_ids": []}
+            return {"index": instance["index"], **pieces}
+        start = self._find_slot(ids, text)
+        suffix = ids[start + self.length + 1 :]
+        first = {"train": 1, "dev": max(1, len(suffix) - DEV_LABELS), "eval": len(suffix)}[split]
+        return {
+            "index": instance["index"],
+            "prefix_ids": ids[: start + 1],
+            "suffix_ids": suffix,
+            "labels": [-100] * first + suffix[first:],
+            "assistant_ids": self._assistant_ids(context),
+        }
+
+    def _conversation(self, context):
+        """The base model's text in training: prompt, target, end of turn and nothing after it."""
+        user, target = self._render("base", context), self._render("target", context)
+        prompt = _chat(self.base_tokenizer, user, True)
+        text = _chat(self.base_tokenizer, user, False, reply=target).rstrip()
+        # Some templates write a past turn differently from the one that they open (or leave its
+        # end out); the model must see in training what it sees in evaluation.
+        if not text.startswith(prompt) or text.endswith(target):
+            text = prompt + target + self.base_tokenizer.eos_token
+        return text
+
+    def _assistant_ids(self, context):
+        text = _chat(self.assistant_tokenizer, self._render("assistant", context), True)
+        text += self._render("assistant_reply", context)
+        ids = self.assistant_tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ids and ids[-1] == self.assistant_placeholder:
+            raise PromptError(
+                f"{self.path}: the assistant's slot is not exactly {self.length} placeholders: "
+                f"its text before the slot ends in one: {text!r}"
+            )
+        return ids + [self.assistant_placeholder] * self.length
+
+    def _find_slot(self, ids, text):
+        """Index of the begin token of the only slot in `ids`."""
+        slot, width = self.slot_ids, len(self.slot_ids)
+        found = [
+            i for i, token in enumerate(ids) if token == slot[0] and ids[i : i + width] == slot
+        ]
+        if len(found) != 1:
+            raise PromptError(
+                f"{self.path}: the slot of {self.length} thought tokens is there {len(found)} "
+                "times, expected once (begin token, placeholders, end token; block base must "
+                f"print soft_thoughts once): {text!r}"
+            )
+        return found[0]
+
+    def _load_template(self, prompt_dir):
+        """Compiles the template and those it extends; sets path, prompt_hash."""
+        if prompt_dir is not None and not (Path(prompt_dir) / self.task.template).is_file():
+            raise PromptError(
+                f"{Path(prompt_dir) / self.task.template}: no such template: copy "
+                f"{PROMPT_DIR / self.task.template} there and edit it"
+            )
+        folders = [PROMPT_DIR] if prompt_dir is None else [prompt_dir, PROMPT_DIR]
+        self.path = str(Path(folders[0]) / self.task.template)
+        env = SandboxedEnvironment(
+            loader=FileSystemLoader(folders),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=self._finalize,
+        )
+        env.filters["plain"] = plain
+        try:
+            names, sources = [self.task.template], []
+            for name in names:  # grows while it is walked: all files that the prompt is made of
+                sources.append(env.loader.get_source(env, name)[0])
+                used = meta.find_referenced_templates(env.parse(sources[-1]))
+                names += [n for n in used if n is not None and n not in names]
+            self._template = env.get_template(names[0])
+            self._blocks = {}
+            # As Jinja's `extends` does: each block's versions, the most special first.
+            for name in _parents(env, names[0]):
+                for block, render in env.get_template(name).blocks.items():
+                    self._blocks.setdefault(block, []).append(render)
+        except TemplateError as error:
+            raise PromptError(f"{self.path}: {type(error).__name__}: {error}") from None
+        self.prompt_hash = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
+        missing = [block for block in BLOCKS if block not in self._blocks]
+        if missing:
+            raise PromptError(f"{self.path}: no block {', '.join(missing)}: add it")
+
+    def _context(self, instance, split):
+        values = {field: instance[field] for field in FIELDS}
+        context = self._template.new_context({**values, **self._fixed, "split": split})
+        context.blocks = self._blocks
+        return context
+
+    def _render(self, block, context):
+        try:
+            return "".join(self._blocks[block][0](context)).strip()
+        except (TemplateError, TypeError) as error:
+            raise PromptError(f"{self.path}, block {block}: {error}") from None
+
+    def _finalize(self, value):
+        # After all filters, so that none of them can put a token together again.
+        return value if isinstance(value, _Slot) else self._defuse(str(value))
+
+
+def _parents(env, name):
+    """`name` and the templates that it extends, nearest first."""
+    chain = [name]
+    while True:
+        source = env.loader.get_source(env, chain[-1])[0]
+        extends = env.parse(source).find(nodes.Extends)
+        if extends is None:
+            return chain
+        parent = extends.template.as_const()
+        if parent in chain:
+            raise TemplateError(f"{chain[-1]} extends {parent}, which extends it again")
+        chain.append(parent)
+
+
+def _chat(tokenizer, user, generation_prompt, reply=None):
+    """The chat template's text of a user turn (and a reply)."""
+    messages = [{"role": "user", "content": user}]
+    if reply is not None:
+        messages.append({"role": "assistant", "content": reply})
+    return tokenizer.apply_chat_template(
+        messages,
+        tokenize=False,
+        add_generation_prompt=generation_prompt,
+        enable_thinking=False,
+        date_string=DATE,
+    )
+
+
+def _token_id(tokenizer, token):
+    ids = tokenizer(token, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        raise PromptError(
+            f"thought token {token!r} is {len(ids)} tokens of {tokenizer.name_or_path!r}, "
+            "expected one: choose a special token of this tokenizer"
+        )
+    return ids[0]
+
+
+def _defuser(tokenizers):
+    """text -> text in which no added token of the tokenizers stands: a space after the token's
+    first character makes it ordinary text, so that data can open neither a slot nor a turn."""
+    tokens = {t for tokenizer in tokenizers for t in tokenizer.get_added_vocab()}
+    # Runs of white space and single characters are text, also where a tokenizer has added them.
+    tokens = sorted((t for t in tokens if len(t.strip()) > 1), key=len, reverse=True)
+    if not tokens:
+        return lambda text: text
+    pattern = re.compile("|".join(map(re.escape, tokens)))
+    return lambda text: pattern.sub(lambda match: match[0][0] + " " + match[0][1:], text)

@@ -1,0 +1,101 @@
+"""The five tasks, one entry each: files, template, answer rule, lengths.
+
+Knows names and numbers only; reading files is in loaders.py, text in prompts.py.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task. `files` maps a split to the names it may have, the first that exists wins; the
+    names under "other" (with `{split}`) serve any further split."""
+
+    name: str
+    files: dict[str, tuple[str, ...]]
+    template: str
+    answer_kind: str  # "number", "choice" or "yes_no"
+    choices: str = ""
+    max_new_tokens: int = 1024
+    qwen3_max_new_tokens: int = 4096
+    keep_checkpoints: int = 2
+
+    def generation_length(self, family):
+        """Most new tokens at evaluation for a base model of this family."""
+        return self.qwen3_max_new_tokens if family == "qwen3" else self.max_new_tokens
+
+
+_GSM8K = ("{split}_socratic.jsonl", "{split}.jsonl")
+_AQUA = ("gsm_style_{split}.jsonl", "gsm_style_{split}.json")
+
+
+def _named(patterns, *splits):
+    files = {split: tuple(p.format(split=split) for p in patterns) for split in splits}
+    return files | {"other": patterns}
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "gsm8k",
+            _named(_GSM8K, "train", "dev", "test"),
+            "gsm8k.jinja",
+            "number",
+            keep_checkpoints=10,
+        ),
+        Task(
+            "asdiv-aug",
+            # The publishers' dev file is the papers' test set.
+            {
+                "train": ("aug-train.jsonl",),
+                "test": ("aug-dev.jsonl",),
+                "dev": ("aug-dev.jsonl",),
+                "other": ("aug-{split}.jsonl",),
+            },
+            "asdiv-aug.jinja",
+            "number",
+        ),
+        Task(
+            "aqua",
+            _named(_AQUA, "train", "dev", "test"),
+            "aqua.jinja",
+            "choice",
+            choices="ABCDE",
+            keep_checkpoints=10,
+        ),
+        Task(
+            "strategyqa",
+            # One file: loaders.py cuts it at 80 %.
+            {
+                "train": ("strategyqa_train.json",),
+                "dev": ("strategyqa_train.json",),
+                "test": ("strategyqa_train.json",),
+                "other": ("strategyqa_{split}.json", "strategyqa_{split}.jsonl"),
+            },
+            "strategyqa.jinja",
+            "yes_no",
+            qwen3_max_new_tokens=1024,
+        ),
+        Task(
+            "du",
+            {
+                "test": ("date_understanding_gsm_style.json",),
+                "other": ("date_understanding_{split}.json", "date_understanding_{split}.jsonl"),
+            },
+            "du.jinja",
+            "choice",
+            choices="ABCDEF",
+            qwen3_max_new_tokens=1024,
+        ),
+    )
+}
+
+
+def get_task(name):
+    """The task of this name (a `Task` is returned as it is). ValueError lists the names."""
+    if isinstance(name, Task):
+        return name
+    if name not in TASKS:
+        raise ValueError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}")
+    return TASKS[name]
