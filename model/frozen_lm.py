@@ -1,0 +1,173 @@
+"""The loss of a frozen LM as a function of its soft inputs.
+
+Nothing before the soft thoughts depends on anything trainable. So the prefix runs once, without a
+graph, its keys and values are shared by all chains, and only `soft thoughts + suffix` runs with
+gradient; logits are computed only where there are labels; and since the soft thoughts are the only
+leaf, their gradient is taken micro-batch by micro-batch inside the forward pass, so activation
+memory is one micro-batch whatever the number of chains. `tests/oracle.py` holds the plain version
+of every equation here. Knows nothing about assistants, projections or tokenizers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from transformers import DynamicCache
+
+IGNORE = -100
+
+
+def bare(model):
+    """The causal LM itself, without a peft wrapper around it."""
+    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
+def can_share_prefix(model) -> bool:
+    """Whether one prefix's keys and values can be continued by many rows.
+
+    Not for sliding-window, chunked or recurrent layers, whose state is not a plain list of keys and
+    values, nor for models that scale or cap their logits outside the output embedding.
+    """
+    config = bare(model).config
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is not None:
+        return set(layer_types) == {"full_attention"}
+    window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    hybrid = getattr(config, "cache_implementation", None) == "hybrid" or hasattr(config, "layers_block_type")
+    recurrent = not getattr(bare(model), "_supports_cache_class", True)
+    return not (window or hybrid or recurrent)
+
+
+def keys_and_values(cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Per layer, keys and values `[B, heads, P, d]` of a transformers cache, 4.51 and 5.x."""
+    if hasattr(cache, "layers"):
+        return [(layer.keys, layer.values) for layer in cache.layers]
+    return list(zip(cache.key_cache, cache.value_cache, strict=True))
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Position ids `[B, T]` that count only the unpadded columns of a 0/1 mask `[B, T]`."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+@dataclass
+class Prefix:
+    """Left-padded prompts `[B, P]`, with their shared keys and values where the model allows."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    layers: list[tuple[torch.Tensor, torch.Tensor]] | None
+
+
+def run_prefix(model, ids: torch.Tensor, mask: torch.Tensor) -> Prefix:
+    """Run prompts once. `ids`, `mask`: `[B, P]`, left-padded. Keeps the graph where there is one."""
+    if not can_share_prefix(model):
+        return Prefix(ids, mask, None)
+    cache = DynamicCache()
+    bare(model).get_decoder()(input_ids=ids, attention_mask=mask, position_ids=positions(mask),
+                              past_key_values=cache, use_cache=True)
+    return Prefix(ids, mask, keys_and_values(cache))
+
+
+def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Tensor,
+                    mask: torch.Tensor) -> torch.Tensor:
+    """Last hidden states of `embeds` placed after the prompts.
+
+    rows: `[R]`, which prompt each row continues; embeds: `[R, T, d]`; mask: `[R, T]`, right-padded.
+    Returns `[R, T, d]`. Without shared keys and values, the whole sequence runs: the same numbers,
+    only slower.
+    """
+    decoder = bare(model).get_decoder()
+    prefix_mask = prefix.mask[rows]
+    used = int(prefix_mask.sum(-1).max())  # left padding that none of these rows needs is dropped
+    prefix_mask = prefix_mask[:, -used:]
+    full_mask = torch.cat([prefix_mask, mask], dim=1)
+    position_ids = positions(full_mask)
+    if prefix.layers is None:
+        before = bare(model).get_input_embeddings()(prefix.ids[rows][:, -used:])
+        hidden = decoder(inputs_embeds=torch.cat([before, embeds], dim=1), attention_mask=full_mask,
+                         position_ids=position_ids, use_cache=False).last_hidden_state
+        return hidden[:, used:]
+    cache = DynamicCache()
+    for layer, (keys, values) in enumerate(prefix.layers):
+        cache.update(keys[rows, :, -used:], values[rows, :, -used:], layer)
+    return decoder(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids[:, used:],
+                   past_key_values=cache, use_cache=True).last_hidden_state
+
+
+def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits `[K, V]` in float32 of chosen hidden states `[K, d]`."""
+    model = bare(model)
+    logits = model.get_output_embeddings()(hidden).float()
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+    if cap:
+        logits = cap * torch.tanh(logits / cap)
+    scale = getattr(config, "logit_scale", None) or 1.0  # Cohere
+    return logits * scale / (getattr(config, "logits_scaling", None) or 1.0)  # Granite
+
+
+def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels, weights) -> torch.Tensor:
+    """Weighted token loss of some rows: sum of weight x cross-entropy. soft: `[R, L, d]`."""
+    suffix = bare(model).get_input_embeddings()(suffix_ids[rows])
+    mask = F.pad(suffix_mask[rows], (soft.shape[1], 0), value=1)
+    used = int(mask.sum(-1).max())
+    hidden = continue_prefix(model, prefix, rows, torch.cat([soft, suffix], dim=1)[:, :used], mask[:, :used])
+    row, column = (labels[rows] != IGNORE).nonzero(as_tuple=True)
+    # Suffix token t stands at column L + t, so the column before it, L + t - 1, predicts it.
+    logits = label_logits(model, hidden[row, soft.shape[1] + column - 1])
+    losses = F.cross_entropy(logits, labels[rows][row, column], reduction="none")
+    return (losses * weights[rows][row, column]).sum()
+
+
+class _FrozenLoss(torch.autograd.Function):
+    """Sum of micro-batch losses whose gradient is ready when the forward pass ends."""
+
+    @staticmethod
+    def forward(ctx, soft, micro_batches, loss_of):
+        needs_gradient = ctx.needs_input_grad[0]
+        total = soft.new_zeros((), dtype=torch.float32)
+        gradient = torch.zeros_like(soft) if needs_gradient else None
+        for part in micro_batches:
+            leaf = soft[part].detach().requires_grad_(needs_gradient)
+            with torch.set_grad_enabled(needs_gradient):
+                loss = loss_of(part, leaf)
+            if needs_gradient:
+                gradient[part] = torch.autograd.grad(loss, leaf)[0]
+            total += loss.detach()
+        ctx.gradient = gradient
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient_of_loss):
+        return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None
+
+
+def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, suffix_mask, labels,
+                   micro_batch_size: int = 8) -> torch.Tensor:
+    """Token loss summed over chains: SoftCoT eq. 5 for one chain, SoftCoT++'s first term for N.
+
+    prefix_ids, prefix_mask: `[B, P]`, left-padded. soft_thoughts: `[B, N, L, d_b]`. suffix_ids,
+    suffix_mask, labels: `[B, S]`, right-padded, labels -100 where there is none. Each example's loss
+    is the mean over its own labels, then the mean over the batch, then the sum over chains. Returns
+    a float32 scalar. Where the model itself is trained (LoRA), the graph is kept as a whole.
+    """
+    batch, chains, length, width = soft_thoughts.shape
+    counts = (labels != IGNORE).sum(-1, keepdim=True)
+    if (counts == 0).any():
+        raise ValueError(f"example {int((counts[:, 0] == 0).nonzero()[0])} of the batch has no labels")
+    weights = (labels != IGNORE) / counts / batch
+    soft = soft_thoughts.to(bare(model).get_input_embeddings().weight.dtype).reshape(-1, length, width)
+    question = torch.arange(batch, device=soft.device).repeat_interleave(chains)
+    micro_batches = torch.arange(len(soft), device=soft.device).split(micro_batch_size)
+    model_learns = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
+    with torch.set_grad_enabled(model_learns):
+        prefix = run_prefix(model, prefix_ids, prefix_mask)
+
+    def loss_of(part, soft_part):
+        return rows_loss(model, prefix, question[part], soft_part, suffix_ids, suffix_mask, labels, weights)
+
+    if model_learns:
+        return sum(loss_of(part, soft[part]) for part in micro_batches)
+    return _FrozenLoss.apply(soft, micro_batches, loss_of)

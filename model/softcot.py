@@ -1,0 +1,225 @@
+"""SoftCoT and SoftCoT++: thought states -> projection -> soft thoughts -> loss.
+
+SoftCoT (arXiv 2502.12134): a frozen assistant reads a question and L placeholders; its last hidden
+states there are the thought states; one trained linear map carries them into the frozen base
+model. SoftCoT++ (arXiv 2505.11484): N chains, chain i filling its placeholders with initial token
+i, kept apart by a contrastive term. SoftCoT is SoftCoT++ with one chain: everything here has shape
+`[B, N, L, d]`. Knows tensors, never a task. `projection.bin` goes in and out here.
+"""
+
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from model.backbone import Backbone
+from model.frozen_lm import bare, continue_prefix, frozen_lm_loss, run_prefix
+
+TEMPERATURE = 0.05  # of the contrastive term
+DROPOUT = 0.5  # makes the second view in the contrastive term
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+
+
+class SoftCoT(nn.Module):
+    """Frozen base, frozen assistant, one trained projection.
+
+    Only `projection` receives a gradient (float32 by default: in bfloat16 most of its updates are
+    rounded away at the published learning rate). `assistant` may be None when thought states are
+    always given. See `forward` for the shapes.
+    """
+
+    num_chains = 1
+
+    def __init__(self, base: Backbone, assistant: Backbone, num_thought_tokens: int, *,
+                 projection_dtype: torch.dtype = torch.float32, micro_batch_size: int = 8):
+        super().__init__()
+        if num_thought_tokens < 1:
+            raise ValueError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
+        self.base, self.assistant = base.model, assistant.model
+        self.num_thought_tokens, self.micro_batch_size = num_thought_tokens, micro_batch_size
+        self.width_base = embedding_table(base.model).shape[1]
+        self.width_assistant = embedding_table(assistant.model).shape[1]
+        self.device_name = str(embedding_table(base.model).device)
+        self.projection = nn.Linear(self.width_assistant, self.width_base, dtype=projection_dtype,
+                                    device=self.device_name)
+        self.embedding = self.initial_tokens(assistant)
+
+    def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
+        """`[N, d_a]`, what fills the placeholders: for SoftCoT the placeholder's own embedding."""
+        placeholder = assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)
+        return frozen(embedding_table(assistant.model)[placeholder : placeholder + 1])
+
+    @property
+    def frozen_parts(self) -> list[nn.Module]:
+        return [part for part in (self.base, self.assistant) if part is not None]
+
+    def train(self, mode: bool = True):
+        """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
+        super().train(mode)
+        for part in self.frozen_parts:
+            part.train(mode and any(p.requires_grad for p in part.parameters()))
+        return self
+
+    @property
+    def thoughts_are_constant(self) -> bool:
+        """Whether thought states depend on nothing that is trained."""
+        return not (self.embedding.requires_grad or any(p.requires_grad for p in self.assistant.parameters()))
+
+    def thought_states(self, assistant_ids: torch.Tensor, assistant_mask: torch.Tensor) -> torch.Tensor:
+        """Assistant's last hidden states at the placeholders: `[B, N, L, d_a]`.
+
+        assistant_ids, assistant_mask: `[B, A]`, left-padded, so that the slot is the last L columns.
+        The N chains share the keys and values of everything before the slot.
+        """
+        batch, length = len(assistant_ids), self.num_thought_tokens
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.assistant.parameters())
+        with torch.set_grad_enabled(learns):
+            prefix = run_prefix(self.assistant, assistant_ids[:, :-length], assistant_mask[:, :-length])
+        rows = torch.arange(batch, device=assistant_ids.device).repeat_interleave(self.num_chains)
+        fill = self.embedding.to(embedding_table(self.assistant).dtype)
+        fill = fill[None, :, None].expand(batch, -1, length, -1).reshape(-1, length, fill.shape[-1])
+        mask = assistant_mask.new_ones(len(rows), length)
+        states = continue_prefix(self.assistant, prefix, rows, fill, mask)
+        return states.reshape(batch, self.num_chains, length, -1)
+
+    def soft_thoughts(self, thought_states: torch.Tensor) -> torch.Tensor:
+        """Projected thought states `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype."""
+        return self.projection(thought_states.to(self.projection.weight.dtype))
+
+    def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor | float:
+        return 0.0
+
+    def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels, thought_states=None,
+                assistant_ids=None, assistant_mask=None) -> dict[str, torch.Tensor]:
+        """Loss of a batch: prefix `[B, P]` (left-padded), suffix and labels `[B, S]` (right-padded),
+        and either thought_states `[B, N, L, d_a]` or the assistant's ids and mask `[B, A]`."""
+        if thought_states is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
+                thought_states = self.thought_states(assistant_ids, assistant_mask)
+        soft = self.soft_thoughts(thought_states)
+        loss = frozen_lm_loss(self.base, prefix_ids, prefix_mask, soft, suffix_ids, suffix_mask, labels,
+                              self.micro_batch_size)
+        return {"loss": loss + self.contrast(soft) if self.training else loss}
+
+    def projection_state(self) -> dict[str, torch.Tensor]:
+        """What projection.bin holds: `weight` [d_b, d_a] and `bias` [d_b]."""
+        return {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
+
+    def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over a state of the form of `projection_state`. Raises ValueError on other shapes."""
+        expected = {key: tuple(value.shape) for key, value in self.projection_state().items()}
+        found = {key: tuple(value.shape) for key, value in state.items()}
+        if found != expected:
+            raise ValueError(f"the projection holds {found}, but these models and options want {expected} "
+                             "(weight: [base width, assistant width]; embedding: [chains, assistant width])")
+        with torch.no_grad():
+            self.projection.weight.copy_(state["weight"])
+            self.projection.bias.copy_(state["bias"])
+            if "embedding" in state:
+                self.embedding.copy_(state["embedding"])
+
+
+class SoftCoTPlusPlus(SoftCoT):
+    """SoftCoT with N chains: initial tokens, and with `contrastive` the term that keeps chains apart."""
+
+    def __init__(self, base: Backbone, assistant: Backbone, num_thought_tokens: int, num_chains: int, *,
+                 contrastive: bool = False, tune_init_tokens: bool = False, **options):
+        self.num_chains, self.contrastive = num_chains, contrastive
+        super().__init__(base, assistant, num_thought_tokens, **options)
+        self.embedding.requires_grad_(tune_init_tokens)
+
+    def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
+        """`[N, d_a]`, [INI]^1..[INI]^N: embeddings of the family's initial token ids, in float32."""
+        tokens, table = assistant.thought_tokens, embedding_table(assistant.model)
+        if tokens.initial_id is None:
+            raise ValueError(f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; "
+                             "give the first id with --assistant_initial_token")
+        available = len(table) - tokens.initial_id
+        available = max(0, min(available, tokens.max_chains or available))
+        if not 1 <= self.num_chains <= available:
+            raise ValueError(f"--num_scaling_times {self.num_chains}: the assistant's family "
+                             f"{tokens.family!r} has {available} initial tokens "
+                             f"(ids from {tokens.initial_id}); choose 1 to {available}")
+        return frozen(table[tokens.initial_id : tokens.initial_id + self.num_chains])
+
+    def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor | float:
+        """Contrastive term (SoftCoT++, section 3.3): chains of one example against their noisy selves.
+
+        soft_thoughts: `[B, N, L, d_b]`. Cross-entropy against the diagonal of z z'^T / 0.05, averaged
+        over chains, divided by N, mean over the batch.
+        """
+        if not self.contrastive:
+            return 0.0
+        view = soft_thoughts.float().flatten(2)
+        z, z_noisy = F.normalize(view, dim=-1), F.normalize(F.dropout(view, DROPOUT), dim=-1)
+        logits = z @ z_noisy.transpose(1, 2) / TEMPERATURE
+        target = torch.arange(self.num_chains, device=logits.device).expand(len(logits), -1)
+        return F.cross_entropy(logits.transpose(1, 2), target) / self.num_chains
+
+    def projection_state(self) -> dict[str, torch.Tensor]:
+        """SoftCoT's state and `embedding` [N, d_a], the initial tokens."""
+        return {**super().projection_state(), "embedding": self.embedding.detach().cpu().clone()}
+
+
+def embedding_table(model) -> torch.Tensor:
+    """Input embeddings `[V, d]` of a causal LM."""
+    return bare(model).get_input_embeddings().weight
+
+
+def frozen(tensor: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach().float().clone(), requires_grad=False)
+
+
+def add_lora(backbone: Backbone) -> None:
+    """Wrap a backbone's model in a trainable LoRA adapter, with the published settings."""
+    from peft import LoraConfig, get_peft_model
+    backbone.model = get_peft_model(backbone.model, LoraConfig(task_type="CAUSAL_LM", **LORA))
+
+
+def load_lora(backbone: Backbone, directory: str) -> None:
+    """Put a saved adapter (a directory that training wrote) on a backbone's model, frozen."""
+    from peft import PeftModel
+    if not (Path(directory) / "adapter_model.safetensors").is_file():
+        raise ValueError(f"no LoRA adapter in {directory!r}: expected the folder base_model or "
+                         "assistant_model that training wrote (adapter_model.safetensors in it)")
+    backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
+
+
+def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a state dict whole or not at all: to a temporary name, flushed, then renamed."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(scratch, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read a projection.bin: a dict of tensors, never a pickle of anything else.
+
+    A path ending in the documented spelling `projectin.bin` finds `projection.bin` beside it. Raises
+    ValueError where the file is missing, unreadable or of another form.
+    """
+    path = Path(path)
+    if not path.is_file() and path.name == "projectin.bin" and path.with_name("projection.bin").is_file():
+        path = path.with_name("projection.bin")
+        print(f"No projectin.bin there; using {path}", flush=True)
+    if not path.is_file():
+        raise ValueError(f"no projection at {path}: --params_file_name wants the projection.bin that "
+                         "training wrote")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+        raise ValueError(f"{path} is not a readable projection (a torch.save'd dict of tensors): "
+                         f"{str(error).splitlines()[0][:200]}") from error
+    if not isinstance(state, dict) or not {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"} \
+            or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        found = sorted(state) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
+    return state

@@ -1,0 +1,136 @@
+"""transformers.Trainer that saves trainable weights only, and the thought states it trains on.
+
+A checkpoint holds the projection (and LoRA or initial tokens if they learn): a few MB, never the
+frozen models. Knows nothing about tasks.
+"""
+
+import hashlib
+import math
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+from transformers import ProgressCallback, Trainer, TrainingArguments
+
+WEIGHTS = "trainable.safetensors"
+
+
+class LossBar(ProgressCallback):
+    """The Trainer's progress bar, with the loss in it instead of lines under it."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is not None and logs:
+            shown = {key: f"{logs[key]:.4f}" for key in ("loss", "eval_loss") if key in logs}
+            if shown:
+                self.training_bar.set_postfix(shown)
+
+
+class ProjectionTrainer(Trainer):
+    """Trains what requires a gradient in a SoftCoT module; see the module docstring."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.remove_callback(ProgressCallback)
+        self.add_callback(LossBar)
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        loss = super().compute_loss(model, inputs, return_outputs=False, **kwargs)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower --learning_rate "
+                "or use --projection_dtype float32")
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        with torch.no_grad():
+            loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        return loss.detach(), None, None
+
+    def _save(self, output_dir=None, state_dict=None):
+        directory = Path(output_dir or self.args.output_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.detach().cpu().contiguous()
+                   for name, value in self.model.named_parameters() if value.requires_grad}
+        scratch = directory / f".{WEIGHTS}.{os.getpid()}.tmp"
+        save_file(weights, scratch)
+        os.replace(scratch, directory / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        path = Path(resume_from_checkpoint) / WEIGHTS
+        if not path.is_file():
+            raise ValueError(f"{resume_from_checkpoint} holds no {WEIGHTS}: not a checkpoint of this trainer")
+        weights = load_file(path)
+        parameters = {n: p for n, p in (model or self.model).named_parameters() if p.requires_grad}
+        if weights.keys() != parameters.keys():
+            raise ValueError(f"{path} holds {sorted(weights)}, this run trains {sorted(parameters)}: "
+                             "resume with the arguments the run was started with")
+        with torch.no_grad():
+            for name, value in weights.items():
+                parameters[name].copy_(value)
+
+
+def training_arguments(output_dir: str, *, batch_size: int, epochs: float, learning_rate: float, seed: int,
+                       checkpoints: int, evaluate: bool, device: str, accumulation: int = 1,
+                       log_dir: str | None = None) -> TrainingArguments:
+    """The published recipe: AdamW, linear decay without warm-up, clip 1.0, one checkpoint an epoch."""
+    if log_dir:  # TensorBoard's folder; the argument of that name left transformers in 5.x
+        os.environ["TENSORBOARD_LOGGING_DIR"] = log_dir
+    arguments = TrainingArguments(
+        output_dir=output_dir, per_device_train_batch_size=batch_size, per_device_eval_batch_size=batch_size,
+        num_train_epochs=epochs, learning_rate=learning_rate, lr_scheduler_type="linear", warmup_steps=0,
+        optim="adamw_torch", weight_decay=0.0, max_grad_norm=1.0, seed=seed, data_seed=seed,
+        gradient_accumulation_steps=accumulation, eval_strategy="epoch" if evaluate else "no",
+        save_strategy="epoch", save_total_limit=checkpoints, logging_steps=10, logging_first_step=True,
+        report_to=["tensorboard"], remove_unused_columns=False, label_names=["labels"],
+        use_cpu=device == "cpu", dataloader_pin_memory=device != "cpu")
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs: torchrun, not DataParallel
+    return arguments
+
+
+def last_checkpoint(directory: str | Path) -> str | None:
+    """The newest complete checkpoint of a run's folder, or None."""
+    found = [path for path in Path(directory).glob("checkpoint-*")
+             if (path / WEIGHTS).is_file() and (path / "trainer_state.json").is_file()]
+    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+
+def key_of(*parts) -> str:
+    """Hash of all that thought states depend on."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part).encode())
+    return digest.hexdigest()[:16]
+
+
+def cached_thought_states(model, examples, collate, path: Path, batch_size: int = 16) -> torch.Tensor:
+    """Thought states of all examples, `[len(examples), N, L, d_a]`, memory-mapped from `path`.
+
+    The assistant is frozen, so they are a constant of the data: computed once, longest examples
+    first (an out-of-memory shows at once), then read by every epoch and every later run whose key is in `path`.
+    """
+    dtype = next(model.assistant.parameters()).dtype
+    shape = (len(examples), model.num_chains, model.num_thought_tokens, model.width_assistant)
+    size = math.prod(shape)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            states = torch.from_file(str(scratch), shared=True, size=size, dtype=dtype).view(shape)
+            order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
+            with torch.no_grad(), tqdm(total=len(order), desc="Thought states", unit="question") as bar:
+                for start in range(0, len(order), batch_size):
+                    chosen = order[start : start + batch_size]
+                    batch = collate([examples[i] for i in chosen])
+                    computed = model.thought_states(batch["assistant_ids"].to(model.device_name),
+                                                    batch["assistant_mask"].to(model.device_name))
+                    if not torch.isfinite(computed).all():
+                        raise FloatingPointError("the assistant's thought states hold NaN or inf")
+                    states[chosen] = computed.cpu()
+                    bar.update(len(chosen))
+            del states
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    return torch.from_file(str(path), shared=False, size=size, dtype=dtype).view(shape)
