@@ -27,6 +27,7 @@ flags=(
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     evaluation=evaluate_softcot.py
 else # sourced by run_batch_softcotpp.sh, which has set evaluation and more_value_options
+    # shellcheck disable=SC2154
     value_options+=("${more_value_options[@]}")
 fi
 
