@@ -162,7 +162,9 @@ def _read_gsm_style(task, row, where):
     read = gold(task, answer)
     if read is None or (task.choices and read not in task.choices):
         expected = f"one letter of {task.choices}" if task.choices else "a number"
-        raise DataError(f"{where}, field answer: {answer!r} after '####' is not {expected}: mend it")
+        raise DataError(
+            f"{where}, field answer: {answer!r} after '####' is not {expected}: mend it"
+        )
     return {
         "question": question,
         "options": _options(task, row, question, where),

@@ -1,0 +1,186 @@
+"""Answer rules: what is read from real-looking responses, how it is compared and voted on."""
+
+import pytest
+
+from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("## Step 1: 48/2 = 24\nThe final answer is $\\boxed{72}$.", 72),
+        ("She makes $1,450,000.", 1450000),
+        ("That is 12.5% of it", 12.5),
+        ("about 3.14159", 3.14),
+        ("The answer is 72.0", 72.0),
+        ("the balance is -5", 5),  # the published rule loses the sign
+        ("\\boxed{18} dollars for 3 days", 3),
+        ("no number here", None),
+        ("", None),
+    ],
+)
+def test_published_number_is_the_last_one(text, answer):
+    assert extract("gsm8k", text) == answer
+    assert type(extract("gsm8k", text)) is type(answer)
+
+
+def test_a_number_of_ten_thousand_digits_is_no_crash():
+    for task_rule in (extract, extract_strict):
+        assert task_rule("gsm8k", "9" * 10000) is None
+    assert not is_correct("gsm8k", extract("gsm8k", "9" * 400 + ".0"), 5)
+    assert not is_correct("gsm8k", 10**400, 5.0)
+    assert extract_strict("gsm8k", "9" * 400 + "." + "9" * 5) is None
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("The final answer is $\\boxed{B}$.", "B"),
+        ("(C) is right", "C"),
+        ("The answer is B. I took a number.", "A"),  # the article counts as option A
+        ("F", "F"),
+        ("Nothing", None),
+    ],
+)
+def test_published_choice_is_the_last_letter(text, answer):
+    assert extract("aqua", text) == extract("du", text) == answer
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("## Step 1: No evidence.\nYes", "yes"),
+        ("Yes or no? NO.", "no"),
+        ("I know nothing about it", None),
+    ],
+)
+def test_published_yes_no_is_the_last_word(text, answer):
+    assert extract("strategyqa", text) == answer
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("\\boxed{72}", 72),
+        ("\\boxed{10} and then \\boxed{72}. That took 3 steps.", 72),
+        ("\\boxed{-5}", -5),
+        ("\\boxed{-\\$1,234.50}", -1234.5),
+        ("\\boxed{\\frac{3}{4}}", 0.75),
+        ("\\boxed{\\dfrac{-3}{4}}", -0.75),
+        ("\\boxed{-\\frac{10}{5}}", -2),
+        ("\\boxed{3/4}", 0.75),
+        ("\\boxed{1\\frac{1}{2}}", 1.5),
+        ("\\boxed{1 1/2}", 1.5),
+        ("\\boxed{1/0}", None),
+        ("\\boxed{\\text{18 dollars}}", 18),
+        ("\\boxed{18\\text{ dollars}}", 18),
+        ("\\boxed{18 \\, \\text{cm}^2}", 18),
+        ("\\boxed{50\\%}", 50),
+        ("\\boxed{x = 5}", 5),
+        ("\\boxed{2 \\times 9 = 18}", 18),
+        ("\\boxed{1{,}000}", 1000),
+        ("\\boxed{1,000,000}", 1000000),
+        ("\\boxed{$42$}", 42),
+        ("\\boxed{.5}", 0.5),
+        ("\\boxed{}\nThe answer is 7.", 7),
+        ("\\boxed{12} then \\boxed{13", 12),
+        ("\\boxed{unknown}", None),
+        ("The answer is 18 eggs, which takes 2 days.", 18),
+        ("So the final answer is: **$1,080.00**.", 1080),
+        ("Answer: 42\nI checked it 3 times.", 42),
+        ("The answer is 10/4 = 2.5 litres. Done in 2 steps.", 2.5),
+        ("The answer is \u22127 degrees", -7),
+        ("He did 3 * 4 = 12\n#### 12", 12),
+        ("It fell to -4", -4),
+        ("We get 10-4", 4),
+        ("We get 10 - 4", 4),
+        ("between 5\u20136", 6),
+        ("It costs $3.", 3),
+        ("x=-3", -3),
+        ("He has 20 left.", 20),
+        ("I cannot tell", None),
+        ("", None),
+    ],
+)
+def test_strict_number(text, answer):
+    assert extract_strict("gsm8k", text) == answer
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("\\boxed{B}", "B"),
+        ("\\boxed{b}", "B"),
+        ("\\boxed{\\text{(D)}}", "D"),
+        ("\\boxed{\\textbf{E}}", "E"),
+        ("\\boxed{C) 12 km}", "C"),
+        ("The answer is C, that is \\boxed{12}.", "C"),
+        ("The correct answer is (B), because C is too large.", "B"),
+        ("The answer is B. I took a number.", "B"),
+        ("A number was chosen. So D", "D"),
+        ("So A is correct.", "A"),
+        ("A dog barks.", None),
+        ("The answer is a dog.", None),
+        ("a", None),
+        ("I'd say E", "E"),
+        ("Option **D**", "D"),
+        ("F", None),
+        ("nothing", None),
+    ],
+)
+def test_strict_choice(text, answer):
+    assert extract_strict("aqua", text) == answer
+
+
+def test_strict_choice_knows_the_tasks_letters():
+    assert extract_strict("du", "\\boxed{F}") == "F"
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("## Step 1: There is no sea.\nThe final answer is Yes", "yes"),
+        ("The final answer is **No**.", "no"),
+        ("\\boxed{\\text{No}}", "no"),
+        ("No, he could not.", "no"),
+        ("Yes.", "yes"),
+        ("There is no evidence for it.", None),
+        ("The answer is yes. I hope there is no doubt left.", "yes"),
+        ("Yes, at first.\nThen the verdict is no.", "no"),
+        ("Maybe", None),
+        ("", None),
+    ],
+)
+def test_strict_yes_no(text, answer):
+    assert extract_strict("strategyqa", text) == answer
+
+
+def test_gold_answers_agree_with_both_rules():
+    assert gold("gsm8k", "1,080") == 1080
+    assert gold("gsm8k", "-5") == 5 and gold("gsm8k", "-5", strict=True) == -5
+    assert gold("aqua", "C") == "C"
+    assert gold("strategyqa", "Yes") == "yes"
+    assert gold("gsm8k", "none") is None
+
+
+def test_comparison_is_by_value():
+    assert is_correct("gsm8k", 72.0, 72)
+    assert is_correct("gsm8k", 1 / 3, 0.33)
+    assert is_correct("gsm8k", extract_strict("gsm8k", "\\boxed{1/2}"), 0.5)
+    assert not is_correct("gsm8k", -5, 5)
+    assert not is_correct("gsm8k", None, None)
+    assert is_correct("du", "F", "F") and not is_correct("du", None, "F")
+
+
+def test_vote_takes_the_first_of_the_highest_count():
+    assert majority_vote([3, 5, 5, 3]) == 3
+    assert majority_vote([5, 5.0, 3]) == 5
+    assert majority_vote([None, None, 3]) is None
+    assert majority_vote([None, None, 3], ignore_unread=True) == 3
+    assert majority_vote([None], ignore_unread=True) is None
+    assert majority_vote([]) is None
+
+
+def test_unknown_task_lists_the_tasks():
+    with pytest.raises(ValueError, match="unknown task 'math'.*gsm8k.*du"):
+        extract("math", "1")

