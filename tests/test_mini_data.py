@@ -1,0 +1,121 @@
+"""data/mini: the committed files are the generator's, and every problem has exactly its answer."""
+
+import importlib.util
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+COUNTS = {"train": 960, "dev": 64, "test": 200, "unseen": 100}
+
+spec = importlib.util.spec_from_file_location("make_mini", DATA / "make_mini.py")
+make_mini = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_mini)
+
+
+def committed(split):
+    text = (DATA / "mini" / f"{split}.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+SPLITS = {split: committed(split) for split in COUNTS}
+EVERY = [example for examples in SPLITS.values() for example in examples]
+
+
+def annotations(example):
+    """[(expression, value)] of an answer, in order."""
+    return re.findall(r"<<(.+?)=(.+?)>>", example["answer"])
+
+
+def value_of(expression):
+    """An independent reading of "12*3"; a quotient that is not whole is an error."""
+    a, sign, b = re.fullmatch(r"(\d+)([-+*/])(\d+)", expression).groups()
+    a, b = int(a), int(b)
+    assert sign != "/" or a % b == 0, expression
+    return {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[sign]
+
+
+def test_regenerating_gives_the_committed_bytes(tmp_path):
+    make_mini.main(["--output_dir", str(tmp_path / "new")])
+    assert sorted(path.stem for path in (tmp_path / "new").iterdir()) == sorted(COUNTS)
+    for split in COUNTS:
+        name = f"{split}.jsonl"
+        assert (tmp_path / "new" / name).read_bytes() == (DATA / "mini" / name).read_bytes(), name
+
+
+def test_another_seed_gives_other_data_of_the_same_sizes():
+    splits = make_mini.make_splits(7)
+    assert {split: len(examples) for split, examples in splits.items()} == COUNTS
+    assert splits["train"] != SPLITS["train"]
+
+
+@pytest.mark.parametrize("split", COUNTS)
+def test_counts_and_balance_of_kinds(split):
+    kinds = make_mini.UNSEEN_KINDS if split == "unseen" else make_mini.KINDS
+    counts = Counter(example["kind"] for example in SPLITS[split])
+    assert len(SPLITS[split]) == COUNTS[split]
+    assert set(counts) == {kind.__name__ for kind in kinds}
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_unseen_kinds_are_not_in_the_other_splits():
+    seen = {example["kind"] for split in ("train", "dev", "test") for example in SPLITS[split]}
+    unseen = {example["kind"] for example in SPLITS["unseen"]}
+    assert len(seen) >= 8 and len(unseen) >= 4 and not seen & unseen
+
+
+def test_no_question_twice_and_no_calculation_of_a_kind_twice():
+    questions = [example["question"] for example in EVERY]
+    calculations = [(example["kind"], *annotations(example)) for example in EVERY]
+    assert len(set(questions)) == len(questions)
+    assert len(set(calculations)) == len(calculations)
+
+
+@pytest.mark.parametrize("split", COUNTS)
+def test_each_step_has_one_true_annotation_and_the_last_is_the_answer(split):
+    for example in SPLITS[split]:
+        assert set(example) == {"question", "answer", "kind"}
+        *steps, final = example["answer"].split("\n")
+        assert 1 <= len(steps) <= 3
+        for step in steps:
+            # 3 * 4 = <<3*4=12>>12, with a $ before the marks where the value is money
+            shown, expression, value, after = re.fullmatch(
+                r"\D*(?:In \d+ years, \w+ will be )?(\d+ [-+*/] \d+) = \$?<<(.+?)=(\d+)>>(\d+)\D*",
+                step).groups()
+            assert shown.replace(" ", "") == expression and value == after, step
+            assert value_of(expression) == int(value), step
+        assert final == f"#### {annotations(example)[-1][1]}"
+
+
+def test_each_number_of_a_step_stands_in_the_question_or_in_an_earlier_value():
+    for example in EVERY:
+        known = set(re.findall(r"\d+", example["question"]))
+        known |= {"2"} if example["kind"] == "perimeter" else set()  # two sides of each length
+        for expression, value in annotations(example):
+            assert set(re.findall(r"\d+", expression)) <= known, example
+            known.add(value)
+
+
+def test_questions_and_steps_are_short_and_numbers_small():
+    for example in EVERY:
+        assert len(example["question"].split()) <= 35, example
+        assert all(len(line.split()) <= 15 for line in example["answer"].split("\n")), example
+        numbers = re.findall(r"\d+", example["question"] + example["answer"])
+        assert all(2 <= int(number) < 130 for number in numbers), example  # 2: no wrong plural
+        assert example["question"].endswith("?") and "  " not in example["question"]
+
+
+def test_wording_names_and_things_vary():
+    words = set(re.findall(r"[A-Za-z]+", " ".join(example["question"] for example in EVERY)))
+    assert len(words & set(make_mini.NAMES)) >= 40
+    assert len(words & set(make_mini.THINGS)) >= 30
+    drawn = {*make_mini.NAMES, *make_mini.THINGS}
+    drawn |= {word for pair in make_mini.BOXES + make_mini.VERBS for word in pair}
+    wordings = {}
+    for example in EVERY:
+        bare = [w for w in re.findall(r"[a-zA-Z]+", example["question"]) if w not in drawn]
+        wordings.setdefault(example["kind"], Counter())[" ".join(bare)] += 1
+    assert all(len(counts) >= 3 for counts in wordings.values())
