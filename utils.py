@@ -1,0 +1,400 @@
+"""What the scripts share: arguments, run names, loading, logs, result files, plots.
+
+Knows both sides, models and data; holds no mathematics of either.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import torch
+import transformers
+
+from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
+from data_loader.collator import Collator
+from data_loader.loaders import load_task
+from data_loader.prompts import PromptEncoder
+from data_loader.tasks import TASKS, get_task
+from model.backbone import DTYPES, load_backbone, short_name
+
+ROOT = Path(__file__).resolve().parent
+
+
+# ---- arguments ----
+
+class Parser(argparse.ArgumentParser):
+    """Options shown with their defaults; a lone backslash (of a copied command) is no argument."""
+
+    def __init__(self, description):
+        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+                         allow_abbrev=False)
+
+    def parse_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        if words and words[-1].strip() in ("\\", ""):
+            words = words[:-1]
+        return super().parse_args(words, namespace)
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"want 1 or more, got {number}")
+    return number
+
+
+def natural(text):
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"want 0 or more, got {number}")
+    return number
+
+
+def positive_float(text):
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"want a number above 0, got {text}")
+    return number
+
+
+def path_or_none(text):
+    """The published scripts write `None` for no path."""
+    return None if text in ("", "None") else text
+
+
+def add_common_arguments(parser):
+    """What training and evaluation share beyond the published options."""
+    parser.add_argument("--data_dir", help="folder of the task's files; default data/<task>")
+    parser.add_argument("--prompt_dir", help="folder with a <task>.jinja in place of the built-in prompts")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the frozen models")
+    parser.add_argument("--device", default="auto", help="cuda, cpu, ...; auto takes a GPU where there is one")
+    parser.add_argument("--base_thought_tokens", metavar="PLACEHOLDER,BEGIN,END",
+                        help="thought tokens of a base model of another family")
+    parser.add_argument("--assistant_thought_tokens", metavar="PLACEHOLDER,BEGIN,END",
+                        help="the same of the assistant model")
+    parser.add_argument("--assistant_initial_token", type=natural, metavar="ID",
+                        help="first id of SoftCoT++'s initial tokens, with --assistant_thought_tokens")
+    parser.add_argument("--trust_remote_code", action="store_true",
+                        help="let a model's own code from the Hub run on this machine")
+
+
+def add_training_arguments(parser, large, small):
+    parser.add_argument("--large_model_id", default=large, help="base model: Hub id, directory, or embedded/...")
+    parser.add_argument("--small_model_id", default=small, help="assistant model")
+    parser.add_argument("--output_name", required=True, help="first part of the run's name")
+    parser.add_argument("--batch_size", type=positive, default=1, help="examples a step")
+    parser.add_argument("--task_name", choices=[name for name in TASKS if name != "du"], default="gsm8k",
+                        help="what to train on")
+    parser.add_argument("--num_thought_tokens", type=positive, default=2, help="L; 32 in the papers")
+    parser.add_argument("--n_epochs", type=positive_float, default=3.0, help="passes over the data; 10 in the papers")
+    parser.add_argument("--k_shot", type=natural, default=0, help="first k training examples; 0: all")
+    parser.add_argument("--tune_base_model", action="store_true", help="LoRA on the base model too")
+    parser.add_argument("--tune_assistant_model", action="store_true", help="LoRA on the assistant too")
+    parser.add_argument("--max_len", type=int, default=-1,
+                        help="leave out training examples longer than this many base tokens; -1: no limit")
+    parser.add_argument("--learning_rate", type=positive_float, default=2e-5, help="start of the linear decay")
+    parser.add_argument("--gradient_accumulation_steps", type=positive, default=1, help="batches a step")
+    parser.add_argument("--micro_batch_size", type=positive, default=8,
+                        help="rows (question x chain) with activations in memory at once; changes no result")
+    parser.add_argument("--projection_dtype", choices=DTYPES, default="float32",
+                        help="bfloat16 restores the published rounding of the projection's updates")
+    parser.add_argument("--seed", type=int, default=42, help="of initial weights and the order of examples")
+    parser.add_argument("--resume", action="store_true", help="go on from this run's newest checkpoint")
+    add_common_arguments(parser)
+
+
+def add_evaluation_arguments(parser, base, assistant):
+    parser.add_argument("--base_model_id", default=base, help="base model: Hub id, directory, or embedded/...")
+    parser.add_argument("--assistant_model_id", default=assistant, help="assistant model")
+    parser.add_argument("--params_file_name", type=path_or_none, help="projection.bin; not needed for L = 0")
+    parser.add_argument("--base_model_ckpt", type=path_or_none, help="LoRA adapter of the base model; None: none")
+    parser.add_argument("--assistant_model_ckpt", type=path_or_none, help="LoRA adapter of the assistant; None: none")
+    parser.add_argument("--num_thought_tokens", type=natural, default=2, help="L; 4 in the papers, 0: zero-shot CoT")
+    parser.add_argument("--num_return_sequences", type=positive, default=1, help="R, samples a chain")
+    parser.add_argument("--task_name", choices=list(TASKS), default="gsm8k", help="what to evaluate on")
+    parser.add_argument("--print_input", action="store_true", help="write each prompt to the log")
+    parser.add_argument("--print_response", action="store_true", help="write each response to the log and results")
+    parser.add_argument("--test_k", type=natural, default=0, help="first k questions; 0: all")
+    parser.add_argument("--seed", type=int, default=42, help="the one seed, without --seed_from")
+    parser.add_argument("--seed_from", type=int, help="first seed of a sweep")
+    parser.add_argument("--seed_to", type=int, help="last seed of a sweep, included")
+    parser.add_argument("--tune_base_model", action="store_true", help="the base was tuned: needs --base_model_ckpt")
+    parser.add_argument("--tune_assistant_model", action="store_true",
+                        help="the assistant was tuned: needs --assistant_model_ckpt")
+    parser.add_argument("--split", default="test", help="file to evaluate: test, dev, or another of --data_dir")
+    parser.add_argument("--eval_batch_size", type=positive, default=64,
+                        help="rows (question x seed x chain x sample) decoded at once; changes no result")
+    parser.add_argument("--max_new_tokens", type=natural, default=0, help="longest response; 0: the task's own length")
+    parser.add_argument("--temperature", type=positive_float, default=1.0, help="of sampling")
+    parser.add_argument("--top_p", type=positive_float, default=1.0, help="of sampling")
+    parser.add_argument("--top_k", type=natural, help="of sampling, 0: no limit; default: the base model's own, else 50")
+    parser.add_argument("--greedy", action="store_true", help="take the likeliest token in place of sampling")
+    parser.add_argument("--no_generation_prompt", action="store_true",
+                        help="as published: the model writes the assistant header itself (Llama, Qwen2.5)")
+    parser.add_argument("--log_dir", default="inference_logs", help="folder of the logs, one a seed")
+    parser.add_argument("--results_dir", help="folder of the result files, one a seed; default: --log_dir")
+    parser.add_argument("--run_name", default="", help="put before the log's name")
+    parser.add_argument("--overwrite", action="store_true", help="start over where result files exist")
+    add_common_arguments(parser)
+
+
+def stop_with_one_line(main):
+    """Run a script's main; a foreseen error becomes one line on stderr and exit code 1."""
+    warnings.filterwarnings("ignore", message=".*pkg_resources.*")
+    try:
+        main()
+    except (ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is finished is kept: run again to go on (training: with --resume)",
+              file=sys.stderr)
+        sys.exit(130)
+
+
+# ---- loading ----
+
+def device_of(args):
+    return ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+
+
+def load_backbones(args, base_id, assistant_id, with_assistant=True):
+    """Base and assistant as Backbones (assistant None without it)."""
+    common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
+    base = load_backbone(base_id, custom_tokens=args.base_thought_tokens, **common)
+    if not with_assistant:
+        return base, None
+    return base, load_backbone(assistant_id, custom_tokens=args.assistant_thought_tokens,
+                               option="--assistant_thought_tokens", initial_id=args.assistant_initial_token, **common)
+
+
+def pad_id(tokenizer):
+    """Any id does: padding is masked."""
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+
+
+def make_encoder(args, base, assistant, **options):
+    """Prompt encoder and collator of a pair of backbones."""
+    small = assistant or base
+    encoder = PromptEncoder(args.task_name, base.tokenizer, base.thought_tokens, small.tokenizer,
+                            small.thought_tokens, args.num_thought_tokens, args.prompt_dir, **options)
+    return encoder, Collator(pad_id(base.tokenizer), pad_id(small.tokenizer))
+
+
+def context_of(backbone):
+    return getattr(backbone.model.config, "max_position_embeddings", None) or float("inf")
+
+
+def encode_split(args, encoder, base, instances, split, new_tokens=0, limit=float("inf")):
+    """Encoded examples of a split, without those over `limit` or the base model's context; says how many."""
+    limit = min(limit, context_of(base) - new_tokens)
+    encoded = [encoder.encode(instance, split) for instance in instances]
+    kept = [e for e in encoded if len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) <= limit]
+    if len(kept) < len(encoded):
+        print(f"{split}: {len(encoded) - len(kept)} of {len(encoded)} examples are longer than "
+              f"{limit} tokens and left out", flush=True)
+    if not kept:
+        raise ValueError(f"no {split} example of {args.task_name} is at most {limit} tokens long")
+    return kept
+
+
+# ---- names and records ----
+
+def run_name(args, chains=None, contrastive=False):
+    """`{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`, the published form."""
+    parts = [args.output_name, args.task_name, float(args.n_epochs), args.num_thought_tokens]
+    parts += [chains] if chains else []
+    parts += [short_name(args.large_model_id), short_name(args.small_model_id)]
+    return "-".join(map(str, parts)) + ("-nce" if contrastive else "")
+
+
+def log_name(args, seed, chains=None):
+    """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published."""
+    scaling = f"-nst_{chains}" if chains else ""
+    return (f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}-ntt_{args.num_thought_tokens}"
+            f"-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
+            f"-{short_name(args.assistant_model_id)}")
+
+
+def git_commit():
+    """Commit of the code, with + where files differ from it; None outside a repository."""
+    def git(*words):
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def describe_run(args, encoder, base, assistant):
+    """What stands in run.json: enough to know what a projection was trained with."""
+    packages = {"torch": torch.__version__, "transformers": transformers.__version__}
+    for package in ("fastNLP", "accelerate", "peft"):
+        packages[package] = importlib.metadata.version(package)
+    return {"arguments": vars(args), "prompt_hash": encoder.prompt_hash, "prompt_file": str(encoder.path),
+            "base_family": base.thought_tokens.family, "assistant_family": assistant.thought_tokens.family,
+            "versions": packages, "python": sys.version.split()[0], "git_commit": git_commit()}
+
+
+def write_json(value, path):
+    """Write JSON whole or not at all."""
+    scratch = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
+    scratch.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def quiet_libraries():
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+def check_against_training(args, encoder, params_file):
+    """Compare the arguments with the projection's run.json: another model is an error, another prompt a warning."""
+    record = Path(params_file).with_name("run.json")
+    if not record.is_file():
+        return
+    trained = json.loads(record.read_text(encoding="utf-8"))
+    for ours, theirs in (("base_model_id", "large_model_id"), ("assistant_model_id", "small_model_id")):
+        mine, wanted = short_name(getattr(args, ours)), short_name(trained["arguments"][theirs])
+        if mine != wanted:
+            raise ValueError(f"--{ours} is {mine}, but {params_file} was trained with {wanted} ({record})")
+    if trained["arguments"]["task_name"] == args.task_name and trained["prompt_hash"] != encoder.prompt_hash:
+        print(f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), the projection was trained with "
+              f"{trained['prompt_hash']} ({trained['prompt_file']})", file=sys.stderr, flush=True)
+
+
+# ---- judging and result files ----
+
+def judge(task_name, question, responses, tokens):
+    """Result row of one question: published rule and strict rule side by side.
+
+    question: Instance; responses: N x R texts, chain by chain; tokens: how many each took.
+    """
+    task = get_task(task_name)
+    answers = [extract(task, text) for text in responses]
+    strict = [extract_strict(task, text) for text in responses]
+    vote, vote_strict = majority_vote(answers), majority_vote(strict, ignore_unread=True)
+    right, right_strict = gold(task, question["answer"]), gold(task, question["answer"], strict=True)
+    return {"index": question["index"], "gold": right, "answers": answers, "vote": vote,
+            "correct": is_correct(task, vote, right), "answers_strict": strict, "vote_strict": vote_strict,
+            "correct_strict": is_correct(task, vote_strict, right_strict), "tokens": tokens}
+
+
+class SeedResults:
+    """One seed's result file (JSON lines after a line that names the run) and its log.
+
+    A row is flushed to disk before the next is computed. On a restart, finished rows are read back,
+    a line cut off by a kill is dropped, and the log is written again from the rows, so both files
+    always agree. Raises ValueError where the file belongs to a run with other arguments.
+    """
+
+    def __init__(self, results_path, log_path, run, votes, overwrite=False, echo=False):
+        self.votes, self.echo = votes, echo
+        self.rows, self.correct, self.tokens = {}, 0, []
+        results_path, log_path = Path(results_path), Path(log_path)
+        results_path.parent.mkdir(parents=True, exist_ok=True)
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [] if overwrite else self.read(results_path, run)
+        scratch = results_path.with_name(f".{results_path.name}.{os.getpid()}.tmp")
+        scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *kept]),
+                           encoding="utf-8")
+        os.replace(scratch, results_path)
+        self.file = open(results_path, "a", encoding="utf-8")
+        self.log = open(log_path, "w", encoding="utf-8")
+        for row in kept:
+            self.note(row)
+
+    @staticmethod
+    def read(path, run):
+        """Finished rows of an earlier start of the same run."""
+        if not path.is_file():
+            return []
+        lines = []
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break  # the line that a kill cut off; nothing stands after it
+        if not lines:
+            return []
+        found = lines[0].get("run") or {}
+        other = sorted(key for key in found.keys() | run.keys() if found.get(key) != run.get(key))
+        if other:
+            raise ValueError(f"{path} holds results of other arguments: "
+                             + ", ".join(f"{key} was {found.get(key)!r}, now {run.get(key)!r}" for key in other)
+                             + "; use another --run_name or --log_dir, or --overwrite")
+        return lines[1:]
+
+    def add(self, row):
+        self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.note(row)
+
+    def note(self, row):
+        """Take a row into the counts and write its log lines, worded as published."""
+        self.rows[row["index"]] = row
+        self.correct += row["correct"]
+        self.tokens += row["tokens"]
+        lines = [f"Input: {row['input']}"] if "input" in row else []
+        lines += [f"Response: {response}" for response in row.get("responses", [])]
+        lines.append(f"Ground Truth Answer: {row['gold']}")
+        if self.votes:
+            lines += [f"Model Answer: {row['answers']}", f"Model Answer Count: {dict(Counter(row['answers']))}",
+                      f"Final Model Answer: {row['vote']}"]
+        else:
+            lines.append(f"Model Answer: {row['vote']}")
+        lines.append(f"Is Correct: {row['correct']}")
+        if self.votes:
+            average = sum(self.tokens) / len(self.tokens)
+            lines.append(f"Average generated tokens ({len(self.tokens)} instances): {average}")
+        lines += [f"Correct Count: {self.correct}/{len(self.rows)}", "-" * 20]
+        text = "\n".join(lines)
+        self.log.write(text + "\n")
+        self.log.flush()
+        if self.echo:
+            print(text, flush=True)
+
+    def scores(self):
+        """Accuracy by both rules and average tokens a response."""
+        rows = list(self.rows.values())
+        return {"accuracy": self.correct / len(rows), "accuracy_strict": sum(r["correct_strict"] for r in rows) / len(rows),
+                "tokens": sum(self.tokens) / len(self.tokens), "questions": len(rows)}
+
+
+def mean_and_std(values):
+    """Mean and sample standard deviation (0 for one value)."""
+    values = torch.tensor(values, dtype=torch.float64)
+    return values.mean().item(), values.std().item() if len(values) > 1 else 0.0
+
+
+# ---- data and plots ----
+
+def load_instances(args, split, k=0):
+    """Instances of one split, the first k of them (0: all)."""
+    instances = list(load_task(args.task_name, args.data_dir, split).get_dataset(split))
+    return instances[:k] if k else instances
+
+
+def plot_loss(history, path, title):
+    """Training and dev loss against epochs, from a Trainer's log history."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for key, label, marker in (("loss", "training", ""), ("eval_loss", "dev (last five tokens)", "o")):
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker=marker, label=label)
+    axes.set(xlabel="epoch", ylabel="loss", title=title)
+    axes.set_yscale("log")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
