@@ -1,0 +1,168 @@
+"""The fast losses and their gradients equal the plain oracle's in float32."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.frozen_lm import can_share_prefix, frozen_lm_loss
+from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora
+from tests import oracle
+from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
+
+LENGTH = 3
+PAIRS = [("llama", "llama"), ("qwen3", "qwen3"), ("qwen2", "llama"), ("gemma3", "gemma3")]
+
+
+def assert_close(ours, plain):
+    """Within 1e-5 of the plain value, relative to its largest entry."""
+    scale = max(plain.abs().max().item(), 1e-3)
+    assert (ours - plain).abs().max().item() <= 1e-5 * scale
+
+
+def make(pair, chains=None, **options):
+    base, assistant = tiny_backbone(pair[0], 48, seed=1), tiny_backbone(pair[1], 32, seed=2)
+    torch.manual_seed(3)
+    if chains is None:
+        return SoftCoT(base, assistant, LENGTH, **options)
+    return SoftCoTPlusPlus(base, assistant, LENGTH, chains, **options)
+
+
+def oracle_loss(softcot, examples, dropout=None):
+    return oracle.softcot_loss(softcot.base, softcot.assistant, softcot.projection.weight, softcot.projection.bias,
+                               softcot.embedding, LENGTH, examples, dropout)
+
+
+def check(softcot, contrastive=False, examples=None):
+    """Loss and every trained parameter's gradient against the oracle."""
+    examples = examples or ragged_examples(LENGTH)
+    learned = {name: p for name, p in softcot.named_parameters() if p.requires_grad}
+    torch.manual_seed(11)
+    loss = softcot(**batch_of(examples))["loss"]
+    gradients = torch.autograd.grad(loss, learned.values())
+    dropout = None
+    if contrastive:
+        torch.manual_seed(11)
+        dropout = F.dropout(torch.ones(len(examples), softcot.num_chains, LENGTH * softcot.width_base), 0.5)
+    plain = oracle_loss(softcot, examples, dropout)
+    assert_close(loss.detach(), plain.detach())
+    for ours, theirs in zip(gradients, torch.autograd.grad(plain, learned.values()), strict=True):
+        assert theirs.abs().max() > 1e-4  # a comparison of something
+        assert_close(ours, theirs)
+    return learned
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize("micro_batch_size", [1, 3, 8])
+def test_softcot_loss_and_gradients(pair, micro_batch_size):
+    learned = check(make(pair, micro_batch_size=micro_batch_size).train())
+    assert set(learned) == {"projection.weight", "projection.bias"}
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize("contrastive", [False, True])
+@pytest.mark.parametrize("micro_batch_size", [1, 3, 8])
+def test_softcotpp_loss_and_gradients(pair, contrastive, micro_batch_size):
+    softcot = make(pair, 4, contrastive=contrastive, micro_batch_size=micro_batch_size).train()
+    assert set(check(softcot, contrastive)) == {"projection.weight", "projection.bias"}
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_gradients_of_initial_tokens(pair):
+    learned = check(make(pair, 4, contrastive=True, tune_init_tokens=True).train(), contrastive=True)
+    assert set(learned) == {"embedding", "projection.weight", "projection.bias"}
+
+
+def test_one_chain_of_softcotpp_is_softcot_but_for_the_initial_token():
+    plain, scaled = make(PAIRS[0]).eval(), make(PAIRS[0], 1).eval()
+    with torch.no_grad():
+        scaled.embedding.copy_(plain.embedding)
+    batch = batch_of(ragged_examples(LENGTH))
+    assert torch.equal(plain(**batch)["loss"], scaled(**batch)["loss"])
+
+
+def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
+    for family in ("llama", "gemma3"):
+        softcot = make((family, family)).eval()
+        example = ragged_examples(LENGTH)[0]
+        batch = batch_of([example])
+        states = softcot.thought_states(batch["assistant_ids"], batch["assistant_mask"])[0, 0]
+        ids = torch.tensor([example["assistant_ids"]])
+        hidden = softcot.assistant(ids, output_hidden_states=True, use_cache=False).hidden_states[-1]
+        assert_close(states, hidden[0, -LENGTH:])
+
+
+def test_the_contrastive_term_is_for_training_alone():
+    without, with_term = make(PAIRS[0], 4).eval(), make(PAIRS[0], 4, contrastive=True).eval()
+    batch = batch_of(ragged_examples(LENGTH))
+    assert torch.equal(without(**batch)["loss"], with_term(**batch)["loss"])
+    assert with_term.train()(**batch)["loss"] > without.train()(**batch)["loss"]
+
+
+def test_given_thought_states_give_the_same_loss():
+    softcot = make(PAIRS[1], 4).eval()
+    batch = batch_of(ragged_examples(LENGTH))
+    states = softcot.thought_states(batch.pop("assistant_ids"), batch.pop("assistant_mask"))
+    whole = softcot(**batch_of(ragged_examples(LENGTH)))["loss"]
+    assert torch.equal(softcot(**batch, thought_states=states)["loss"], whole)
+
+
+def test_padding_is_never_seen():
+    softcot = make(PAIRS[0], 2).eval()
+    batch = batch_of(ragged_examples(LENGTH))
+    expected = softcot(**batch)["loss"]
+    for name in ("prefix", "suffix", "assistant"):
+        ids, mask = batch[f"{name}_ids"], batch[f"{name}_mask"]
+        batch[f"{name}_ids"] = torch.where(mask == 1, ids, 13)
+    assert torch.equal(softcot(**batch)["loss"], expected)
+
+
+def test_examples_weigh_the_same_whatever_their_length():
+    softcot = make(PAIRS[0], 2).eval()
+    examples = ragged_examples(LENGTH)
+    alone = [softcot(**batch_of([example]))["loss"] for example in examples]
+    assert_close(softcot(**batch_of(examples))["loss"].detach(), torch.stack(alone).mean().detach())
+
+
+@pytest.mark.parametrize("tuned", ["base", "assistant", "both"])
+def test_lora_gradients(tuned):
+    pytest.importorskip("peft")
+    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    torch.manual_seed(4)
+    for part, backbone in (("base", base), ("assistant", assistant)):
+        if tuned in (part, "both"):
+            add_lora(backbone)
+            for name, parameter in backbone.model.named_parameters():
+                if "lora_B" in name:  # zero at first, which would hide the gradient of lora_A
+                    torch.nn.init.normal_(parameter, std=0.3)
+    softcot = SoftCoTPlusPlus(base, assistant, LENGTH, 2, micro_batch_size=4).eval()  # eval: no LoRA dropout
+    learned = check(softcot)
+    assert len(learned) == 2 + 2 * 4 * (2 if tuned == "both" else 1)  # two layers, q and v, A and B
+
+
+@pytest.mark.parametrize("family, shared", [("llama", True), ("qwen2", True), ("qwen3", True), ("gemma3", False)])
+def test_which_models_share_their_prefix(family, shared):
+    assert can_share_prefix(tiny_model(family, 32)) is shared
+
+
+def test_a_sliding_window_is_not_shared():
+    model = tiny_model("qwen2", 32, use_sliding_window=True, sliding_window=4, max_window_layers=0)
+    assert can_share_prefix(model) is False
+
+
+def test_an_example_without_labels_is_an_error():
+    softcot = make(PAIRS[0])
+    batch = batch_of(ragged_examples(LENGTH))
+    batch["labels"][1] = -100
+    with pytest.raises(ValueError, match="example 1 .*no labels"):
+        softcot(**batch)
+
+
+def test_frozen_loss_scales_its_gradient():
+    softcot = make(PAIRS[0])
+    batch = batch_of(ragged_examples(LENGTH))
+    soft = torch.randn(3, 2, LENGTH, 48, requires_grad=True)
+    arguments = [batch[key] for key in ("suffix_ids", "suffix_mask", "labels")]
+    loss = frozen_lm_loss(softcot.base, batch["prefix_ids"], batch["prefix_mask"], soft, *arguments)
+    once, = torch.autograd.grad(loss, soft, retain_graph=True)
+    thrice, = torch.autograd.grad(3 * loss, soft)
+    assert_close(thrice, 3 * once)

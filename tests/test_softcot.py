@@ -1,0 +1,239 @@
+"""SoftCoT trains what it should and nothing else; projection.bin goes in and out safely."""
+
+import copy
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora, load_lora, load_projection, save_projection
+from model.trainer import WEIGHTS, ProjectionTrainer, last_checkpoint, training_arguments
+from tests.tiny import TOKENS, batch_of, ragged_examples, tiny_backbone
+
+LENGTH = 3
+
+
+def make(chains=4, tokens=TOKENS, **options):
+    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2, tokens=tokens)
+    torch.manual_seed(3)
+    if chains is None:
+        return SoftCoT(base, assistant, LENGTH, **options)
+    return SoftCoTPlusPlus(base, assistant, LENGTH, chains, **options)
+
+
+def snapshot(softcot):
+    return {name: value.clone() for name, value in [*softcot.named_parameters(), *softcot.named_buffers()]}
+
+
+def changed(softcot, before):
+    return {name for name, value in snapshot(softcot).items() if not torch.equal(value, before[name])}
+
+
+# ---- what learns ----
+
+@pytest.mark.parametrize("chains, options, learned", [
+    (None, {}, {"projection.weight", "projection.bias"}),
+    (4, {"contrastive": True}, {"projection.weight", "projection.bias"}),
+    (4, {"contrastive": True, "tune_init_tokens": True}, {"projection.weight", "projection.bias", "embedding"}),
+])
+def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit(chains, options, learned):
+    softcot = make(chains, **options).train()
+    before = snapshot(softcot)
+    optimizer = torch.optim.AdamW(softcot.parameters(), lr=1e-2, weight_decay=0.1)
+    for seed in range(3):
+        softcot(**batch_of(ragged_examples(LENGTH, seed)))["loss"].backward()
+        assert {name for name, p in softcot.named_parameters() if p.grad is not None} == learned
+        optimizer.step()
+        optimizer.zero_grad()
+    assert changed(softcot, before) == learned
+    assert not softcot.base.training and not softcot.assistant.training
+
+
+@pytest.mark.parametrize("tune", [False, True])
+def test_the_trainer_changes_and_saves_only_what_learns(tmp_path, monkeypatch, tune):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # training_arguments sets it: put back afterwards
+    softcot = make(contrastive=True, tune_init_tokens=tune)
+    before = snapshot(softcot)
+    arguments = training_arguments(
+        str(tmp_path / "run"), batch_size=2, epochs=2, learning_rate=1e-3, seed=1, checkpoints=1, evaluate=True,
+        device="cpu", log_dir=str(tmp_path / "logs"))
+    examples = ragged_examples(LENGTH)
+    trainer = ProjectionTrainer(model=softcot, data_collator=batch_of, args=arguments, train_dataset=examples,
+                                eval_dataset=examples)
+    trainer.train()
+    assert changed(softcot, before) == {"projection.weight", "projection.bias"} | ({"embedding"} if tune else set())
+    checkpoint = last_checkpoint(tmp_path / "run")
+    assert checkpoint.endswith("checkpoint-4") and len(list((tmp_path / "run").glob("checkpoint-*"))) == 1
+    assert (tmp_path / "run" / "checkpoint-4" / WEIGHTS).stat().st_size < 20_000
+    assert sum("eval_loss" in entry for entry in trainer.state.log_history) == 2
+
+
+def test_a_float32_projection_moves_where_bfloat16_stands_still():
+    moved = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        softcot = make(None, projection_dtype=dtype).train()
+        before = softcot.projection.weight.detach().clone()
+        optimizer = torch.optim.AdamW(softcot.projection.parameters(), lr=2e-5, weight_decay=0.0)
+        for seed in range(3):
+            optimizer.zero_grad()
+            softcot(**batch_of(ragged_examples(LENGTH, seed)))["loss"].backward()
+            optimizer.step()
+        moved[dtype] = (softcot.projection.weight != before).float().mean().item()
+    assert moved[torch.float32] > 0.99
+    assert moved[torch.bfloat16] < 0.5
+
+
+def test_lora_is_saved_and_loaded_again(tmp_path):
+    pytest.importorskip("peft")
+    backbone = tiny_backbone("llama", 48)
+    ids = torch.arange(6, 16)[None]
+    plain = backbone.model(ids).logits
+    add_lora(backbone)
+    for name, parameter in backbone.model.named_parameters():
+        assert parameter.requires_grad is ("lora_" in name)
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    tuned = backbone.model.eval()(ids).logits
+    backbone.model.save_pretrained(tmp_path / "base_model")
+    again = tiny_backbone("llama", 48)
+    load_lora(again, str(tmp_path / "base_model"))
+    assert torch.equal(again.model(ids).logits, tuned) and not torch.equal(plain, tuned)
+    assert not any(p.requires_grad for p in again.model.parameters())
+    with pytest.raises(ValueError, match="no LoRA adapter in .*adapter_model.safetensors"):
+        load_lora(again, str(tmp_path))
+
+
+# ---- chains ----
+
+@pytest.mark.parametrize("chains", [0, 11])
+def test_more_chains_than_initial_tokens_are_an_error(chains):
+    with pytest.raises(ValueError, match=rf"--num_scaling_times {chains}: .* has 10 initial tokens .* choose 1 to 10"):
+        make(chains)
+
+
+def test_the_vocabulary_bounds_the_chains_too():
+    tokens = copy.copy(TOKENS)
+    object.__setattr__(tokens, "initial_id", 60)
+    with pytest.raises(ValueError, match="has 4 initial tokens"):
+        make(5, tokens)
+    object.__setattr__(tokens, "initial_id", 200)
+    with pytest.raises(ValueError, match="has 0 initial tokens"):
+        make(1, tokens)
+    object.__setattr__(tokens, "initial_id", None)
+    with pytest.raises(ValueError, match="--assistant_initial_token"):
+        make(1, tokens)
+
+
+def test_initial_tokens_are_the_embeddings_of_the_family_s_ids():
+    softcot = make(4)
+    assert torch.equal(softcot.embedding, softcot.assistant.get_input_embeddings().weight[40:44])
+
+
+def test_chains_differ():
+    softcot = make(4).eval()
+    batch = batch_of(ragged_examples(LENGTH))
+    states = softcot.thought_states(batch["assistant_ids"], batch["assistant_mask"])
+    assert states.shape == (3, 4, LENGTH, 32)
+    for chain in range(1, 4):
+        assert (states[:, chain] - states[:, 0]).abs().max() > 0.1
+
+
+def test_soft_thoughts_need_a_thought_token():
+    with pytest.raises(ValueError, match="at least one thought token"):
+        SoftCoT(tiny_backbone("llama", 48), tiny_backbone("llama", 32), 0)
+
+
+# ---- projection.bin ----
+
+@pytest.mark.parametrize("chains", [None, 4])
+def test_plain_torch_loads_our_projection(tmp_path, chains):
+    softcot = make(chains)
+    save_projection(softcot.projection_state(), tmp_path / "projection.bin")
+    state = torch.load(tmp_path / "projection.bin", weights_only=True)
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    expected = {"weight": (48, 32), "bias": (48,)}
+    assert shapes == (expected if chains is None else expected | {"embedding": (4, 32)})
+    linear = nn.Linear(32, 48)
+    linear.load_state_dict({key: state[key] for key in ("weight", "bias")})
+    assert torch.equal(linear.weight, softcot.projection.weight)
+    assert [file.name for file in tmp_path.iterdir()] == ["projection.bin"]  # nothing half-written stays
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("chains", [None, 4])
+def test_a_projection_saved_by_plain_torch_loads(tmp_path, dtype, chains):
+    state = nn.Linear(32, 48, dtype=dtype).state_dict()  # an OrderedDict
+    if chains:
+        state["embedding"] = torch.randn(4, 32, dtype=dtype)
+    torch.save(state, tmp_path / "projection.bin")
+    softcot = make(chains, projection_dtype=dtype)
+    softcot.load_projection_state(load_projection(tmp_path / "projection.bin"))
+    ours = softcot.projection_state()
+    assert ours.keys() == state.keys()
+    assert all(torch.equal(ours[key].to(dtype), state[key]) for key in state)
+
+
+def test_a_projection_of_another_shape_is_an_error(tmp_path):
+    torch.save(nn.Linear(48, 32).state_dict(), tmp_path / "projection.bin")
+    state = load_projection(tmp_path / "projection.bin")
+    with pytest.raises(ValueError, match=r"\(32, 48\).*want.*\(48, 32\)"):
+        make(None).load_projection_state(state)
+
+
+@pytest.mark.parametrize("saved, loaded", [(None, 4), (4, None), (4, 3)])
+def test_a_projection_of_another_number_of_chains_is_an_error(saved, loaded):
+    with pytest.raises(ValueError, match="chains"):
+        make(loaded).load_projection_state(make(saved).projection_state())
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(tmp_path):
+    state = {**nn.Linear(32, 48).state_dict(), "note": Attack(tmp_path / "ran")}
+    torch.save(state, tmp_path / "projection.bin")
+    with pytest.raises(ValueError, match="not a readable projection"):
+        load_projection(tmp_path / "projection.bin")
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "projection.bin", weights_only=False)
+    assert (tmp_path / "ran").exists()  # the file was armed
+
+
+@pytest.mark.parametrize("content, message", [
+    ({"weight": torch.zeros(2, 2)}, r"holds \['weight'\]; a projection has"),
+    ({"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "more": torch.zeros(1)}, "a projection has"),
+    ({"weight": torch.zeros(2, 2), "bias": 1.0}, "a projection has"),
+    ([torch.zeros(2, 2)], "holds list; a projection has"),
+    (torch.zeros(2, 2), "holds Tensor; a projection has"),
+    (b"not torch", "not a readable projection"),
+    (b"", "not a readable projection"),
+])
+def test_other_content_is_an_error(tmp_path, content, message):
+    path = tmp_path / "projection.bin"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=message) as error:
+        load_projection(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_documented_spelling_finds_projection_bin(tmp_path, capsys):
+    state = make(None).projection_state()
+    save_projection(state, tmp_path / "projection.bin")
+    found = load_projection(tmp_path / "projectin.bin")
+    assert torch.equal(found["weight"], state["weight"])
+    assert str(tmp_path / "projection.bin") in capsys.readouterr().out
+
+
+def test_a_missing_projection_is_an_error(tmp_path):
+    for name in ("projection.bin", "projectin.bin"):
+        with pytest.raises(ValueError, match="no projection at"):
+            load_projection(tmp_path / name)

@@ -1,0 +1,109 @@
+"""Tiny random-weight causal LMs: in memory with a small vocabulary, or saved with a real tokenizer.
+
+Weights are drawn wide (initializer_range 0.15), so that logits are far from uniform and a wrong
+column, mask or position moves every number that a test compares.
+"""
+
+import os
+import shutil
+
+import torch
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
+
+from data_loader.collator import Collator
+from model.backbone import Backbone, ThoughtTokens, locked
+from tests.tokenizers import real_tokenizer_dir
+
+CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}
+VOCABULARY = 64
+TOKENS = ThoughtTokens("tiny", "<3>", "<4>", "<5>", initial_id=40, max_chains=10)
+# The documented ids and what stands for them: (family, real tokenizer, width, end-of-text ids).
+DOCUMENTED = {
+    "Llama-3.1-8B-Instruct": ("llama", "llama3_1", 48, [128001, 128008, 128009]),
+    "Llama-3.2-1B-Instruct": ("llama", "llama3_1", 32, [128001, 128008, 128009]),
+    "Qwen3-8B": ("qwen3", "qwen3", 48, [151645, 151643]),
+    "Qwen3-0.6B": ("qwen3", "qwen3", 32, [151645, 151643]),
+}
+
+
+class NumberTokenizer:
+    """The token "<7>" has id 7: all that a model needs of a tokenizer."""
+
+    eos_token_id = 2
+
+    @staticmethod
+    def convert_tokens_to_ids(token):
+        return int(token.strip("<>"))
+
+
+def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
+    """Two layers, tied embeddings, float32, frozen, eval mode. gemma3: one sliding layer of two."""
+    settings = {
+        "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": width // 4, "tie_word_embeddings": True,
+        "max_position_embeddings": 2048, "initializer_range": 0.15, "pad_token_id": 0, "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    if family == "gemma3":
+        settings |= {"sliding_window": 4, "sliding_window_pattern": 2, "query_pre_attn_scalar": width // 4}
+    if family == "qwen2":
+        del settings["head_dim"]
+    config = CONFIGS[family](**settings | more)
+    config._attn_implementation = "eager" if family == "gemma3" else "sdpa"
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    return model.float().requires_grad_(False).eval()
+
+
+def tiny_backbone(family, width, seed=0, tokens=TOKENS):
+    return Backbone(tiny_model(family, width, seed=seed), NumberTokenizer(), tokens, f"tiny/{family}-{width}")
+
+
+def ragged_examples(length, seed=0):
+    """Three encoded examples of different lengths, with labels that skip some tokens."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(count):
+        return torch.randint(6, 40, (count,), generator=generator).tolist()
+
+    examples = []
+    for index, (prefix, suffix, assistant) in enumerate([(5, 7, 6), (11, 3, 4), (8, 9, 10)]):
+        suffix_ids = ids(suffix)
+        labels = [-100, *suffix_ids[1:]]
+        if suffix > 4:
+            labels[3] = -100
+        examples.append({"index": index, "prefix_ids": ids(prefix), "suffix_ids": suffix_ids, "labels": labels,
+                         "assistant_ids": ids(assistant) + [3] * length})
+    return examples
+
+
+def batch_of(examples):
+    """The padded batch as SoftCoT.forward takes it."""
+    return {key: value for key, value in Collator(0, 0)(examples).items() if key != "index"}
+
+
+def once(tmp_path_factory, name, make):
+    """Folder `name`, made by `make(folder)` once a test session, whatever the number of workers."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root
+    folder = root / name
+    with locked(folder):
+        if not (folder / ".done").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / ".done").touch()
+    return folder
+
+
+def save_documented(folder):
+    """Save the models of DOCUMENTED under their documented names, each with its real tokenizer."""
+    for seed, (name, (family, tokenizer, width, eos)) in enumerate(DOCUMENTED.items()):
+        vocabulary = {"llama3_1": 128256, "qwen3": 151936}[tokenizer]
+        model = tiny_model(family, width, vocabulary, seed, eos_token_id=eos, bos_token_id=eos[-1],
+                           pad_token_id=None, initializer_range=0.1)
+        model.generation_config.update(eos_token_id=eos, bos_token_id=eos[-1], do_sample=True, temperature=0.6,
+                                       top_p=0.9, **({"top_k": 20} if family == "qwen3" else {}))
+        model.save_pretrained(folder / name)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(real_tokenizer_dir(tokenizer) / file, folder / name / file)
