@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model.backbone import Backbone
+from model.backbone import Backbone, first_line
 from model.frozen_lm import bare, continue_prefix, frozen_lm_loss, run_prefix
 
 TEMPERATURE = 0.05  # of the contrastive term
@@ -49,7 +49,7 @@ class SoftCoT(nn.Module):
     def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
         """`[N, d_a]`, what fills the placeholders: for SoftCoT the placeholder's own embedding."""
         placeholder = assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)
-        return frozen(embedding_table(assistant.model)[placeholder : placeholder + 1])
+        return frozen(embeddings_of(assistant.model, [placeholder]))
 
     @property
     def frozen_parts(self) -> list[nn.Module]:
@@ -142,7 +142,7 @@ class SoftCoTPlusPlus(SoftCoT):
             raise ValueError(f"--num_scaling_times {self.num_chains}: the assistant's family "
                              f"{tokens.family!r} has {available} initial tokens "
                              f"(ids from {tokens.initial_id}); choose 1 to {available}")
-        return frozen(table[tokens.initial_id : tokens.initial_id + self.num_chains])
+        return frozen(embeddings_of(assistant.model, range(tokens.initial_id, tokens.initial_id + self.num_chains)))
 
     def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor | float:
         """Contrastive term (SoftCoT++, section 3.3): chains of one example against their noisy selves.
@@ -166,6 +166,11 @@ class SoftCoTPlusPlus(SoftCoT):
 def embedding_table(model) -> torch.Tensor:
     """Input embeddings `[V, d]` of a causal LM."""
     return bare(model).get_input_embeddings().weight
+
+
+def embeddings_of(model, ids) -> torch.Tensor:
+    """`[len(ids), d]` as the model itself embeds these ids (Gemma scales the table's rows)."""
+    return bare(model).get_input_embeddings()(torch.tensor(list(ids), device=embedding_table(model).device))
 
 
 def frozen(tensor: torch.Tensor) -> nn.Parameter:
@@ -217,9 +222,9 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
         raise ValueError(f"{path} is not a readable projection (a torch.save'd dict of tensors): "
-                         f"{str(error).splitlines()[0][:200]}") from error
+                         f"{first_line(error)[:200]}") from error
     if not isinstance(state, dict) or not {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"} \
             or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        found = sorted(state) if isinstance(state, dict) else type(state).__name__
+        found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
     return state
