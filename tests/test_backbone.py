@@ -1,0 +1,94 @@
+"""Families are read from config and tokenizer, never from a path; loading errors are one clear line."""
+
+import pytest
+import torch
+from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
+
+from model.backbone import load_backbone, resolve, short_name, thought_tokens_of
+from tests.tiny import DOCUMENTED, once, save_documented, tiny_model
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    return once(tmp_path_factory, "models", save_documented)
+
+
+def test_families_of_real_tokenizers(llama_tokenizer, qwen3_tokenizer):
+    assert thought_tokens_of(LlamaConfig(), llama_tokenizer).family == "llama"
+    assert thought_tokens_of(Qwen3Config(), qwen3_tokenizer).family == "qwen3"
+    assert thought_tokens_of(Qwen2Config(), qwen3_tokenizer).family == "qwen2.5"  # it has Qwen2.5's tokens too
+
+
+def test_smollm2_is_told_from_llama_by_its_tokens(chatml_tokenizer):
+    assert thought_tokens_of(LlamaConfig(), chatml_tokenizer).family == "smollm2"
+
+
+@pytest.mark.parametrize("option", ["--base_thought_tokens", "--assistant_thought_tokens"])
+def test_an_unknown_family_names_the_option(chatml_tokenizer, option):
+    for config in (Gemma3TextConfig(), Qwen3Config()):  # Qwen3 by its config, not by its tokens
+        with pytest.raises(ValueError, match=f"none of the known families .*{option} PLACEHOLDER,BEGIN,END"):
+            thought_tokens_of(config, chatml_tokenizer, option=option)
+
+
+def test_custom_thought_tokens(chatml_tokenizer):
+    tokens = thought_tokens_of(Gemma3TextConfig(), chatml_tokenizer, "<|endoftext|>, <gh_stars>,<filename>",
+                               initial_id=7)
+    assert (tokens.family, tokens.placeholder, tokens.begin, tokens.end, tokens.initial_id) == (
+        "custom", "<|endoftext|>", "<gh_stars>", "<filename>", 7)
+
+
+@pytest.mark.parametrize("custom, message", [
+    ("<gh_stars>,<filename>", "three single tokens"),
+    ("<gh_stars>,<filename>,<nothing>", r"of which \['<nothing>'\] are not in it"),
+    ("<gh_stars>,<filename>,<gh_stars>", "must differ"),
+])
+def test_bad_custom_thought_tokens(chatml_tokenizer, custom, message):
+    with pytest.raises(ValueError, match=message):
+        thought_tokens_of(LlamaConfig(), chatml_tokenizer, custom)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_saved_model_loads_frozen_whatever_its_folder_is_called(models, tmp_path, name):
+    family, _, width, _ = DOCUMENTED[name]
+    misleading = tmp_path / ("Qwen3-8B" if family == "llama" else "Llama-3.1-8B-Instruct")
+    misleading.symlink_to(models / name)
+    backbone = load_backbone(str(misleading), dtype="float32")
+    assert backbone.thought_tokens.family == family
+    assert backbone.name == misleading.name
+    assert backbone.model.get_input_embeddings().weight.shape[1] == width
+    assert backbone.model.get_input_embeddings().weight is backbone.model.get_output_embeddings().weight
+    assert not backbone.model.training and not any(p.requires_grad for p in backbone.model.parameters())
+
+
+def test_the_dtype_is_the_asked_one(models):
+    for dtype in ("float32", "bfloat16"):
+        backbone = load_backbone(str(models / "Llama-3.2-1B-Instruct"), dtype=dtype)
+        assert {p.dtype for p in backbone.model.parameters()} == {getattr(torch, dtype)}
+
+
+def test_loading_errors_are_one_line(models, tmp_path, chatml_tokenizer):
+    with pytest.raises(ValueError, match="no such model directory"):
+        load_backbone(str(tmp_path / "absent"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="cannot load the tokenizer") as error:
+        load_backbone(str(tmp_path / "empty"))
+    assert "\n" not in str(error.value)
+    tiny_model("qwen3", 32, 512).save_pretrained(tmp_path / "other")
+    chatml_tokenizer.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="--base_thought_tokens"):
+        load_backbone(str(tmp_path / "other"))
+    custom = load_backbone(str(tmp_path / "other"), custom_tokens="<|endoftext|>,<gh_stars>,<filename>")
+    assert custom.thought_tokens.family == "custom"
+    chatml_tokenizer.chat_template = None
+    for file in (tmp_path / "other").glob("*template*"):
+        file.unlink()
+    chatml_tokenizer.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="no chat template"):
+        load_backbone(str(tmp_path / "other"))
+
+
+def test_names():
+    assert short_name("meta-llama/Llama-3.1-8B-Instruct") == short_name("/a/Llama-3.1-8B-Instruct/")
+    assert resolve("meta-llama/Llama-3.1-8B-Instruct") == "meta-llama/Llama-3.1-8B-Instruct"
+    with pytest.raises(ValueError, match="unknown embedded model"):
+        resolve("embedded/Other")

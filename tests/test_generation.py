@@ -1,0 +1,169 @@
+"""Sampling from soft prompts: exact where greedy, true to the distribution, and each row for itself."""
+
+import pytest
+import torch
+
+from model.generation import DEFAULT_TOP_K, RowSampler, TransformersEngine, row_generator
+from tests.tiny import VOCABULARY, tiny_backbone
+
+LENGTHS = [5, 12, 3, 9, 7]
+
+
+def backbone_of(family, **generation):
+    backbone = tiny_backbone(family, 48, seed=5)
+    backbone.model.generation_config.update(eos_token_id=[2], pad_token_id=None, bos_token_id=None, **generation)
+    return backbone
+
+
+def soft_prompts(width=48):
+    generator = torch.Generator().manual_seed(8)
+    return [torch.randn(length, width, generator=generator) * 0.15 for length in LENGTHS]
+
+
+def plain_greedy(model, prompt, eos, steps):
+    """The whole sequence again for every token; one row, no cache, no padding."""
+    ids, embeds = [], prompt
+    while len(ids) < steps:
+        ids.append(model(inputs_embeds=embeds[None], use_cache=False).logits[0, -1].argmax().item())
+        if ids[-1] in eos:
+            break
+        embeds = torch.cat([embeds, model.get_input_embeddings()(torch.tensor(ids[-1:]))])
+    return ids
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3"])
+def test_greedy_is_the_plain_loop(family):
+    backbone = backbone_of(family)
+    prompts = soft_prompts()
+    with torch.no_grad():
+        free = plain_greedy(backbone.model, prompts[1], set(), 12)
+    backbone.model.generation_config.eos_token_id = [2, free[6]]  # so that some rows stop early
+    eos = {2, free[6]}
+    with torch.no_grad():
+        expected = [plain_greedy(backbone.model, prompt, eos, 12) for prompt in prompts]
+    engine = TransformersEngine(backbone, greedy=True)
+    ids = engine.generate(prompts, [(0, i, 0, 0) for i in range(5)], 12)
+    assert ids == expected
+    assert len(ids[1]) <= 7 and ids[1][-1] in eos  # the end-of-text token is kept, its padding is not
+    assert all(set(row[:-1]).isdisjoint(eos) for row in ids)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_p": 0.9, "top_k": 20}], ids=["plain", "warped"])
+def test_answers_do_not_depend_on_batch_size_or_order(family, options):
+    engine = TransformersEngine(backbone_of(family), **options)
+    prompts = soft_prompts()
+    rows = [(prompt, (41 + sample % 2, question, sample // 2, sample))
+            for question, prompt in enumerate(prompts) for sample in range(3)]
+    whole = {}
+    for size in (len(rows), 1, 4):
+        found = {}
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            ids = engine.generate([prompt for prompt, _ in part], [key for _, key in part], 15)
+            found |= {key: row for (_, key), row in zip(part, ids, strict=True)}
+        assert found == (whole := whole or found)
+    turned = engine.generate([prompt for prompt, _ in rows[::-1]], [key for _, key in rows[::-1]], 15)
+    assert turned == [whole[key] for _, key in rows[::-1]]
+    assert len({tuple(row) for row in whole.values()}) > len(rows) / 2  # rows do differ
+
+
+def test_every_part_of_the_key_counts():
+    keys = [(41, 0, 0, 0), (42, 0, 0, 0), (41, 1, 0, 0), (41, 0, 1, 0), (41, 0, 0, 1), (4, 10, 0, 0), (-1, 0, 0, 0)]
+    first = {torch.rand(3, generator=row_generator(key)).sum().item() for key in keys}
+    assert len(first) == len(keys)
+    again = torch.rand(3, generator=row_generator(keys[0]))
+    assert torch.equal(again, torch.rand(3, generator=row_generator(keys[0])))
+
+
+def test_a_longer_limit_goes_on_from_the_shorter():
+    engine = TransformersEngine(backbone_of("llama"))
+    keys = [(1, i, 0, 0) for i in range(5)]
+    short, long = (engine.generate(soft_prompts(), keys, steps) for steps in (6, 14))
+    assert [row[:6] for row in long] == short
+
+
+def test_the_row_sampler_draws_from_the_softmax():
+    torch.manual_seed(0)
+    logits = torch.randn(12) * 2
+    logits[3] = logits[11] = -float("inf")
+    draws = 40_000
+    uniforms = torch.rand(draws, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores = RowSampler(uniforms)(None, logits.expand(draws, -1))
+    assert (scores.isfinite().sum(-1) == 1).all()
+    counts = scores.argmax(-1).bincount(minlength=12).double()
+    expected = logits.double().softmax(-1) * draws
+    assert counts[3] == counts[11] == 0
+    kept = expected > 0
+    statistic = ((counts - expected)[kept] ** 2 / expected[kept]).sum().item()
+    assert statistic < 29.6  # chi-square, 9 degrees of freedom, p = 0.0005
+
+
+def test_the_ends_of_the_uniform_range_draw_possible_tokens():
+    logits = torch.tensor([[-float("inf"), 1.0, 0.0, -float("inf")]] * 2)
+    uniforms = torch.tensor([[0.0], [1 - 2**-53]], dtype=torch.float64)
+    assert RowSampler(uniforms)(None, logits).argmax(-1).tolist() == [1, 2]
+
+
+def test_the_row_sampler_takes_one_column_a_step():
+    sampler = RowSampler(torch.tensor([[0.1, 0.9]], dtype=torch.float64))
+    logits = torch.zeros(1, 2)
+    assert [sampler(None, logits).argmax(-1).item() for _ in range(2)] == [0, 1]
+
+
+def test_generation_draws_from_the_model_s_distribution():
+    backbone = backbone_of("llama")
+    engine = TransformersEngine(backbone, top_k=0)
+    prompt, draws = soft_prompts()[0], 3000
+    ids = engine.generate([prompt] * draws, [(41, i, 0, 0) for i in range(draws)], 1)
+    counts = torch.tensor(ids)[:, 0].bincount(minlength=VOCABULARY).double()
+    with torch.no_grad():
+        expected = backbone.model(inputs_embeds=prompt[None]).logits[0, -1].double().softmax(-1) * draws
+    likely = expected >= 5
+    observed = torch.cat([counts[likely], counts[~likely].sum()[None]])
+    wanted = torch.cat([expected[likely], expected[~likely].sum()[None]])
+    freedom = len(wanted) - 1
+    assert freedom >= 10
+    statistic = ((observed - wanted) ** 2 / wanted.clamp(min=1e-9)).sum().item()
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+
+
+@pytest.mark.parametrize("own, given, expected", [
+    (20, None, 20), (None, None, DEFAULT_TOP_K), (20, 3, 3), (20, 1, 1), (20, 0, VOCABULARY)])
+def test_top_k_is_the_given_one_else_the_model_s_own(own, given, expected):
+    backbone = backbone_of("qwen3")
+    backbone.model.generation_config.top_k = own
+    engine = TransformersEngine(backbone, top_k=given)
+    assert engine.sampling["top_k"] == (given if given is not None else expected)
+    prompt = soft_prompts()[2]
+    with torch.no_grad():
+        logits = backbone.model(inputs_embeds=prompt[None]).logits[0, -1]
+    allowed = set(logits.topk(expected).indices.tolist())
+    ids = engine.generate([prompt] * 400, [(41, i, 0, 0) for i in range(400)], 1)
+    drawn = {row[0] for row in ids}
+    assert drawn <= allowed
+    if expected <= 3:
+        assert drawn == allowed
+
+
+def test_the_model_s_own_temperature_is_not_mixed_in():
+    plain = TransformersEngine(backbone_of("llama"))
+    hot = TransformersEngine(backbone_of("llama", do_sample=True, temperature=0.01, top_p=0.1, top_k=50))
+    keys = [(41, i, 0, 0) for i in range(5)]
+    assert plain.generate(soft_prompts(), keys, 10) == hot.generate(soft_prompts(), keys, 10)
+
+
+def test_the_tokenizer_s_end_of_text_counts_too():
+    backbone = backbone_of("llama")
+    backbone.model.generation_config.eos_token_id = 9
+    assert TransformersEngine(backbone).eos == {2, 9}
+    backbone = backbone_of("llama")
+    backbone.model.generation_config.eos_token_id = None
+    assert TransformersEngine(backbone).eos == {2}
+
+
+def test_cut():
+    engine = TransformersEngine(backbone_of("llama"), greedy=True)
+    assert engine.cut([5, 6, 2, 2, 2]) == [5, 6, 2]
+    assert engine.cut([5, 6, 7]) == [5, 6, 7]
+    assert engine.cut([2]) == [2]
