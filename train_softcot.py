@@ -67,7 +67,7 @@ def train(args, name, build):
         model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set,
         args=training_arguments(
             str(folder), batch_size=args.batch_size, epochs=args.n_epochs, learning_rate=args.learning_rate,
-            seed=args.seed, checkpoints=get_task(args.task_name).keep_checkpoints, evaluate=True,
+            seed=args.seed, checkpoints=get_task(args.task_name).keep_checkpoints,
             device=device_of(args), accumulation=args.gradient_accumulation_steps, log_dir=str(Path("logs", name))))
     trainer.train(resume_from_checkpoint=checkpoint)
 

@@ -131,7 +131,8 @@ def add_evaluation_arguments(parser, base, assistant):
     parser.add_argument("--split", default="test", help="file to evaluate: test, dev, or another of --data_dir")
     parser.add_argument("--eval_batch_size", type=positive, default=64,
                         help="rows (question x seed x chain x sample) decoded at once; changes no result")
-    parser.add_argument("--max_new_tokens", type=natural, default=0, help="longest response; 0: the task's own length")
+    parser.add_argument("--max_new_tokens", type=natural, default=0,
+                        help="longest response; 0: the task's own length")
     parser.add_argument("--temperature", type=positive_float, default=1.0, help="of sampling")
     parser.add_argument("--top_p", type=positive_float, default=1.0, help="of sampling")
     parser.add_argument("--top_k", type=natural, help="of sampling, 0: no limit; default: the base model's own, else 50")
@@ -217,15 +218,17 @@ def run_name(args, chains=None, contrastive=False):
 def log_name(args, seed, chains=None):
     """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published."""
     scaling = f"-nst_{chains}" if chains else ""
-    return (f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}-ntt_{args.num_thought_tokens}"
-            f"-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
+    return (f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}"
+            f"-ntt_{args.num_thought_tokens}-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
             f"-{short_name(args.assistant_model_id)}")
 
 
 def git_commit():
     """Commit of the code, with + where files differ from it; None outside a repository."""
     def git(*words):
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
@@ -306,8 +309,8 @@ class SeedResults:
         scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *kept]),
                            encoding="utf-8")
         os.replace(scratch, results_path)
-        self.file = open(results_path, "a", encoding="utf-8")
-        self.log = open(log_path, "w", encoding="utf-8")
+        self.file = open(results_path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self.log = open(log_path, "w", encoding="utf-8")  # noqa: SIM115
         for row in kept:
             self.note(row)
 
@@ -365,7 +368,8 @@ class SeedResults:
     def scores(self):
         """Accuracy by both rules and average tokens a response."""
         rows = list(self.rows.values())
-        return {"accuracy": self.correct / len(rows), "accuracy_strict": sum(r["correct_strict"] for r in rows) / len(rows),
+        return {"accuracy": self.correct / len(rows),
+                "accuracy_strict": sum(row["correct_strict"] for row in rows) / len(rows),
                 "tokens": sum(self.tokens) / len(self.tokens), "questions": len(rows)}
 
 

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
+from model.backbone import TRANSFORMERS_5
+
 WEIGHTS = "trainable.safetensors"
 
 
@@ -72,16 +74,19 @@ class ProjectionTrainer(Trainer):
 
 
 def training_arguments(output_dir: str, *, batch_size: int, epochs: float, learning_rate: float, seed: int,
-                       checkpoints: int, evaluate: bool, device: str, accumulation: int = 1,
-                       log_dir: str | None = None) -> TrainingArguments:
+                       checkpoints: int, device: str, accumulation: int,
+                       log_dir: str) -> TrainingArguments:
     """The published recipe: AdamW, linear decay without warm-up, clip 1.0, one checkpoint an epoch."""
-    if log_dir:  # TensorBoard's folder; the argument of that name left transformers in 5.x
-        os.environ["TENSORBOARD_LOGGING_DIR"] = log_dir
+    if TRANSFORMERS_5:  # TensorBoard's folder: an argument in 4.x, a variable in 5.x
+        os.environ["TENSORBOARD_LOGGING_DIR"], tensorboard = log_dir, {}
+    else:
+        tensorboard = {"logging_dir": log_dir}
     arguments = TrainingArguments(
+        **tensorboard,
         output_dir=output_dir, per_device_train_batch_size=batch_size, per_device_eval_batch_size=batch_size,
         num_train_epochs=epochs, learning_rate=learning_rate, lr_scheduler_type="linear", warmup_steps=0,
         optim="adamw_torch", weight_decay=0.0, max_grad_norm=1.0, seed=seed, data_seed=seed,
-        gradient_accumulation_steps=accumulation, eval_strategy="epoch" if evaluate else "no",
+        gradient_accumulation_steps=accumulation, eval_strategy="epoch",
         save_strategy="epoch", save_total_limit=checkpoints, logging_steps=10, logging_first_step=True,
         report_to=["tensorboard"], remove_unused_columns=False, label_names=["labels"],
         use_cpu=device == "cpu", dataloader_pin_memory=device != "cpu")
