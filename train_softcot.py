@@ -63,6 +63,8 @@ def train(args, name, build):
     folder.mkdir(parents=True, exist_ok=True)
     if softcot.thoughts_are_constant:
         collate = with_thought_states(args, softcot, assistant, collate, {"train": train_set, "dev": dev_set}, folder)
+    else:
+        collate = without_index(collate)
     trainer = ProjectionTrainer(
         model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set,
         args=training_arguments(
@@ -83,6 +85,11 @@ def train(args, name, build):
         write_json(trainer.state.log_history, results / "loss.json")
         plot_loss(trainer.state.log_history, results / "loss.png", name)
         print(f"Wrote {folder / 'projection.bin'} and {results / 'loss.png'}", flush=True)
+
+
+def without_index(collate):
+    """A collator of what the model's forward pass takes."""
+    return lambda examples: {key: value for key, value in collate(examples).items() if key != "index"}
 
 
 def with_thought_states(args, softcot, assistant, collate, splits, folder):
