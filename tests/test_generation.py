@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from model.backbone import TRANSFORMERS_5
 from model.generation import DEFAULT_TOP_K, RowSampler, TransformersEngine, row_generator
 from tests.tiny import VOCABULARY, tiny_backbone
 
@@ -51,6 +52,8 @@ def test_greedy_is_the_plain_loop(family):
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_p": 0.9, "top_k": 20}], ids=["plain", "warped"])
 def test_answers_do_not_depend_on_batch_size_or_order(family, options):
+    if family == "gemma3" and not TRANSFORMERS_5:
+        pytest.skip("transformers 4.51 loses exactness in padded rows shorter than Gemma's sliding window")
     engine = TransformersEngine(backbone_of(family), **options)
     prompts = soft_prompts()
     rows = [(prompt, (41 + sample % 2, question, sample // 2, sample))
