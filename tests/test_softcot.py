@@ -56,8 +56,8 @@ def test_the_trainer_changes_and_saves_only_what_learns(tmp_path, monkeypatch, t
     softcot = make(contrastive=True, tune_init_tokens=tune)
     before = snapshot(softcot)
     arguments = training_arguments(
-        str(tmp_path / "run"), batch_size=2, epochs=2, learning_rate=1e-3, seed=1, checkpoints=1, evaluate=True,
-        device="cpu", log_dir=str(tmp_path / "logs"))
+        str(tmp_path / "run"), batch_size=2, epochs=2, learning_rate=1e-3, seed=1, checkpoints=1, device="cpu",
+        accumulation=1, log_dir=str(tmp_path / "logs"))
     examples = ragged_examples(LENGTH)
     trainer = ProjectionTrainer(model=softcot, data_collator=batch_of, args=arguments, train_dataset=examples,
                                 eval_dataset=examples)
