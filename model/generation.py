@@ -10,14 +10,7 @@ import hashlib
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    LogitsProcessor,
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from model.frozen_lm import bare
 
@@ -33,18 +26,29 @@ def row_generator(key: tuple) -> torch.Generator:
 class RowSampler(LogitsProcessor):
     """Turns greedy decoding into sampling with one uniform number a row and step.
 
-    Inverse-CDF sampling: the drawn token keeps its score, all others get -inf. uniforms: `[R, steps]`.
+    Temperature, top-k, top-p and min-p in transformers' order, then inverse-CDF sampling over the
+    tokens left, likeliest first: the drawn token gets 0, all others -inf. uniforms: `[R, steps]`.
     """
 
-    def __init__(self, uniforms: torch.Tensor):
+    def __init__(self, uniforms: torch.Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
+                 min_p: float | None = None):
         self.uniforms, self.step = uniforms, 0
+        self.temperature, self.top_k, self.top_p, self.min_p = temperature, top_k, top_p, min_p
 
     def __call__(self, input_ids, scores):
-        cdf = scores.float().softmax(-1).double().cumsum(-1)
+        vocabulary = scores.shape[-1]
+        values, tokens = (scores.float() / self.temperature).topk(min(self.top_k or vocabulary, vocabulary))
+        probabilities = values.softmax(-1).double()
+        if self.top_p < 1.0:  # the shortest run of likeliest tokens that holds top_p
+            above = probabilities.cumsum(-1) - probabilities
+            probabilities = probabilities.masked_fill(above >= self.top_p, 0.0)
+        if self.min_p:
+            probabilities = probabilities.masked_fill(probabilities < self.min_p * probabilities[:, :1], 0.0)
+        cdf = probabilities.cumsum(-1)
         drawn = self.uniforms[:, self.step, None] * cdf[:, -1:]
-        token = torch.searchsorted(cdf, drawn, right=True).clamp(max=scores.shape[-1] - 1)
+        place = torch.searchsorted(cdf, drawn, right=True).clamp(max=cdf.shape[-1] - 1)
         self.step += 1
-        return torch.full_like(scores, -float("inf")).scatter(-1, token, 0.0)
+        return torch.full_like(scores, -float("inf")).scatter(-1, tokens.gather(-1, place), 0.0)
 
 
 class TransformersEngine:
@@ -69,19 +73,9 @@ class TransformersEngine:
         config.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, min_p=None, max_length=None,
                       eos_token_id=eos, pad_token_id=eos[0])
         self.model.generation_config = config
-
-    def warpers(self) -> LogitsProcessorList:
-        """Temperature, top-k, top-p and min-p in transformers' own order."""
-        chosen, warpers = self.sampling, LogitsProcessorList()
-        if chosen["temperature"] != 1.0:
-            warpers.append(TemperatureLogitsWarper(chosen["temperature"]))
-        if chosen["top_k"]:
-            warpers.append(TopKLogitsWarper(chosen["top_k"]))
-        if chosen["top_p"] < 1.0:
-            warpers.append(TopPLogitsWarper(chosen["top_p"]))
-        if chosen["min_p"]:
-            warpers.append(MinPLogitsWarper(chosen["min_p"]))
-        return warpers
+        # The last position's hidden states are a strided view, for which torch's matmul copies the
+        # vocabulary's weights once a row: gigabytes and seconds a batch on a CPU.
+        self.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
 
     @torch.no_grad()
     def generate(self, prompts: list[torch.Tensor], keys: list[tuple], max_new_tokens: int) -> list[list[int]]:
@@ -99,8 +93,7 @@ class TransformersEngine:
         if self.sampling:
             uniforms = torch.stack([torch.rand(max_new_tokens, generator=row_generator(key), dtype=torch.float64)
                                     for key in keys])
-            processors = self.warpers()
-            processors.append(RowSampler(uniforms.to(embeds.device)))
+            processors.append(RowSampler(uniforms.to(embeds.device), **self.sampling))
         output = self.model.generate(inputs_embeds=embeds, attention_mask=mask, max_new_tokens=max_new_tokens,
                                      logits_processor=processors)
         return [self.cut(row) for row in output.tolist()]
