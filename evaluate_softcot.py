@@ -28,9 +28,10 @@ from utils import (
     stop_with_one_line,
 )
 
-# Arguments that change no answer, so results may be continued under other values of them.
+# Arguments that change no answer, or that a hash or sum stands for: results may be continued under
+# other values of them.
 FREE = ("eval_batch_size", "seed", "seed_from", "seed_to", "test_k", "device", "overwrite", "print_input",
-        "print_response", "log_dir", "results_dir", "run_name")
+        "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir")
 
 
 def build_softcot(args, base, assistant):
@@ -73,7 +74,8 @@ def evaluate(args, build, chains=None):
     number_of_chains = chains if thinks and chains else 1
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
-    run |= {"prompt_hash": encoder.prompt_hash, "max_new_tokens": max_new_tokens}
+    run |= {"prompt_hash": encoder.prompt_hash, "max_new_tokens": max_new_tokens,
+            "data_dir": args.data_dir and str(Path(args.data_dir).resolve())}
     if thinks:
         run["projection"] = {key: value.double().abs().sum().item() for key, value in state.items()}
     results = {}
@@ -114,7 +116,7 @@ def evaluate(args, build, chains=None):
                 bar.update()
             done = [r for r in results.values() if r.rows]
             bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
-    report(results)
+    report(results, {example["index"] for example in examples})
 
 
 def seeds_of(args):
@@ -150,9 +152,9 @@ def soft_prompts(softcot, base, collate, examples):
     return prompts
 
 
-def report(results):
-    """Scores of each seed, then mean and standard deviation over seeds, by both answer rules."""
-    scores = {seed: result.scores() for seed, result in results.items()}
+def report(results, asked):
+    """Scores of each seed on the questions asked for, then mean and deviation over seeds, by both answer rules."""
+    scores = {seed: result.scores(asked) for seed, result in results.items()}
     for seed, score in scores.items():
         print(f"Seed {seed}: accuracy {100 * score['accuracy']:.2f} % (strict {100 * score['accuracy_strict']:.2f} %), "
               f"{score['questions']} questions, {score['tokens']:.1f} tokens a response")

@@ -135,7 +135,8 @@ def add_evaluation_arguments(parser, base, assistant):
                         help="longest response; 0: the task's own length")
     parser.add_argument("--temperature", type=positive_float, default=1.0, help="of sampling")
     parser.add_argument("--top_p", type=positive_float, default=1.0, help="of sampling")
-    parser.add_argument("--top_k", type=natural, help="of sampling, 0: no limit; default: the base model's own, else 50")
+    parser.add_argument("--top_k", type=natural,
+                        help="of sampling, 0: no limit; default: the base model's own, else 50")
     parser.add_argument("--greedy", action="store_true", help="take the likeliest token in place of sampling")
     parser.add_argument("--no_generation_prompt", action="store_true",
                         help="as published: the model writes the assistant header itself (Llama, Qwen2.5)")
@@ -365,12 +366,13 @@ class SeedResults:
         if self.echo:
             print(text, flush=True)
 
-    def scores(self):
-        """Accuracy by both rules and average tokens a response."""
-        rows = list(self.rows.values())
-        return {"accuracy": self.correct / len(rows),
+    def scores(self, asked):
+        """Accuracy by both rules and average tokens a response, over the question indices `asked`."""
+        rows = [row for index, row in self.rows.items() if index in asked]
+        tokens = [count for row in rows for count in row["tokens"]]
+        return {"accuracy": sum(row["correct"] for row in rows) / len(rows),
                 "accuracy_strict": sum(row["correct_strict"] for row in rows) / len(rows),
-                "tokens": sum(self.tokens) / len(self.tokens), "questions": len(rows)}
+                "tokens": sum(tokens) / len(tokens), "questions": len(rows)}
 
 
 def mean_and_std(values):
