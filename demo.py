@@ -54,8 +54,8 @@ def evaluate(script, name, questions, *options):
         logs = OUT / "logs" / name / split
         seconds += run(script, "--base_model_id", MODEL, "--assistant_model_id", MODEL, *DATA, "--split", split,
                        "--max_new_tokens", 120, "--temperature", TEMPERATURE, "--test_k", questions[split],
-                       "--eval_batch_size", 192, "--seed_from", SEEDS[0], "--seed_to", SEEDS[-1], "--print_response", "--log_dir", logs,
-                       *options)
+                       "--eval_batch_size", 192, "--seed_from", SEEDS[0], "--seed_to", SEEDS[-1],
+                       "--print_response", "--log_dir", logs, *options)
         accuracies[split] = [accuracy(path) for path in sorted(logs.glob("*.jsonl"))]
     return accuracies, seconds
 
