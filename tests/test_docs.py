@@ -24,7 +24,7 @@ FILES = {
     "run_batch_softcotpp.sh": "E+",
 }
 # Options of other programs that the README names (pip, tensorboard).
-FOREIGN = {"--no-deps", "--logdir"}
+FOREIGN = {"--no-deps", "--logdir", "--quick"}  # of pip, TensorBoard and demo.py
 DOCUMENTS = ["README.md", "docs/DEVIATIONS.md", "data/README.md", "data/mini/README.md"]
 
 
