@@ -26,8 +26,8 @@ class SoftCoT(nn.Module):
     """Frozen base, frozen assistant, one trained projection.
 
     Only `projection` receives a gradient (float32 by default: in bfloat16 most of its updates are
-    rounded away at the published learning rate). `assistant` may be None when thought states are
-    always given. See `forward` for the shapes.
+    rounded away at the published learning rate). See `forward` for the
+    shapes.
     """
 
     num_chains = 1
