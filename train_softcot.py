@@ -9,7 +9,8 @@ import torch
 from transformers import set_seed
 
 from data_loader.tasks import get_task
-from model.backbone import DTYPES, locked
+from model.backbone import DTYPES
+from model.files import locked
 from model.softcot import SoftCoT, add_lora, save_projection
 from model.trainer import ProjectionTrainer, cached_thought_states, key_of, last_checkpoint, training_arguments
 from utils import (

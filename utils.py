@@ -23,6 +23,7 @@ from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
 from model.backbone import DTYPES, load_backbone, short_name
+from model.files import replaced
 
 ROOT = Path(__file__).resolve().parent
 
@@ -248,9 +249,8 @@ def describe_run(args, encoder, base, assistant):
 
 def write_json(value, path):
     """Write JSON whole or not at all."""
-    scratch = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
-    scratch.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    with replaced(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 def quiet_libraries():
@@ -306,10 +306,9 @@ class SeedResults:
         results_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.parent.mkdir(parents=True, exist_ok=True)
         kept = [] if overwrite else self.read(results_path, run)
-        scratch = results_path.with_name(f".{results_path.name}.{os.getpid()}.tmp")
-        scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *kept]),
-                           encoding="utf-8")
-        os.replace(scratch, results_path)
+        with replaced(results_path) as scratch:
+            scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *kept]),
+                               encoding="utf-8")
         self.file = open(results_path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
         self.log = open(log_path, "w", encoding="utf-8")  # noqa: SIM115
         for row in kept:

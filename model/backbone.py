@@ -6,8 +6,6 @@ read from its config and its tokenizer's tokens, never from the path's name. Thi
 nothing about prompts or training.
 """
 
-import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -18,6 +16,8 @@ from pathlib import Path
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from model.files import locked
 
 EMBEDDED = "embedded/SmolLM2-135M-Instruct"
 TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
@@ -153,15 +153,6 @@ def resolve(model_id: str) -> str:
 def cache_dir() -> Path:
     """Folder of converted models: $SOFTCOT_CACHE or ~/.cache/softcot."""
     return Path(os.environ.get("SOFTCOT_CACHE") or Path.home() / ".cache" / "softcot")
-
-
-@contextlib.contextmanager
-def locked(path: Path):
-    """Hold an exclusive lock on `path`.lock: a second process waits until the first is done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{path}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def embedded_model_dir() -> Path:

@@ -22,14 +22,18 @@ def bare(model):
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
+def text_config(model):
+    """Config of the language model, also inside a multimodal one."""
+    return bare(model).config.get_text_config()
+
+
 def can_share_prefix(model) -> bool:
     """Whether one prefix's keys and values can be continued by many rows.
 
     Not for sliding-window, chunked or recurrent layers, whose state is not a plain list of keys and
-    values, nor for models that scale or cap their logits outside the output embedding.
+    values.
     """
-    config = bare(model).config
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = text_config(model)
     layer_types = getattr(config, "layer_types", None)
     if layer_types is not None:
         return set(layer_types) == {"full_attention"}
@@ -100,7 +104,7 @@ def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
     """Logits `[K, V]` in float32 of chosen hidden states `[K, d]`."""
     model = bare(model)
     logits = model.get_output_embeddings()(hidden).float()
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    config = text_config(model)
     cap = getattr(config, "final_logit_softcapping", None)  # Gemma
     if cap:
         logits = cap * torch.tanh(logits / cap)

@@ -7,7 +7,6 @@ i, kept apart by a contrastive term. SoftCoT is SoftCoT++ with one chain: everyt
 `[B, N, L, d]`. Knows tensors, never a task. `projection.bin` goes in and out here.
 """
 
-import os
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from model.backbone import Backbone, first_line
+from model.files import replaced
 from model.frozen_lm import bare, continue_prefix, frozen_lm_loss, run_prefix
 
 TEMPERATURE = 0.05  # of the contrastive term
@@ -51,14 +51,10 @@ class SoftCoT(nn.Module):
         placeholder = assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)
         return frozen(embeddings_of(assistant.model, [placeholder]))
 
-    @property
-    def frozen_parts(self) -> list[nn.Module]:
-        return [part for part in (self.base, self.assistant) if part is not None]
-
     def train(self, mode: bool = True):
         """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
         super().train(mode)
-        for part in self.frozen_parts:
+        for part in (self.base, self.assistant):
             part.train(mode and any(p.requires_grad for p in part.parameters()))
         return self
 
@@ -193,16 +189,9 @@ def load_lora(backbone: Backbone, directory: str) -> None:
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a state dict whole or not at all: to a temporary name, flushed, then renamed."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(scratch, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    """Write a state dict whole or not at all."""
+    with replaced(path) as scratch:
+        torch.save(state, scratch)
 
 
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:

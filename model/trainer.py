@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from model.backbone import TRANSFORMERS_5
+from model.files import replaced
 
 WEIGHTS = "trainable.safetensors"
 
@@ -55,9 +56,8 @@ class ProjectionTrainer(Trainer):
         directory.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous()
                    for name, value in self.model.named_parameters() if value.requires_grad}
-        scratch = directory / f".{WEIGHTS}.{os.getpid()}.tmp"
-        save_file(weights, scratch)
-        os.replace(scratch, directory / WEIGHTS)
+        with replaced(directory / WEIGHTS) as scratch:
+            save_file(weights, scratch)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         path = Path(resume_from_checkpoint) / WEIGHTS
@@ -120,8 +120,7 @@ def cached_thought_states(model, examples, collate, path: Path, batch_size: int 
     size = math.prod(shape)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with replaced(path) as scratch:
             states = torch.from_file(str(scratch), shared=True, size=size, dtype=dtype).view(shape)
             order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
             with torch.no_grad(), tqdm(total=len(order), desc="Thought states", unit="question") as bar:
@@ -135,7 +134,4 @@ def cached_thought_states(model, examples, collate, path: Path, batch_size: int 
                     states[chosen] = computed.cpu()
                     bar.update(len(chosen))
             del states
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
     return torch.from_file(str(path), shared=False, size=size, dtype=dtype).view(shape)

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
 from data_loader.collator import Collator
-from model.backbone import Backbone, ThoughtTokens, locked
+from model.backbone import Backbone, ThoughtTokens
+from model.files import locked
 from tests.tokenizers import real_tokenizer_dir
 
 CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}
