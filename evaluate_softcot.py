@@ -4,14 +4,16 @@ One process loads the models once and serves all seeds; one log and one result f
 again after an interruption, it goes on where it stopped.
 """
 
+from collections import defaultdict, deque
+from itertools import product
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from model.generation import TransformersEngine
-from model.softcot import SoftCoT, embedding_table, load_lora, load_projection
+from model.generation import Request, TransformersEngine
+from model.softcot import SoftCoT, embedding_table, embeddings_of, load_lora, load_projection
 from utils import (
     Parser,
     SeedResults,
@@ -32,6 +34,7 @@ from utils import (
 # other values of them.
 FREE = ("eval_batch_size", "seed", "seed_from", "seed_to", "test_k", "device", "overwrite", "print_input",
         "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir")
+QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assistant
 
 
 def build_softcot(args, base, assistant):
@@ -68,8 +71,8 @@ def evaluate(args, build, chains=None):
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
     examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens)
     questions = {question["index"]: question for question in questions}
-    engine = TransformersEngine(base, temperature=args.temperature, top_p=args.top_p, top_k=args.top_k,
-                                greedy=args.greedy)
+    engine = TransformersEngine(base, rows=args.eval_batch_size, temperature=args.temperature, top_p=args.top_p,
+                                top_k=args.top_k, greedy=args.greedy)
 
     number_of_chains = chains if thinks and chains else 1
     answers = number_of_chains * args.num_return_sequences
@@ -86,36 +89,43 @@ def evaluate(args, build, chains=None):
             run | {"seed": seed}, votes=chains is not None or answers > 1, overwrite=args.overwrite,
             echo=len(seeds) == 1)
 
-    # (question, seed) pairs still to answer, in the data's order; a group fills about one batch.
+    # What is still to answer, in the data's order.
     todo = [(example, [seed for seed in seeds if example["index"] not in results[seed].rows]) for example in examples]
     todo = [(example, open_seeds) for example, open_seeds in todo if open_seeds]
-    group = max(1, args.eval_batch_size // (len(seeds) * answers))
-    with tqdm(total=sum(len(open_seeds) for _, open_seeds in todo), desc="Questions x seeds", unit="question") as bar:
-        for start in range(0, len(todo), group):
-            chosen = todo[start : start + group]
+
+    def requests():
+        for start in range(0, len(todo), QUESTIONS_AT_ONCE):
+            chosen = todo[start : start + QUESTIONS_AT_ONCE]
             prompts = soft_prompts(softcot, base, collate, [example for example, _ in chosen])
-            rows = [(place, seed, chain, sample) for place, (_, open_seeds) in enumerate(chosen) for seed in open_seeds
-                    for chain in range(number_of_chains) for sample in range(args.num_return_sequences)]
-            keys = [(seed, chosen[place][0]["index"], chain, sample) for place, seed, chain, sample in rows]
-            ids = []
-            for first in range(0, len(rows), args.eval_batch_size):
-                part = slice(first, first + args.eval_batch_size)
-                ids += engine.generate([prompts[place][chain] for place, _, chain, _ in rows[part]], keys[part],
-                                       max_new_tokens)
-            texts = base.tokenizer.batch_decode(ids, skip_special_tokens=True)
-            for first in range(0, len(rows), answers):
-                place, seed = rows[first][:2]
-                example, responses = chosen[place][0], texts[first : first + answers]
-                row = judge(args.task_name, questions[example["index"]], responses,
-                            [len(row_ids) for row_ids in ids[first : first + answers]])
-                if args.print_input:
-                    row["input"] = base.tokenizer.decode(example["prefix_ids"] + example["suffix_ids"])
-                if args.print_response:
-                    row["responses"] = responses
-                results[seed].add(row)
+            for (example, open_seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
+                samples = range(args.num_return_sequences)
+                for seed, (chain, tail), sample in product(open_seeds, enumerate(tails), samples):
+                    yield Request((seed, example["index"], chain, sample), prefix, tail)
+
+    def result_row(example, rows):
+        """rows: N x R lists of token ids, chain by chain."""
+        responses = base.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        row = judge(args.task_name, questions[example["index"]], responses, [len(ids) for ids in rows])
+        if args.print_input:
+            row["input"] = base.tokenizer.decode(example["prefix_ids"] + example["suffix_ids"])
+        if args.print_response:
+            row["responses"] = responses
+        return row
+
+    waiting = {seed: deque(example for example, open_seeds in todo if seed in open_seeds) for seed in seeds}
+    found = defaultdict(dict)  # (seed, question) -> {(chain, sample): token ids}
+    with tqdm(total=sum(map(len, waiting.values())), desc="Questions x seeds", unit="question") as bar:
+        for request, ids in engine.generate(requests(), max_new_tokens):
+            seed, index, *place = request.key
+            found[seed, index][tuple(place)] = ids
+            # Rows finish in any order, files keep the data's.
+            while waiting[seed] and len(found[seed, waiting[seed][0]["index"]]) == answers:
+                example = waiting[seed].popleft()
+                rows = found.pop((seed, example["index"]))
+                results[seed].add(result_row(example, [rows[key] for key in sorted(rows)]))
                 bar.update()
-            done = [r for r in results.values() if r.rows]
-            bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
+                done = [r for r in results.values() if r.rows]
+                bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
     report(results, {example["index"] for example in examples})
 
 
@@ -131,25 +141,20 @@ def seeds_of(args):
 
 @torch.no_grad()
 def soft_prompts(softcot, base, collate, examples):
-    """Base embeddings of each example's prompt around its soft thoughts: per example, `[T, d_b]` a chain."""
+    """Base embeddings of each example's prompt: what stands before the soft thoughts `[P, d_b]`, and for each chain the
+    soft thoughts and what follows `[T, d_b]`. Without soft thoughts the last token is what follows."""
     table = embedding_table(base.model)
-    embed = base.model.get_input_embeddings()
-
-    def embeddings(ids):
-        return embed(torch.tensor(ids, dtype=torch.long, device=table.device))
-
     if softcot is None:
-        return [[embeddings(example["prefix_ids"])] for example in examples]
+        prompts = [embeddings_of(base.model, example["prefix_ids"]) for example in examples]
+        return [(prompt[:-1], [prompt[-1:]]) for prompt in prompts]
     batch = collate(examples)
     states = softcot.thought_states(batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device))
     soft = softcot.soft_thoughts(states).to(table.dtype)
     if not torch.isfinite(soft).all():
         raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
-    prompts = []
-    for example, chains in zip(examples, soft, strict=True):
-        before, after = embeddings(example["prefix_ids"]), embeddings(example["suffix_ids"])
-        prompts.append([torch.cat([before, thoughts, after]) for thoughts in chains])
-    return prompts
+    return [(embeddings_of(base.model, example["prefix_ids"]),
+             [torch.cat([thoughts, embeddings_of(base.model, example["suffix_ids"])]) for thoughts in chains])
+            for example, chains in zip(examples, soft, strict=True)]
 
 
 def report(results, asked):

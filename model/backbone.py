@@ -17,6 +17,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from model.attention import group_heads
 from model.files import locked
 
 EMBEDDED = "embedded/SmolLM2-135M-Instruct"
@@ -131,6 +132,7 @@ def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu"
     except OSError as error:
         raise ValueError(f"cannot load the model {model_id!r}: {first_line(error)}") from error
     model.requires_grad_(False)
+    group_heads(model)
     return Backbone(model.eval().to(device), tokenizer, tokens, str(model_id))
 
 

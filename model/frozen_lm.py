@@ -57,30 +57,35 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Prefix:
-    """Left-padded prompts `[B, P]`, with their shared keys and values where the model allows."""
+    """Left-padded prompts, with their shared keys and values where the model allows."""
 
-    ids: torch.Tensor
+    embeds: torch.Tensor
     mask: torch.Tensor
     layers: list[tuple[torch.Tensor, torch.Tensor]] | None
 
 
-def run_prefix(model, ids: torch.Tensor, mask: torch.Tensor) -> Prefix:
-    """Run prompts once. `ids`, `mask`: `[B, P]`, left-padded. Keeps the graph where there is one."""
+def run_prefix(model, embeds: torch.Tensor, mask: torch.Tensor) -> Prefix:
+    """Run prompts once. embeds: `[B, P, d]`, mask: `[B, P]`, left-padded. Keeps the graph where there is one."""
     if not can_share_prefix(model):
-        return Prefix(ids, mask, None)
+        return Prefix(embeds, mask, None)
     cache = DynamicCache()
-    bare(model).get_decoder()(input_ids=ids, attention_mask=mask, position_ids=positions(mask),
+    bare(model).get_decoder()(inputs_embeds=embeds, attention_mask=mask, position_ids=positions(mask),
                               past_key_values=cache, use_cache=True)
-    return Prefix(ids, mask, keys_and_values(cache))
+    return Prefix(embeds, mask, keys_and_values(cache))
+
+
+def embed(model, ids: torch.Tensor) -> torch.Tensor:
+    """Embeddings `[..., d]` of token ids, as the model itself makes them (Gemma 3 scales the table's rows)."""
+    return bare(model).get_input_embeddings()(ids)
 
 
 def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Tensor,
-                    mask: torch.Tensor) -> torch.Tensor:
-    """Last hidden states of `embeds` placed after the prompts.
+                    mask: torch.Tensor) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]] | None]:
+    """Last hidden states of `embeds` placed after the prompts, and the layers' keys and values.
 
     rows: `[R]`, which prompt each row continues; embeds: `[R, T, d]`; mask: `[R, T]`, right-padded.
-    Returns `[R, T, d]`. Without shared keys and values, the whole sequence runs: the same numbers,
-    only slower.
+    Returns `[R, T, d]` and, a layer, keys and values of prompt and embeds `[R, heads, P + T, d_head]`.
+    Without shared keys and values the whole sequence runs: the same numbers, only slower, and None.
     """
     decoder = bare(model).get_decoder()
     prefix_mask = prefix.mask[rows]
@@ -89,15 +94,16 @@ def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Ten
     full_mask = torch.cat([prefix_mask, mask], dim=1)
     position_ids = positions(full_mask)
     if prefix.layers is None:
-        before = bare(model).get_input_embeddings()(prefix.ids[rows][:, -used:])
+        before = prefix.embeds[rows][:, -used:]
         hidden = decoder(inputs_embeds=torch.cat([before, embeds], dim=1), attention_mask=full_mask,
                          position_ids=position_ids, use_cache=False).last_hidden_state
-        return hidden[:, used:]
+        return hidden[:, used:], None
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefix.layers):
         cache.update(keys[rows, :, -used:], values[rows, :, -used:], layer)
-    return decoder(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids[:, used:],
-                   past_key_values=cache, use_cache=True).last_hidden_state
+    hidden = decoder(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids[:, used:],
+                     past_key_values=cache, use_cache=True).last_hidden_state
+    return hidden, keys_and_values(cache)
 
 
 def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
@@ -114,10 +120,10 @@ def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
 
 def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels, weights) -> torch.Tensor:
     """Weighted token loss of some rows: sum of weight x cross-entropy. soft: `[R, L, d]`."""
-    suffix = bare(model).get_input_embeddings()(suffix_ids[rows])
+    suffix = embed(model, suffix_ids[rows])
     mask = F.pad(suffix_mask[rows], (soft.shape[1], 0), value=1)
     used = int(mask.sum(-1).max())
-    hidden = continue_prefix(model, prefix, rows, torch.cat([soft, suffix], dim=1)[:, :used], mask[:, :used])
+    hidden, _ = continue_prefix(model, prefix, rows, torch.cat([soft, suffix], dim=1)[:, :used], mask[:, :used])
     row, column = (labels[rows] != IGNORE).nonzero(as_tuple=True)
     # Suffix token t stands at column L + t, so the column before it, L + t - 1, predicts it.
     logits = label_logits(model, hidden[row, soft.shape[1] + column - 1])
@@ -167,7 +173,7 @@ def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, su
     micro_batches = torch.arange(len(soft), device=soft.device).split(micro_batch_size)
     model_learns = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
     with torch.set_grad_enabled(model_learns):
-        prefix = run_prefix(model, prefix_ids, prefix_mask)
+        prefix = run_prefix(model, embed(model, prefix_ids), prefix_mask)
 
     def loss_of(part, soft_part):
         return rows_loss(model, prefix, question[part], soft_part, suffix_ids, suffix_mask, labels, weights)

@@ -1,20 +1,36 @@
-"""Sampling from soft prompts: soft prompts in, token ids out.
+"""Sampling from soft prompts: requests in, token ids out.
 
-An engine is a class with `generate(prompts, keys, max_new_tokens)`. Each row samples from its own
+An engine is a class with `generate(requests, max_new_tokens)`. Each row samples from its own
 generator, so its text depends neither on the batch it shares nor on order or restarts. Knows
 nothing about tasks, thoughts or files.
 """
 
-import copy
+import gc
 import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from model.frozen_lm import bare
+from model.frozen_lm import bare, can_share_prefix, continue_prefix, embed, label_logits, run_prefix
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with where a model's generation config is silent
+# Settings of a generation config that would change the samples and that no family's model uses.
+UNKNOWN_SETTINGS = {"no_repeat_ngram_size": 0, "bad_words_ids": None, "suppress_tokens": None, "typical_p": 1.0,
+                    "sequence_bias": None, "forced_eos_token_id": None, "exponential_decay_length_penalty": None}
+GROWTH = 128  # columns by which the cache grows
+
+
+class Request(NamedTuple):
+    """One row to sample."""
+
+    key: tuple[int, int, int, int]  # seed, question, chain, sample
+    prefix: torch.Tensor  # [P, d_b], what stands before the soft thoughts: one tensor for all rows of a question
+    tail: torch.Tensor  # [T, d_b], soft thoughts and what follows: one tensor for all rows of a chain
 
 
 def row_generator(key: tuple) -> torch.Generator:
@@ -23,82 +39,293 @@ def row_generator(key: tuple) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
 
-class RowSampler(LogitsProcessor):
-    """Turns greedy decoding into sampling with one uniform number a row and step.
+def draw(logits: torch.Tensor, uniforms: torch.Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
+         min_p: float | None = None) -> torch.Tensor:
+    """One token a row, `[R]`, from logits `[R, V]` and one uniform number a row `[R]`.
 
     Temperature, top-k, top-p and min-p in transformers' order, then inverse-CDF sampling over the
-    tokens left, likeliest first: the drawn token gets 0, all others -inf. uniforms: `[R, steps]`.
+    tokens left, likeliest first.
+    """
+    vocabulary = logits.shape[-1]
+    values, tokens = (logits.float() / temperature).topk(min(top_k or vocabulary, vocabulary))
+    probabilities = values.softmax(-1).double()
+    if top_p < 1.0:  # the shortest run of likeliest tokens that holds top_p
+        above = probabilities.cumsum(-1) - probabilities
+        probabilities = probabilities.masked_fill(above >= top_p, 0.0)
+    if min_p:
+        probabilities = probabilities.masked_fill(probabilities < min_p * probabilities[:, :1], 0.0)
+    cdf = probabilities.cumsum(-1)
+    place = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True).clamp(max=cdf.shape[-1] - 1)
+    return tokens.gather(-1, place)[:, 0]
+
+
+class Slots(DynamicCache):
+    """Keys and values of R rows, each from column 0 of its own slot, written in place.
+
+    transformers' own cache is copied whole for each token. `lengths[r]` columns of slot r are filled, at
+    most `width` of any.
     """
 
-    def __init__(self, uniforms: torch.Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
-                 min_p: float | None = None):
-        self.uniforms, self.step = uniforms, 0
-        self.temperature, self.top_k, self.top_p, self.min_p = temperature, top_k, top_p, min_p
+    def __init__(self, layers: int, size: int, device):
+        super().__init__()
+        self.buffers = [None] * layers  # per layer [2 (keys, values), size, heads, columns, d]
+        self.lengths = torch.zeros(size, dtype=torch.long, device=device)
+        self.rows, self.width = 0, 0
 
-    def __call__(self, input_ids, scores):
-        vocabulary = scores.shape[-1]
-        values, tokens = (scores.float() / self.temperature).topk(min(self.top_k or vocabulary, vocabulary))
-        probabilities = values.softmax(-1).double()
-        if self.top_p < 1.0:  # the shortest run of likeliest tokens that holds top_p
-            above = probabilities.cumsum(-1) - probabilities
-            probabilities = probabilities.masked_fill(above >= self.top_p, 0.0)
-        if self.min_p:
-            probabilities = probabilities.masked_fill(probabilities < self.min_p * probabilities[:, :1], 0.0)
-        cdf = probabilities.cumsum(-1)
-        drawn = self.uniforms[:, self.step, None] * cdf[:, -1:]
-        place = torch.searchsorted(cdf, drawn, right=True).clamp(max=cdf.shape[-1] - 1)
-        self.step += 1
-        return torch.full_like(scores, -float("inf")).scatter(-1, tokens.gather(-1, place), 0.0)
+    def put(self, layers, source: torch.Tensor, start: torch.Tensor, lengths: torch.Tensor, room: int) -> None:
+        """Fill the next slots: slot i gets columns start[i] : start[i] + lengths[i] of row source[i]."""
+        new = slice(self.rows, self.rows + len(source))
+        longest = int(lengths.max())
+        columns = start[:, None] + torch.arange(longest, device=start.device)
+        for layer, pair in enumerate(layers):
+            columns = columns.clamp(max=pair[0].shape[2] - 1)  # past a row's end stands what no mask lets through
+            for half, states in enumerate(pair):
+                buffer = self.grown(layer, states, longest + room)
+                buffer[half, new, :, :longest] = states[source[:, None], :, columns].transpose(1, 2)
+        self.lengths[new] = lengths
+        self.rows += len(source)
+        self.width = max(self.width, longest)
+
+    def grown(self, layer, states, columns):
+        """The layer's buffer, made or lengthened to hold that many columns."""
+        buffer = self.buffers[layer]
+        have = 0 if buffer is None else buffer.shape[3]
+        if have < columns:
+            columns = -(-columns // GROWTH) * GROWTH
+            wider = states.new_zeros(2, len(self.lengths), states.shape[1], columns, states.shape[3])
+            if have:
+                wider[:, :, :, :have] = buffer
+            self.buffers[layer] = buffer = wider
+        return buffer
+
+    def move(self, source: list[int], target: list[int]) -> None:
+        """Copy what some slots hold into others."""
+        if source:
+            for buffer in self.buffers:
+                buffer[:, target, :, : self.width] = buffer[:, source, :, : self.width]
+            self.lengths[target] = self.lengths[source]
+
+    # What transformers' models call in a step of one token a row.
+
+    def update(self, keys, values, layer_idx, *args, **kwargs):
+        buffer, rows = self.buffers[layer_idx], torch.arange(self.rows, device=keys.device)
+        place = self.lengths[: self.rows]
+        buffer[0, rows, :, place] = keys[:, :, 0]
+        buffer[1, rows, :, place] = values[:, :, 0]
+        return buffer[0, : self.rows, :, : self.width], buffer[1, : self.rows, :, : self.width]
+
+    def get_seq_length(self, layer_idx=0):
+        return self.width - 1
+
+    def get_mask_sizes(self, query_length, layer_idx):
+        return self.width, 0
 
 
 class TransformersEngine:
-    """Batched `generate` of transformers over prompts of embeddings."""
+    """Sampling with transformers' models, `rows` rows at a time.
 
-    def __init__(self, backbone, *, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None,
-                 greedy: bool = False):
-        self.model = bare(backbone.model)
+    A prompt runs once for all rows that share it, finished rows leave the batch, and waiting ones
+    take their place when a quarter of it is free. Rows that run out of memory are tried again half as
+    many at a time.
+    """
+
+    def __init__(self, backbone, *, rows: int = 64, temperature: float = 1.0, top_p: float = 1.0,
+                 top_k: int | None = None, greedy: bool = False):
+        self.model, self.rows = bare(backbone.model), rows
         own = self.model.generation_config
         eos = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-        eos = sorted({token for token in [*eos, backbone.tokenizer.eos_token_id] if token is not None})
-        if not eos:
+        self.eos = {token for token in [*eos, backbone.tokenizer.eos_token_id] if token is not None}
+        if not self.eos:
             raise ValueError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
-        self.eos = set(eos)
+        for name, silent in UNKNOWN_SETTINGS.items():
+            if getattr(own, name, None) not in (None, silent):
+                raise ValueError(f"the generation config of {backbone.model_id} sets {name}, which is not known here; "
+                                 "take it out of generation_config.json")
+        self.penalty = own.repetition_penalty or 1.0
         own_top_k = DEFAULT_TOP_K if own.top_k is None else own.top_k
         self.sampling = None if greedy else {
             "temperature": temperature, "top_p": top_p, "top_k": own_top_k if top_k is None else top_k,
             "min_p": own.min_p}
-        # transformers mixes a model's own generation config into what is asked for; what it should
-        # not add (its sampling) is taken out here, the rest (repetition penalty and so on) stays.
-        config = copy.deepcopy(own)
-        config.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, min_p=None, max_length=None,
-                      eos_token_id=eos, pad_token_id=eos[0])
-        self.model.generation_config = config
-        # The last position's hidden states are a strided view, for which torch's matmul copies the
-        # vocabulary's weights once a row: gigabytes and seconds a batch on a CPU.
-        self.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
 
     @torch.no_grad()
-    def generate(self, prompts: list[torch.Tensor], keys: list[tuple], max_new_tokens: int) -> list[list[int]]:
-        """Token ids of each row, without the end-of-text token's padding (the token itself is kept).
+    def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
+        """Each request with its token ids up to the end-of-text token (kept), in the order they finish."""
+        queue = Queue(requests)
+        while queue:
+            batch = (Batch if can_share_prefix(self.model) else GenerateBatch)(self, max_new_tokens)
+            try:
+                while queue or batch.requests:
+                    if self.rows - len(batch.requests) >= max(1, self.rows // 4) or not batch.requests:
+                        batch.add(queue.take(self.rows - len(batch.requests)))
+                    yield from batch.step()
+            except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no class of its own
+                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                    raise
+                if self.rows == 1:
+                    raise ValueError("out of memory with a single row: model and response do not fit") from error
+                queue.put_back(batch.requests)
+                self.rows = max(1, min(self.rows, len(batch.requests)) // 2)
+                print(f"out of memory: going on with {self.rows} rows at a time", flush=True)
+            del batch
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
-        prompts: one `[T, d_b]` a row; keys: one (seed, question, chain, sample) a row.
-        """
-        lengths = [len(prompt) for prompt in prompts]
-        # Left padding: reversed, right-padded, reversed again.
-        embeds = pad_sequence([prompt.flip(0) for prompt in prompts], batch_first=True).flip(1)
-        mask = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
-        for row, length in enumerate(lengths):
-            mask[row, -length:] = 1
-        processors = LogitsProcessorList()
-        if self.sampling:
-            uniforms = torch.stack([torch.rand(max_new_tokens, generator=row_generator(key), dtype=torch.float64)
-                                    for key in keys])
-            processors.append(RowSampler(uniforms.to(embeds.device), **self.sampling))
-        output = self.model.generate(inputs_embeds=embeds, attention_mask=mask, max_new_tokens=max_new_tokens,
-                                     logits_processor=processors)
-        return [self.cut(row) for row in output.tolist()]
+    def pick(self, logits, uniforms, ids):
+        """Next token of each row `[R]`; ids: what each row has generated so far."""
+        if self.penalty != 1.0:
+            logits = logits.clone()
+            for row, generated in enumerate(ids):
+                if generated:
+                    seen = logits[row, generated]
+                    logits[row, generated] = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
+        return draw(logits, uniforms, **self.sampling) if self.sampling else logits.argmax(-1)
 
-    def cut(self, ids: list[int]) -> list[int]:
-        """Ids up to and including the first end-of-text token."""
-        end = next((place for place, token in enumerate(ids) if token in self.eos), len(ids) - 1)
-        return ids[: end + 1]
+
+class Queue:
+    """Requests that wait: those put back first, then the rest of an iterable, read as needed."""
+
+    def __init__(self, requests):
+        self.back, self.rest = deque(), iter(requests)
+
+    def take(self, count):
+        taken = [self.back.popleft() for _ in range(min(count, len(self.back)))]
+        return taken + list(islice(self.rest, count - len(taken)))
+
+    def put_back(self, requests):
+        self.back.extendleft(reversed(requests))
+
+    def __bool__(self):
+        if not self.back:
+            self.back.extend(islice(self.rest, 1))
+        return bool(self.back)
+
+
+class Batch:
+    """The rows in work. requests, ids, uniforms, hidden: one entry a row, in the order of the slots."""
+
+    def __init__(self, engine, max_new_tokens):
+        self.engine, self.model, self.limit = engine, engine.model, max_new_tokens
+        self.requests, self.ids = [], []
+        self.uniforms, self.hidden = None, None  # [R, limit], [R, d] of each row's last position
+        self.slots = None
+
+    def add(self, requests):
+        """Run the prompts of new rows, each distinct one once."""
+        if not requests:
+            return
+        self.requests += requests  # first, so that they can be put back
+        self.ids += [[] for _ in requests]
+        prefixes = list({id(r.prefix): r.prefix for r in requests}.values())
+        tails = list({id(r.tail): r for r in requests}.values())
+        place = {id(prefix): i for i, prefix in enumerate(prefixes)}
+        device = tails[0].tail.device
+        question = torch.tensor([place[id(r.prefix)] for r in tails], device=device)
+        prefix = run_prefix(self.model, *padded(prefixes, left=True))
+        embeds, mask = padded([r.tail for r in tails])
+        hidden, layers = continue_prefix(self.model, prefix, question, embeds, mask)
+
+        prompts = prefix.mask.sum(-1)[question]
+        after = mask.sum(-1)
+        last = hidden[torch.arange(len(tails), device=device), after - 1]
+        place = {id(r.tail): i for i, r in enumerate(tails)}
+        source = torch.tensor([place[id(r.tail)] for r in requests], device=device)
+        if self.slots is None:
+            self.slots = Slots(len(layers), self.engine.rows, device)
+        lengths = (prompts + after)[source]
+        self.slots.put(layers, source, (prompts.max() - prompts)[source], lengths, self.limit)
+        self.hidden = torch.cat([self.hidden, last[source]]) if self.hidden is not None else last[source]
+        uniforms = uniforms_of(requests, self.limit).to(device)
+        self.uniforms = torch.cat([self.uniforms, uniforms]) if self.uniforms is not None else uniforms
+
+    def step(self):
+        """One token for every row; yields the rows that it finished."""
+        steps = torch.tensor([[len(ids)] for ids in self.ids], device=self.hidden.device)
+        tokens = self.engine.pick(label_logits(self.model, self.hidden), self.uniforms.gather(1, steps)[:, 0], self.ids)
+        for ids, token in zip(self.ids, tokens.tolist(), strict=True):
+            ids.append(token)
+        done = [row for row, ids in enumerate(self.ids) if ids[-1] in self.engine.eos or len(ids) == self.limit]
+        finished = [(self.requests[row], self.ids[row]) for row in done]
+        tokens = self.drop(done, tokens)
+        yield from finished
+        if self.requests:
+            self.decode(tokens)
+
+    def drop(self, done, tokens):
+        """Take rows out: the last rows move into their slots. Returns the tokens of the rows that stay."""
+        gone, stay = set(done), len(self.requests) - len(done)
+        source = [row for row in range(stay, len(self.requests)) if row not in gone]
+        target = [row for row in done if row < stay]
+        self.slots.move(source, target)
+        self.slots.rows = stay
+        order = list(range(stay))
+        for old, new in zip(source, target, strict=True):
+            order[new] = old
+        self.requests = [self.requests[row] for row in order]
+        self.ids = [self.ids[row] for row in order]
+        if done:
+            self.uniforms, self.hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
+        return tokens
+
+    def decode(self, tokens):
+        slots, rows = self.slots, len(self.requests)
+        lengths = slots.lengths[:rows]
+        slots.width = int(lengths.max()) + 1
+        mask = (torch.arange(slots.width, device=lengths.device) <= lengths[:, None]).long()
+        output = self.model.get_decoder()(inputs_embeds=embed(self.model, tokens[:, None]), attention_mask=mask,
+                                          position_ids=lengths[:, None], past_key_values=slots, use_cache=True)
+        # A strided view would make torch's matmul copy the vocabulary's weights once a row on a CPU.
+        self.hidden = output.last_hidden_state[:, -1].contiguous()
+        slots.lengths[:rows] += 1
+
+
+class GenerateBatch:
+    """The same for models whose cache cannot be cut by rows: transformers' `generate`, one batch after the other."""
+
+    def __init__(self, engine, max_new_tokens):
+        self.engine, self.limit, self.requests = engine, max_new_tokens, []
+        eos = sorted(engine.eos)
+        # On the model, because transformers mixes a model's own config into one that is passed.
+        engine.model.generation_config.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, min_p=None,
+                                              repetition_penalty=1.0, max_length=None, eos_token_id=eos,
+                                              pad_token_id=eos[0])
+
+    def add(self, requests):
+        self.requests += requests
+
+    def step(self):
+        embeds, mask = padded([torch.cat([r.prefix, r.tail]) for r in self.requests], left=True)
+        uniforms = uniforms_of(self.requests, self.limit).to(embeds.device)
+        output = self.engine.model.generate(
+            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=self.limit,
+            logits_processor=LogitsProcessorList([DrawnToken(self.engine, uniforms)])).tolist()
+        ends = [next((i for i, token in enumerate(ids) if token in self.engine.eos), self.limit) for ids in output]
+        finished = [(request, ids[: end + 1]) for request, ids, end in zip(self.requests, output, ends, strict=True)]
+        self.requests = []
+        yield from finished
+
+
+class DrawnToken(LogitsProcessor):
+    """Makes greedy decoding pick what the engine draws: the drawn token gets 0, all others -inf."""
+
+    def __init__(self, engine, uniforms):
+        self.engine, self.uniforms = engine, uniforms
+
+    def __call__(self, input_ids, scores):
+        tokens = self.engine.pick(scores.float(), self.uniforms[:, input_ids.shape[1]], input_ids.tolist())
+        return torch.full_like(scores, -float("inf")).scatter(-1, tokens[:, None], 0.0)
+
+
+def uniforms_of(requests: list[Request], steps: int) -> torch.Tensor:
+    """One uniform number a row and step, `[R, steps]`, each row from its own generator."""
+    return torch.stack([torch.rand(steps, generator=row_generator(r.key), dtype=torch.float64) for r in requests])
+
+
+def padded(pieces: list[torch.Tensor], left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings of different lengths as `[B, T, d]`, padded with zeros, and their mask `[B, T]`."""
+    lengths = torch.tensor([len(piece) for piece in pieces], device=pieces[0].device)
+    place = torch.arange(int(lengths.max()), device=lengths.device)
+    if left:  # reversed, right-padded, reversed again
+        embeds = pad_sequence([piece.flip(0) for piece in pieces], batch_first=True).flip(1)
+        return embeds, (place.flip(0) < lengths[:, None]).long()
+    return pad_sequence(pieces, batch_first=True), (place < lengths[:, None]).long()

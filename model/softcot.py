@@ -15,7 +15,7 @@ from torch import nn
 
 from model.backbone import Backbone, first_line
 from model.files import replaced
-from model.frozen_lm import bare, continue_prefix, frozen_lm_loss, run_prefix
+from model.frozen_lm import bare, continue_prefix, embed, frozen_lm_loss, run_prefix
 
 TEMPERATURE = 0.05  # of the contrastive term
 DROPOUT = 0.5  # makes the second view in the contrastive term
@@ -72,12 +72,13 @@ class SoftCoT(nn.Module):
         batch, length = len(assistant_ids), self.num_thought_tokens
         learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.assistant.parameters())
         with torch.set_grad_enabled(learns):
-            prefix = run_prefix(self.assistant, assistant_ids[:, :-length], assistant_mask[:, :-length])
+            prefix = run_prefix(self.assistant, embed(self.assistant, assistant_ids[:, :-length]),
+                                assistant_mask[:, :-length])
         rows = torch.arange(batch, device=assistant_ids.device).repeat_interleave(self.num_chains)
         fill = self.embedding.to(embedding_table(self.assistant).dtype)
         fill = fill[None, :, None].expand(batch, -1, length, -1).reshape(-1, length, fill.shape[-1])
         mask = assistant_mask.new_ones(len(rows), length)
-        states = continue_prefix(self.assistant, prefix, rows, fill, mask)
+        states, _ = continue_prefix(self.assistant, prefix, rows, fill, mask)
         return states.reshape(batch, self.num_chains, length, -1)
 
     def soft_thoughts(self, thought_states: torch.Tensor) -> torch.Tensor:
@@ -165,8 +166,8 @@ def embedding_table(model) -> torch.Tensor:
 
 
 def embeddings_of(model, ids) -> torch.Tensor:
-    """`[len(ids), d]` as the model itself embeds these ids (Gemma scales the table's rows)."""
-    return bare(model).get_input_embeddings()(torch.tensor(list(ids), device=embedding_table(model).device))
+    """`[len(ids), d]`, the embeddings of a list of ids."""
+    return embed(model, torch.tensor(list(ids), dtype=torch.long, device=embedding_table(model).device))
 
 
 def frozen(tensor: torch.Tensor) -> nn.Parameter:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.backbone import TRANSFORMERS_5
-from model.generation import DEFAULT_TOP_K, RowSampler, TransformersEngine, row_generator
+from model.generation import DEFAULT_TOP_K, Request, TransformersEngine, draw, row_generator
 from tests.tiny import VOCABULARY, tiny_backbone
 
 LENGTHS = [5, 12, 3, 9, 7]
@@ -19,6 +19,19 @@ def backbone_of(family, **generation):
 def soft_prompts(width=48):
     generator = torch.Generator().manual_seed(8)
     return [torch.randn(length, width, generator=generator) * 0.15 for length in LENGTHS]
+
+
+def requests(prompts, keys):
+    """Prompts cut at a place of their own into prefix and tail; equal prompts share both."""
+    cuts = {id(prompt): (prompt[: 1 + len(prompt) // 3], prompt[1 + len(prompt) // 3 :]) for prompt in prompts}
+    return [Request(key, *cuts[id(prompt)]) for prompt, key in zip(prompts, keys, strict=True)]
+
+
+def generate(engine, prompts, keys, steps):
+    """Ids of each row in the order asked."""
+    found = {request.key: ids for request, ids in engine.generate(requests(prompts, keys), steps)}
+    assert len(found) == len(keys)
+    return [found[key] for key in keys]
 
 
 def plain_greedy(model, prompt, eos, steps):
@@ -43,7 +56,7 @@ def test_greedy_is_the_plain_loop(family):
     with torch.no_grad():
         expected = [plain_greedy(backbone.model, prompt, eos, 12) for prompt in prompts]
     engine = TransformersEngine(backbone, greedy=True)
-    ids = engine.generate(prompts, [(0, i, 0, 0) for i in range(5)], 12)
+    ids = generate(engine, prompts, [(0, i, 0, 0) for i in range(5)], 12)
     assert ids == expected
     assert len(ids[1]) <= 7 and ids[1][-1] in eos  # the end-of-text token is kept, its padding is not
     assert all(set(row[:-1]).isdisjoint(eos) for row in ids)
@@ -54,21 +67,18 @@ def test_greedy_is_the_plain_loop(family):
 def test_answers_do_not_depend_on_batch_size_or_order(family, options):
     if family == "gemma3" and not TRANSFORMERS_5:
         pytest.skip("transformers 4.51 loses exactness in padded rows shorter than Gemma's sliding window")
-    engine = TransformersEngine(backbone_of(family), **options)
     prompts = soft_prompts()
     rows = [(prompt, (41 + sample % 2, question, sample // 2, sample))
             for question, prompt in enumerate(prompts) for sample in range(3)]
     whole = {}
-    for size in (len(rows), 1, 4):
-        found = {}
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            ids = engine.generate([prompt for prompt, _ in part], [key for _, key in part], 15)
-            found |= {key: row for (_, key), row in zip(part, ids, strict=True)}
+    for size in (len(rows), 1, 4, 7):
+        engine = TransformersEngine(backbone_of(family), rows=size, **options)
+        found = dict(zip([key for _, key in rows], generate(engine, *zip(*rows, strict=True), 15), strict=True))
         assert found == (whole := whole or found)
-    turned = engine.generate([prompt for prompt, _ in rows[::-1]], [key for _, key in rows[::-1]], 15)
+    turned = generate(engine, *zip(*rows[::-1], strict=True), 15)
     assert turned == [whole[key] for _, key in rows[::-1]]
     assert len({tuple(row) for row in whole.values()}) > len(rows) / 2  # rows do differ
+    assert len({len(row) for row in whole.values()}) > 1  # and some stop early: slots were refilled
 
 
 def test_every_part_of_the_key_counts():
@@ -82,19 +92,17 @@ def test_every_part_of_the_key_counts():
 def test_a_longer_limit_goes_on_from_the_shorter():
     engine = TransformersEngine(backbone_of("llama"))
     keys = [(1, i, 0, 0) for i in range(5)]
-    short, long = (engine.generate(soft_prompts(), keys, steps) for steps in (6, 14))
+    short, long = (generate(engine, soft_prompts(), keys, steps) for steps in (6, 14))
     assert [row[:6] for row in long] == short
 
 
-def test_the_row_sampler_draws_from_the_softmax():
+def test_drawing_is_from_the_softmax():
     torch.manual_seed(0)
     logits = torch.randn(12) * 2
     logits[3] = logits[11] = -float("inf")
     draws = 40_000
     uniforms = torch.rand(draws, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    scores = RowSampler(uniforms)(None, logits.expand(draws, -1))
-    assert (scores.isfinite().sum(-1) == 1).all()
-    counts = scores.argmax(-1).bincount(minlength=12).double()
+    counts = draw(logits.expand(draws, -1), uniforms[:, 0]).bincount(minlength=12).double()
     expected = logits.double().softmax(-1) * draws
     assert counts[3] == counts[11] == 0
     kept = expected > 0
@@ -104,21 +112,15 @@ def test_the_row_sampler_draws_from_the_softmax():
 
 def test_the_ends_of_the_uniform_range_draw_possible_tokens():
     logits = torch.tensor([[-float("inf"), 1.0, 0.0, -float("inf")]] * 2)
-    uniforms = torch.tensor([[0.0], [1 - 2**-53]], dtype=torch.float64)
-    assert RowSampler(uniforms)(None, logits).argmax(-1).tolist() == [1, 2]
-
-
-def test_the_row_sampler_takes_one_column_a_step():
-    sampler = RowSampler(torch.tensor([[0.1, 0.9]], dtype=torch.float64))
-    logits = torch.zeros(1, 2)
-    assert [sampler(None, logits).argmax(-1).item() for _ in range(2)] == [0, 1]
+    uniforms = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    assert draw(logits, uniforms).tolist() == [1, 2]
 
 
 def test_generation_draws_from_the_model_s_distribution():
     backbone = backbone_of("llama")
     engine = TransformersEngine(backbone, top_k=0)
     prompt, draws = soft_prompts()[0], 3000
-    ids = engine.generate([prompt] * draws, [(41, i, 0, 0) for i in range(draws)], 1)
+    ids = generate(engine, [prompt] * draws, [(41, i, 0, 0) for i in range(draws)], 1)
     counts = torch.tensor(ids)[:, 0].bincount(minlength=VOCABULARY).double()
     with torch.no_grad():
         expected = backbone.model(inputs_embeds=prompt[None]).logits[0, -1].double().softmax(-1) * draws
@@ -142,7 +144,7 @@ def test_top_k_is_the_given_one_else_the_model_s_own(own, given, expected):
     with torch.no_grad():
         logits = backbone.model(inputs_embeds=prompt[None]).logits[0, -1]
     allowed = set(logits.topk(expected).indices.tolist())
-    ids = engine.generate([prompt] * 400, [(41, i, 0, 0) for i in range(400)], 1)
+    ids = generate(engine, [prompt] * 400, [(41, i, 0, 0) for i in range(400)], 1)
     drawn = {row[0] for row in ids}
     assert drawn <= allowed
     if expected <= 3:
@@ -153,7 +155,7 @@ def test_the_model_s_own_temperature_is_not_mixed_in():
     plain = TransformersEngine(backbone_of("llama"))
     hot = TransformersEngine(backbone_of("llama", do_sample=True, temperature=0.01, top_p=0.1, top_k=50))
     keys = [(41, i, 0, 0) for i in range(5)]
-    assert plain.generate(soft_prompts(), keys, 10) == hot.generate(soft_prompts(), keys, 10)
+    assert generate(plain, soft_prompts(), keys, 10) == generate(hot, soft_prompts(), keys, 10)
 
 
 def test_the_tokenizer_s_end_of_text_counts_too():
@@ -163,10 +165,3 @@ def test_the_tokenizer_s_end_of_text_counts_too():
     backbone = backbone_of("llama")
     backbone.model.generation_config.eos_token_id = None
     assert TransformersEngine(backbone).eos == {2}
-
-
-def test_cut():
-    engine = TransformersEngine(backbone_of("llama"), greedy=True)
-    assert engine.cut([5, 6, 2, 2, 2]) == [5, 6, 2]
-    assert engine.cut([5, 6, 7]) == [5, 6, 7]
-    assert engine.cut([2]) == [2]

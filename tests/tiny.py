@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
 from data_loader.collator import Collator
+from model.attention import group_heads
 from model.backbone import Backbone, ThoughtTokens
 from model.files import locked
 from tests.tokenizers import real_tokenizer_dir
@@ -53,6 +54,7 @@ def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
     config._attn_implementation = "eager" if family == "gemma3" else "sdpa"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
+    group_heads(model)
     return model.float().requires_grad_(False).eval()
 
 

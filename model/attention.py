@@ -1,0 +1,53 @@
+"""Attention that does not repeat keys and values for grouped-query models.
+
+transformers' sdpa path copies each key/value head once for every query head that shares it whenever
+there is a padding mask: in decoding, that is most of the time a step takes on a CPU. Here the query heads of
+a group stand as further query positions of their key/value head: the same numbers, no copy. Knows
+nothing of soft thoughts.
+"""
+
+import torch
+import torch.nn.functional as F
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from model.frozen_lm import can_share_prefix, text_config
+
+NAME = "sdpa_grouped"
+
+
+def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
+    """The interface of transformers' attention functions.
+
+    query: `[B, H, T, d]`; key, value: `[B, H / g, S, d]`; attention_mask: None or `[B, 1, T, S]`, boolean or
+    added. Returns `[B, T, H, d]` and None.
+    """
+    batch, heads, length, width = query.shape
+    shared = key.shape[1]
+    if heads == shared or (attention_mask is None and length > 1):  # without a mask sdpa groups by itself
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
+                                      **kwargs)
+    group = heads // shared
+    if attention_mask is not None:
+        if attention_mask.is_floating_point():  # a row of padding only must not add up to -inf everywhere: NaN
+            attention_mask = attention_mask.clamp(min=torch.finfo(attention_mask.dtype).min / 2)
+        attention_mask = attention_mask[:, :, None, :, : key.shape[2]]
+        attention_mask = attention_mask.expand(-1, -1, group, -1, -1).flatten(2, 3)
+    output = F.scaled_dot_product_attention(query.reshape(batch, shared, group * length, width), key, value,
+                                            attn_mask=attention_mask, dropout_p=dropout, scale=scaling)
+    return output.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
+
+
+def group_heads(model) -> None:
+    """Let a model that uses transformers' sdpa path use `grouped_attention`."""
+    config = text_config(model)
+    if config._attn_implementation == "sdpa" and can_share_prefix(model):
+        config._attn_implementation = NAME
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, grouped_attention)
+try:  # transformers 5 makes masks by the attention's name; 4.51 knows no such table
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
+except ImportError:
+    pass
