@@ -4,8 +4,9 @@ PYTHON ?= python3
 REQUIREMENTS ?= requirements.txt
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help setup demo test test-fast lint clean
+.PHONY: help setup demo test test-fast bench lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,6 +28,9 @@ test: setup ## all tests (PYTEST_ARGS: more arguments for pytest)
 
 test-fast: setup ## the tests that take seconds
 	"$(VENV)/bin/python" -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+bench: setup ## training and evaluation against their plain forms (BENCH_ARGS=--sweep: cost against N, L, P, batch)
+	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
 lint: setup ## ruff
 	"$(VENV)/bin/python" -m ruff check .
