@@ -7,6 +7,7 @@ nothing about prompts or training.
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import tempfile
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from accelerate import init_empty_weights
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers.utils import cached_file
 
 from model.attention import group_heads
 from model.files import locked
@@ -134,6 +138,59 @@ def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu"
     model.requires_grad_(False)
     group_heads(model)
     return Backbone(model.eval().to(device), tokenizer, tokens, str(model_id))
+
+
+class EmbeddingsOnly(torch.nn.Module):
+    """A causal LM of which only the input embeddings are here: enough to build soft prompts for another engine."""
+
+    def __init__(self, config, generation_config, embeddings):
+        super().__init__()
+        self.config, self.generation_config, self.embeddings = config, generation_config, embeddings
+
+    def get_input_embeddings(self):
+        return self.embeddings
+
+
+def load_embeddings(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu", custom_tokens: str | None = None,
+                    option: str = "--base_thought_tokens", trust_remote_code: bool = False) -> Backbone:
+    """A Backbone whose model is an `EmbeddingsOnly`: one tensor is read of the checkpoint's safetensors.
+
+    Raises ValueError where the id cannot be found, the family is unknown or there are no safetensors.
+    """
+    path = resolve(model_id)
+    tokenizer = load_tokenizer(model_id, trust_remote_code)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        tokens = thought_tokens_of(config, tokenizer, custom_tokens, option)
+        with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
+            skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        embeddings = skeleton.get_input_embeddings()
+        name = next(name for name, module in skeleton.named_modules() if module is embeddings) + ".weight"
+        weight = read_tensor(path, name)
+        try:
+            generation_config = GenerationConfig.from_pretrained(path)
+        except OSError:  # the model has no such file
+            generation_config = GenerationConfig.from_model_config(config)
+    except OSError as error:
+        raise ValueError(f"cannot load the embeddings of {model_id!r}: {first_line(error)}") from error
+    embeddings.weight = torch.nn.Parameter(weight.to(DTYPES[dtype]), requires_grad=False)
+    model = EmbeddingsOnly(config, generation_config, embeddings).requires_grad_(False).eval()
+    return Backbone(model.to(device), tokenizer, tokens, str(model_id))
+
+
+def read_tensor(path: str, name: str) -> torch.Tensor:
+    """One tensor of a checkpoint's safetensors, in one file or several, of a directory or the Hub."""
+    index = cached_file(path, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+    file = "model.safetensors"
+    if index:
+        names = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+        if name not in names:
+            raise ValueError(f"{path} has no tensor {name}")
+        file = names[name]
+    with safe_open(cached_file(path, file), framework="pt") as tensors:
+        if name not in tensors.keys():  # noqa: SIM118 - no dict: it has no __contains__
+            raise ValueError(f"{path} has no tensor {name}")
+        return tensors.get_tensor(name)
 
 
 def first_line(error: BaseException) -> str:

@@ -33,10 +33,36 @@ class Request(NamedTuple):
     tail: torch.Tensor  # [T, d_b], soft thoughts and what follows: one tensor for all rows of a chain
 
 
-def row_generator(key: tuple) -> torch.Generator:
-    """CPU generator of one row; key: (seed, question, chain, sample)."""
+def seed_of(key: tuple) -> int:
+    """64-bit seed of one row; key: (seed, question, chain, sample)."""
     digest = hashlib.sha256(repr(tuple(int(part) for part in key)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def row_generator(key: tuple) -> torch.Generator:
+    """CPU generator of one row."""
+    return torch.Generator().manual_seed(seed_of(key))
+
+
+def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, greedy: bool):
+    """What to sample with: what is asked for, then the model's own generation config.
+
+    Returns the end-of-text ids, the repetition penalty (over generated tokens) and `draw`'s settings (None: greedy).
+    Raises ValueError where there is no end-of-text id, or a setting that no engine here knows.
+    """
+    own = backbone.model.generation_config
+    eos = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    eos = {token for token in [*eos, backbone.tokenizer.eos_token_id] if token is not None}
+    if not eos:
+        raise ValueError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
+    for name, silent in UNKNOWN_SETTINGS.items():
+        if getattr(own, name, None) not in (None, silent):
+            raise ValueError(f"the generation config of {backbone.model_id} sets {name}, which is not known here; "
+                             "take it out of generation_config.json")
+    own_top_k = DEFAULT_TOP_K if own.top_k is None else own.top_k
+    sampling = None if greedy else {
+        "temperature": temperature, "top_p": top_p, "top_k": own_top_k if top_k is None else top_k, "min_p": own.min_p}
+    return eos, own.repetition_penalty or 1.0, sampling
 
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
@@ -132,20 +158,7 @@ class TransformersEngine:
     def __init__(self, backbone, *, rows: int = 64, temperature: float = 1.0, top_p: float = 1.0,
                  top_k: int | None = None, greedy: bool = False):
         self.model, self.rows = bare(backbone.model), rows
-        own = self.model.generation_config
-        eos = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-        self.eos = {token for token in [*eos, backbone.tokenizer.eos_token_id] if token is not None}
-        if not self.eos:
-            raise ValueError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
-        for name, silent in UNKNOWN_SETTINGS.items():
-            if getattr(own, name, None) not in (None, silent):
-                raise ValueError(f"the generation config of {backbone.model_id} sets {name}, which is not known here; "
-                                 "take it out of generation_config.json")
-        self.penalty = own.repetition_penalty or 1.0
-        own_top_k = DEFAULT_TOP_K if own.top_k is None else own.top_k
-        self.sampling = None if greedy else {
-            "temperature": temperature, "top_p": top_p, "top_k": own_top_k if top_k is None else top_k,
-            "min_p": own.min_p}
+        self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy)
 
     @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:

@@ -1,0 +1,109 @@
+"""Sampling from soft prompts with vLLM: the interface of `TransformersEngine`, another engine behind it.
+
+vLLM holds the base model, in processes of its own, and batches continuously; torch here needs only the base's
+embedding table (`load_embeddings` in model/backbone.py). Tensor, pipeline and data parallelism and Ray are vLLM's own.
+"""
+
+import asyncio
+import atexit
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from model.backbone import resolve
+from model.generation import sampling_of, seed_of, stop_tokens
+
+INSTALL = ("--engine vllm needs vLLM, which is not installed here: pip install -r requirements-vllm.txt, in an "
+           "environment of its own (without a GPU: see \"Which engine when\" in README.md)")
+
+
+def is_installed() -> bool:
+    return importlib.util.find_spec("vllm") is not None
+
+
+class VllmEngine:
+    """vLLM over prompts of embeddings.
+
+    `options` are arguments of vLLM's `AsyncEngineArgs` under its own names (tensor_parallel_size, max_model_len ...);
+    `adapter` is the folder of a LoRA adapter of the base. Raises ValueError, one line, where vLLM is missing or does
+    not start with these options.
+    """
+
+    def __init__(self, backbone, *, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None,
+                 greedy: bool = False, dtype: str = "bfloat16", adapter: str | None = None, **options):
+        if not is_installed():
+            raise ValueError(INSTALL)
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        import vllm
+        from vllm.sampling_params import RequestOutputKind
+
+        own = backbone.model.generation_config
+        # Whatever is not named here keeps vLLM's neutral default: generation_config="vllm" below.
+        settings = {"temperature": 0.0} if greedy else sampling_of(own, temperature, top_p, top_k)
+        settings = {key: value for key, value in settings.items() if value is not None}
+        settings["stop_token_ids"] = stop_tokens(own, backbone.tokenizer, backbone.model_id)
+        settings |= {"detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
+        self.sampling, self.params = settings, vllm.SamplingParams
+        if adapter:
+            from vllm.lora.request import LoRARequest
+            rank = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+            options = {"enable_lora": True, "max_lora_rank": rank} | options
+            self.lora = LoRARequest("base_model", 1, str(Path(adapter).resolve()))
+        else:
+            self.lora = None
+        settings = {
+            "model": resolve(backbone.model_id), "dtype": dtype, "enable_prompt_embeds": True, "generation_config": "vllm",
+            "skip_tokenizer_init": True, "gpu_memory_utilization": 0.85,  # the assistant and the table are there too
+            "disable_log_stats": True, "enable_log_requests": False} | options
+        self.loop = asyncio.new_event_loop()
+        try:
+            self.engine = self.loop.run_until_complete(start(settings))
+        except Exception as error:  # vLLM raises many kinds, and most reasons stand in its own log
+            raise ValueError(f"vLLM did not start: {type(error).__name__}: {str(error).strip().splitlines()[-1]} "
+                             "(VLLM_LOGGING_LEVEL=INFO shows its log)") from error
+        atexit.register(self.close)  # later, vLLM's own clean-up no longer finds its modules
+        # Enough that no replica runs dry while torch here makes the next soft thoughts.
+        scheduler = self.engine.vllm_config.scheduler_config
+        self.in_flight = 2 * scheduler.max_num_seqs * settings.get("data_parallel_size", 1)
+
+    def generate(self, requests, max_new_tokens: int):
+        """Yield (request, token ids) as rows finish; see `TransformersEngine.generate`."""
+        requests, running = iter(requests), {}
+        try:
+            while True:
+                while len(running) < self.in_flight and (request := next(requests, None)) is not None:
+                    running[self.loop.create_task(self.answer(request, max_new_tokens))] = request
+                if not running:
+                    return
+                done, _ = self.loop.run_until_complete(asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))
+                for task in done:
+                    yield running.pop(task), task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            if running:  # the caller stopped early
+                self.loop.run_until_complete(asyncio.wait(running))
+
+    async def answer(self, request, max_new_tokens):
+        prompt = {"prompt_embeds": torch.cat([request.prefix, request.tail]).cpu()}
+        params = self.params(**self.sampling, seed=seed_of(request.key), max_tokens=max_new_tokens)
+        name = "-".join(map(str, request.key))
+        async for output in self.engine.generate(prompt, params, name, lora_request=self.lora):
+            final = output
+        return list(final.outputs[0].token_ids)
+
+    def close(self):
+        """End vLLM's processes; done at exit too."""
+        atexit.unregister(self.close)
+        self.engine.shutdown()
+        self.loop.run_until_complete(asyncio.sleep(0))  # its tasks see their end
+        self.engine = None
+
+
+async def start(settings):
+    from vllm import AsyncEngineArgs, AsyncLLMEngine
+    return AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**settings))
