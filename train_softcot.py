@@ -10,7 +10,7 @@ from transformers import set_seed
 
 from data_loader.tasks import get_task
 from model.backbone import DTYPES
-from model.files import locked
+from model.processes import decided_by_main, join, leave
 from model.softcot import SoftCoT, add_lora, save_projection
 from model.trainer import ProjectionTrainer, cached_thought_states, key_of, last_checkpoint, training_arguments
 from utils import (
@@ -38,11 +38,9 @@ def build_softcot(args, base, assistant):
 def train(args, name, build):
     """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`."""
     quiet_libraries()
+    join(device_of(args))
     folder = Path("ckpt", name)
-    checkpoint = last_checkpoint(folder) if args.resume else None
-    if last_checkpoint(folder) and not args.resume:
-        raise ValueError(f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
-                         "to start over, remove the folder or take another --output_name")
+    checkpoint = decided_by_main(lambda: checkpoint_to_resume(folder, args.resume))
 
     # Data first: a bad line shows before the models are loaded.
     train_set, dev_set = load_instances(args, "train", args.k_shot), load_instances(args, "dev")
@@ -86,6 +84,16 @@ def train(args, name, build):
         write_json(trainer.state.log_history, results / "loss.json")
         plot_loss(trainer.state.log_history, results / "loss.png", name)
         print(f"Wrote {folder / 'projection.bin'} and {results / 'loss.png'}", flush=True)
+    leave()
+
+
+def checkpoint_to_resume(folder, resume):
+    """The run's newest checkpoint with `resume`. Raises ValueError where there is one without it."""
+    checkpoint = last_checkpoint(folder)
+    if checkpoint and not resume:
+        raise ValueError(f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
+                         "to start over, remove the folder or take another --output_name")
+    return checkpoint
 
 
 def without_index(collate):
@@ -99,12 +107,12 @@ def with_thought_states(args, softcot, assistant, collate, splits, folder):
         fingerprint = key_of([e["assistant_ids"] for e in examples], args.small_model_id, str(assistant.model.config),
                              args.dtype, softcot.embedding.tolist(), sum_of_weights(assistant.model))
         path = folder / f"thoughts-{split}-{fingerprint}.bin"
-        with locked(path):
-            states = cached_thought_states(softcot, examples, collate, path)
+        states = cached_thought_states(softcot, examples, collate, path)
         for example, state in zip(examples, states, strict=True):
             example["thought_states"] = state
     if softcot.assistant is not softcot.base:
         softcot.assistant.to("cpu")
+    softcot.drop_assistant()
 
     def collate_with_states(examples):
         batch = {key: value for key, value in collate(examples).items()

@@ -22,8 +22,9 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
-from model.backbone import DTYPES, load_backbone, short_name
+from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION, load_backbone, load_embeddings, short_name
 from model.files import replaced
+from model.processes import let_main_speak_first
 
 ROOT = Path(__file__).resolve().parent
 
@@ -76,6 +77,10 @@ def add_common_arguments(parser):
     parser.add_argument("--prompt_dir", help="folder with a <task>.jinja in place of the built-in prompts")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the frozen models")
     parser.add_argument("--device", default="auto", help="cuda, cpu, ...; auto takes a GPU where there is one")
+    parser.add_argument("--base_device_map", choices=DEVICE_MAPS,
+                        help="spread the base model over the GPUs, by transformers' device map of this name")
+    parser.add_argument("--quantization", choices=QUANTIZATION,
+                        help="of the frozen base model, by bitsandbytes: LLM.int8() or 4-bit NF4")
     parser.add_argument("--base_thought_tokens", metavar="PLACEHOLDER,BEGIN,END",
                         help="thought tokens of a base model of another family")
     parser.add_argument("--assistant_thought_tokens", metavar="PLACEHOLDER,BEGIN,END",
@@ -154,6 +159,7 @@ def stop_with_one_line(main):
     try:
         main()
     except (ValueError, FloatingPointError) as error:
+        let_main_speak_first()
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept: run again to go on (training: with --resume)",
@@ -167,10 +173,16 @@ def device_of(args):
     return ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
 
 
-def load_backbones(args, base_id, assistant_id, with_assistant=True):
-    """Base and assistant as Backbones (assistant None without it)."""
+def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):
+    """Base (with `embeddings_only` no more of it than those) and assistant as Backbones (None without it)."""
+    if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("--base_device_map spreads the base over the GPUs of one process; without torchrun, please")
     common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
-    base = load_backbone(base_id, custom_tokens=args.base_thought_tokens, **common)
+    if embeddings_only:
+        base = load_embeddings(base_id, custom_tokens=args.base_thought_tokens, **common)
+    else:
+        base = load_backbone(base_id, custom_tokens=args.base_thought_tokens, device_map=args.base_device_map,
+                             quantization=args.quantization, **common)
     if not with_assistant:
         return base, None
     return base, load_backbone(assistant_id, custom_tokens=args.assistant_thought_tokens,

@@ -18,7 +18,14 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers.utils import cached_file
 
 from model.attention import group_heads
@@ -28,6 +35,8 @@ EMBEDDED = "embedded/SmolLM2-135M-Instruct"
 TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
 DTYPE_ARGUMENT = "dtype" if TRANSFORMERS_5 else "torch_dtype"
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+DEVICE_MAPS = ("auto", "balanced", "sequential")
+QUANTIZATION = ("8bit", "4bit")
 
 
 @dataclass(frozen=True)
@@ -121,23 +130,39 @@ def load_tokenizer(model_id: str, trust_remote_code: bool = False):
 
 def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu",
                   custom_tokens: str | None = None, option: str = "--base_thought_tokens",
-                  initial_id: int | None = None, trust_remote_code: bool = False) -> Backbone:
+                  initial_id: int | None = None, trust_remote_code: bool = False, device_map: str | None = None,
+                  quantization: str | None = None) -> Backbone:
     """Load a model frozen (no gradients, eval mode) with its tokenizer and thought tokens.
 
-    Raises ValueError with one line where the id cannot be found or the family is unknown.
+    device_map: None (all on `device`) or one of transformers' own, to spread the layers over the GPUs; quantization:
+    None or one of QUANTIZATION, by bitsandbytes. Raises ValueError with one line where the id cannot be found, the
+    family is unknown or the quantization does not run here.
     """
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         tokens = thought_tokens_of(config, tokenizer, custom_tokens, option, initial_id)
+        placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
+        if quantization:
+            placed["quantization_config"] = quantization_config(quantization, dtype)
         model = AutoModelForCausalLM.from_pretrained(
-            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]})
+            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]}, **placed)
     except OSError as error:
         raise ValueError(f"cannot load the model {model_id!r}: {first_line(error)}") from error
     model.requires_grad_(False)
     group_heads(model)
-    return Backbone(model.eval().to(device), tokenizer, tokens, str(model_id))
+    return Backbone(model.eval() if placed else model.eval().to(device), tokenizer, tokens, str(model_id))
+
+
+def quantization_config(quantization: str, dtype: str):
+    """transformers' own config for bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(f"--quantization {quantization} needs bitsandbytes, which is not installed here: "
+                         "pip install bitsandbytes")
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[dtype])
 
 
 class EmbeddingsOnly(torch.nn.Module):

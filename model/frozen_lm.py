@@ -97,19 +97,20 @@ def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Ten
         before = prefix.embeds[rows][:, -used:]
         hidden = decoder(inputs_embeds=torch.cat([before, embeds], dim=1), attention_mask=full_mask,
                          position_ids=position_ids, use_cache=False).last_hidden_state
-        return hidden[:, used:], None
+        return hidden[:, used:].to(embeds.device), None
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefix.layers):
-        cache.update(keys[rows, :, -used:], values[rows, :, -used:], layer)
+        chosen = rows.to(keys.device)  # of a model spread over devices, each layer's cache lies on the layer's own
+        cache.update(keys[chosen, :, -used:], values[chosen, :, -used:], layer)
     hidden = decoder(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids[:, used:],
                      past_key_values=cache, use_cache=True).last_hidden_state
-    return hidden, keys_and_values(cache)
+    return hidden.to(embeds.device), keys_and_values(cache)
 
 
 def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
     """Logits `[K, V]` in float32 of chosen hidden states `[K, d]`."""
     model = bare(model)
-    logits = model.get_output_embeddings()(hidden).float()
+    logits = model.get_output_embeddings()(hidden).to(hidden.device).float()
     config = text_config(model)
     cap = getattr(config, "final_logit_softcapping", None)  # Gemma
     if cap:

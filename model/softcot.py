@@ -26,8 +26,8 @@ class SoftCoT(nn.Module):
     """Frozen base, frozen assistant, one trained projection.
 
     Only `projection` receives a gradient (float32 by default: in bfloat16 most of its updates are
-    rounded away at the published learning rate). See `forward` for the
-    shapes.
+    rounded away at the published learning rate), and what of the models was made to learn before (LoRA).
+    See `forward` for the shapes.
     """
 
     num_chains = 1
@@ -37,7 +37,11 @@ class SoftCoT(nn.Module):
         super().__init__()
         if num_thought_tokens < 1:
             raise ValueError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
-        self.base, self.assistant = base.model, assistant.model
+        # The models are no submodules: nothing moves, counts, synchronizes or saves them with the trained weights.
+        self.__dict__.update(base=base.model, assistant=assistant.model)
+        self.tuned = nn.ParameterDict({  # LoRA's weights, whose names may hold no dots here
+            f"{part}.{name}".replace(".", "/"): parameter for part in ("base", "assistant")
+            for name, parameter in self.__dict__[part].named_parameters() if parameter.requires_grad})
         self.num_thought_tokens, self.micro_batch_size = num_thought_tokens, micro_batch_size
         self.width_base = embedding_table(base.model).shape[1]
         self.width_assistant = embedding_table(assistant.model).shape[1]
@@ -55,8 +59,13 @@ class SoftCoT(nn.Module):
         """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
         super().train(mode)
         for part in (self.base, self.assistant):
-            part.train(mode and any(p.requires_grad for p in part.parameters()))
+            if part is not None:
+                part.train(mode and any(p.requires_grad for p in part.parameters()))
         return self
+
+    def drop_assistant(self) -> None:
+        """Let go of the assistant, once its thought states are computed."""
+        self.assistant = None
 
     @property
     def thoughts_are_constant(self) -> bool:

@@ -56,8 +56,9 @@ class VllmEngine:
         else:
             self.lora = None
         settings = {
-            "model": resolve(backbone.model_id), "dtype": dtype, "enable_prompt_embeds": True, "generation_config": "vllm",
-            "skip_tokenizer_init": True, "gpu_memory_utilization": 0.85,  # the assistant and the table are there too
+            "model": resolve(backbone.model_id), "dtype": dtype, "enable_prompt_embeds": True,
+            "generation_config": "vllm", "skip_tokenizer_init": True,
+            "gpu_memory_utilization": 0.85,  # the assistant and the table are there too
             "disable_log_stats": True, "enable_log_requests": False} | options
         self.loop = asyncio.new_event_loop()
         try:

@@ -1,0 +1,48 @@
+"""The processes of one run (torchrun): which one this is, and how all come to the same decision.
+
+Without torchrun there is one process and everything here is at hand at once.
+"""
+
+import os
+import sys
+import time
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+
+def join(device: str) -> PartialState:
+    """Join the run's other processes (on a GPU, take the one of this process); only process 0 speaks on stdout."""
+    state = PartialState(cpu=device == "cpu")
+    if not state.is_main_process:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    return state
+
+
+def leave() -> None:
+    """After the last exchange."""
+    PartialState().destroy_process_group()
+
+
+def is_main() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def decided_by_main(function):
+    """What `function()` returns in process 0, in every process; its ValueError is raised in all."""
+    decision = [None, None]
+    if PartialState().is_main_process:
+        try:
+            decision = [function(), None]
+        except ValueError as error:
+            decision = [None, str(error)]
+    broadcast_object_list(decision)
+    if decision[1] is not None:
+        raise ValueError(decision[1])
+    return decision[0]
+
+
+def let_main_speak_first() -> None:
+    """Called before an error's exit. What fails in all processes is told by process 0, whose end ends the others."""
+    if not is_main():
+        time.sleep(3)

@@ -1,0 +1,112 @@
+"""Training with several processes and with gradient accumulation ends in the weights of one process and one batch."""
+
+import importlib
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.test_cli import (  # noqa: F401 - fixtures
+    LLAMA_PAIR,
+    QWEN_PAIR,
+    ROOT,
+    SMALL,
+    data,
+    environment,
+    models,
+    refused_here,
+)
+
+TRAIN = f"python train_softcot.py {LLAMA_PAIR} --num_thought_tokens 4 --learning_rate 1e-3 --k_shot 5 {SMALL}"
+TRAIN_PLUS = (f"python train_softcotpp.py {QWEN_PAIR} --num_thought_tokens 2 --num_scaling_times 3 "
+              f"--learning_rate 1e-3 --k_shot 5 {SMALL}")
+
+
+def torchrun(command, cwd, code=0, **values):
+    """Run a command line with two processes."""
+    words = shlex.split(command.format(**values))
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+                           str(ROOT / words[1]), *words[2:]], cwd=cwd, env=environment(), text=True,
+                          capture_output=True, timeout=300)
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Run a command line in this process, in `tmp_path`."""
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, **values):
+        words = shlex.split(command.format(**values))
+        monkeypatch.setattr(sys, "argv", words[1:])
+        importlib.import_module(words[1].removesuffix(".py")).main()
+
+    return run
+
+
+def projection(folder, name):
+    (path,) = (folder / "ckpt").glob(f"{name}-*/projection.bin")
+    return torch.load(path, weights_only=True)
+
+
+def difference(one, other):
+    assert one.keys() == other.keys()
+    return max((one[key] - other[key]).abs().max().item() for key in one)
+
+
+@pytest.mark.slow
+def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(models, data, tmp_path, here):  # noqa: F811
+    values = {"m": models, "data": data}
+    # Five examples, four a step: in the second step, process 1 has none.
+    here(f"{TRAIN} --output_name one --batch_size 4 --n_epochs 2", **values)
+    here(f"{TRAIN} --output_name accumulated --batch_size 1 --gradient_accumulation_steps 4 --n_epochs 2", **values)
+    here(f"{TRAIN} --output_name three --batch_size 3 --n_epochs 2", **values)
+    done = torchrun(f"{TRAIN} --output_name two --batch_size 2 --n_epochs 2", tmp_path, **values)
+    assert done.stdout.count("5 training examples") == 1 and done.stdout.count("Wrote ") == 1
+    assert "Traceback" not in done.stderr
+    one = projection(tmp_path, "one")
+    assert difference(one, projection(tmp_path, "accumulated")) < 1e-5
+    assert difference(one, projection(tmp_path, "two")) < 1e-5
+    assert difference(one, projection(tmp_path, "three")) > 1e-4  # another batch shows
+
+    # The thought states of two processes are those of one, in the same order; no part is left over.
+    states = {name: sorted((tmp_path / "ckpt").glob(f"{name}-*/thoughts-*.bin")) for name in ("one", "two")}
+    assert [path.name for path in states["one"]] == [path.name for path in states["two"]]
+    for ours, theirs in zip(states["one"], states["two"], strict=True):
+        ours, theirs = (torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.float32) for path in (ours, theirs))
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert not list((tmp_path / "ckpt").glob("*/.*"))
+
+    # What two processes began, one goes on with; with the same product of processes and batch only.
+    (run,) = (tmp_path / "ckpt").glob("two-*")
+    whole = projection(tmp_path, "two")
+    (run / "projection.bin").unlink()
+    shutil.rmtree(run / "checkpoint-4")
+    with pytest.raises(ValueError, match="trained with 4 examples an optimizer step, now it would be 3 "):
+        here(f"{TRAIN} --output_name two --batch_size 3 --n_epochs 2 --resume", **values)
+    here(f"{TRAIN} --output_name two --batch_size 4 --n_epochs 2 --resume", **values)
+    assert difference(whole, projection(tmp_path, "two")) < 1e-5
+    assert difference(one, projection(tmp_path, "two")) < 1e-5
+
+
+@pytest.mark.slow
+def test_two_processes_train_softcotpp(models, data, tmp_path, here):  # noqa: F811
+    values = {"m": models, "data": data}
+    here(f"{TRAIN_PLUS} --output_name one --batch_size 2 --n_epochs 1", **values)
+    torchrun(f"{TRAIN_PLUS} --output_name two --batch_size 1 --n_epochs 1", tmp_path, **values)
+    assert difference(projection(tmp_path, "one"), projection(tmp_path, "two")) < 1e-5
+
+
+@pytest.mark.slow
+def test_an_error_of_all_processes_is_told_once(models, data, tmp_path):  # noqa: F811
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    (folder / "train.jsonl").write_text("{not json\n", encoding="utf-8")
+    done = torchrun(f"{TRAIN} --output_name bad", tmp_path, code=1, m=models, data=folder)
+    assert done.stderr.count("error: ") == 1
+    assert not (tmp_path / "ckpt").exists()
