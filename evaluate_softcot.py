@@ -14,6 +14,7 @@ from tqdm import tqdm
 from data_loader.tasks import get_task
 from model.generation import Request, TransformersEngine
 from model.softcot import SoftCoT, embedding_table, embeddings_of, load_lora, load_projection
+from model.vllm_engine import VllmEngine, check_can_start
 from utils import (
     Parser,
     SeedResults,
@@ -30,10 +31,16 @@ from utils import (
     stop_with_one_line,
 )
 
+# Options that go to vLLM under their own names.
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend")
 # Arguments that change no answer, or that a hash or sum stands for: results may be continued under
 # other values of them.
 FREE = ("eval_batch_size", "seed", "seed_from", "seed_to", "test_k", "device", "overwrite", "print_input",
-        "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir")
+        "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir",
+        "base_device_map", *PARALLEL)
+# Of vLLM's arguments those that change speed and memory only.
+FREE_OF_VLLM = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
+                "enable_prefix_caching", "kv_cache_memory_bytes")
 QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assistant
 
 
@@ -45,6 +52,8 @@ def evaluate(args, build, chains=None):
     """Evaluate every seed; `build(args, base, assistant)` makes the model, chains: N of SoftCoT++."""
     quiet_libraries()
     seeds = seeds_of(args)
+    if args.engine == "vllm":
+        check_can_start(args)
     for part in ("base", "assistant"):
         if getattr(args, f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
             raise ValueError(f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER")
@@ -55,11 +64,13 @@ def evaluate(args, build, chains=None):
     state = load_projection(args.params_file_name) if thinks else None
     questions = load_instances(args, args.split, args.test_k)
 
-    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id, with_assistant=thinks)
+    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id, with_assistant=thinks,
+                                      embeddings_only=args.engine == "vllm")
     encoder, collate = make_encoder(args, base, assistant, generation_prompt=not args.no_generation_prompt)
     if thinks:
         check_against_training(args, encoder, args.params_file_name)
-    for backbone, adapter in ((base, args.base_model_ckpt), (assistant, args.assistant_model_ckpt)):
+    for backbone, adapter in ((base, args.base_model_ckpt if args.engine == "transformers" else None),
+                              (assistant, args.assistant_model_ckpt)):  # vLLM loads the base's adapter itself
         if adapter and backbone:
             load_lora(backbone, adapter)
     softcot = None
@@ -71,14 +82,15 @@ def evaluate(args, build, chains=None):
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
     examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens)
     questions = {question["index"]: question for question in questions}
-    engine = TransformersEngine(base, rows=args.eval_batch_size, temperature=args.temperature, top_p=args.top_p,
-                                top_k=args.top_k, greedy=args.greedy)
+    longest = max(len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) for e in examples) + max_new_tokens
+    engine = make_engine(args, base, longest)
 
     number_of_chains = chains if thinks and chains else 1
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
     run |= {"prompt_hash": encoder.prompt_hash, "max_new_tokens": max_new_tokens,
-            "data_dir": args.data_dir and str(Path(args.data_dir).resolve())}
+            "data_dir": args.data_dir and str(Path(args.data_dir).resolve()),
+            "vllm_args": {key: value for key, value in args.vllm_args.items() if key not in FREE_OF_VLLM}}
     if thinks:
         run["projection"] = {key: value.double().abs().sum().item() for key, value in state.items()}
     results = {}
@@ -127,6 +139,17 @@ def evaluate(args, build, chains=None):
                 done = [r for r in results.values() if r.rows]
                 bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
     report(results, {example["index"] for example in examples})
+
+
+def make_engine(args, base, longest):
+    """The engine asked for; longest: tokens of the longest prompt and its response."""
+    sampling = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k, "greedy": args.greedy}
+    if args.engine == "transformers":
+        return TransformersEngine(base, rows=args.eval_batch_size, **sampling)
+    options = {name: getattr(args, name) for name in PARALLEL}
+    return VllmEngine(base, dtype=args.dtype, adapter=args.base_model_ckpt, **sampling,
+                      **{"max_model_len": longest, "trust_remote_code": args.trust_remote_code, **options,
+                         **args.vllm_args})
 
 
 def seeds_of(args):

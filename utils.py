@@ -66,6 +66,16 @@ def positive_float(text):
     return number
 
 
+def json_object(text):
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"want a JSON object, got {text!r}: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"want a JSON object, got {text!r}")
+    return value
+
+
 def path_or_none(text):
     """The published scripts write `None` for no path."""
     return None if text in ("", "None") else text
@@ -137,6 +147,16 @@ def add_evaluation_arguments(parser, base, assistant):
     parser.add_argument("--split", default="test", help="file to evaluate: test, dev, or another of --data_dir")
     parser.add_argument("--eval_batch_size", type=positive, default=64,
                         help="rows (question x seed x chain x sample) decoded at once; changes no result")
+    parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers",
+                        help="what generates; vllm needs requirements-vllm.txt")
+    parser.add_argument("--tensor_parallel_size", type=positive, default=1, help="vLLM: GPUs that share each layer")
+    parser.add_argument("--pipeline_parallel_size", type=positive, default=1,
+                        help="vLLM: groups of GPUs that hold the layers one after another")
+    parser.add_argument("--data_parallel_size", type=positive, default=1, help="vLLM: replicas that share the rows")
+    parser.add_argument("--distributed_executor_backend", choices=["mp", "ray"],
+                        help="vLLM: what starts its processes; ray for several nodes; default: vLLM's choice")
+    parser.add_argument("--vllm_args", type=json_object, default={}, metavar="JSON",
+                        help='more of vLLM\'s engine arguments, as {"gpu_memory_utilization": 0.8}')
     parser.add_argument("--max_new_tokens", type=natural, default=0,
                         help="longest response; 0: the task's own length")
     parser.add_argument("--temperature", type=positive_float, default=1.0, help="of sampling")

@@ -148,10 +148,17 @@ def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu"
             placed["quantization_config"] = quantization_config(quantization, dtype)
         model = AutoModelForCausalLM.from_pretrained(
             path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]}, **placed)
-    except OSError as error:
+    except (OSError, RuntimeError, ImportError) as error:  # the latter two of bitsandbytes
+        if not (quantization or isinstance(error, OSError)):
+            raise
         raise ValueError(f"cannot load the model {model_id!r}: {first_line(error)}") from error
     model.requires_grad_(False)
     group_heads(model)
+    for module in model.modules():
+        # On CPUs with AVX-512 bf16, bitsandbytes 0.50 repacks 4-bit weights at the first call without a gradient and
+        # then silently passes none through them.
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
     return Backbone(model.eval() if placed else model.eval().to(device), tokenizer, tokens, str(model_id))
 
 

@@ -192,10 +192,15 @@ def add_lora(backbone: Backbone) -> None:
 def load_lora(backbone: Backbone, directory: str) -> None:
     """Put a saved adapter (a directory that training wrote) on a backbone's model, frozen."""
     from peft import PeftModel
+    check_adapter(directory)
+    backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
+
+
+def check_adapter(directory: str) -> None:
+    """Raise ValueError unless the directory holds a LoRA adapter."""
     if not (Path(directory) / "adapter_model.safetensors").is_file():
         raise ValueError(f"no LoRA adapter in {directory!r}: expected the folder base_model or "
                          "assistant_model that training wrote (adapter_model.safetensors in it)")
-    backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:

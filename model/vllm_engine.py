@@ -15,6 +15,7 @@ import torch
 
 from model.backbone import resolve
 from model.generation import sampling_of, seed_of, stop_tokens
+from model.softcot import check_adapter
 
 INSTALL = ("--engine vllm needs vLLM, which is not installed here: pip install -r requirements-vllm.txt, in an "
            "environment of its own (without a GPU: see \"Which engine when\" in README.md)")
@@ -22,6 +23,18 @@ INSTALL = ("--engine vllm needs vLLM, which is not installed here: pip install -
 
 def is_installed() -> bool:
     return importlib.util.find_spec("vllm") is not None
+
+
+def check_can_start(args) -> None:
+    """Raise ValueError, before anything is loaded, where these arguments cannot run with vLLM."""
+    if not is_installed():
+        raise ValueError(INSTALL)
+    for name, instead in (("quantization", "--vllm_args '{\"quantization\": ...}'"),
+                          ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size")):
+        if getattr(args, name):
+            raise ValueError(f"--{name} is for --engine transformers; vLLM has {instead}")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("--engine vllm starts its own processes (--data_parallel_size ...): run it without torchrun")
 
 
 class VllmEngine:
@@ -34,8 +47,6 @@ class VllmEngine:
 
     def __init__(self, backbone, *, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None,
                  greedy: bool = False, dtype: str = "bfloat16", adapter: str | None = None, **options):
-        if not is_installed():
-            raise ValueError(INSTALL)
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         import vllm
@@ -49,6 +60,7 @@ class VllmEngine:
         settings |= {"detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
         self.sampling, self.params = settings, vllm.SamplingParams
         if adapter:
+            check_adapter(adapter)
             from vllm.lora.request import LoRARequest
             rank = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"]
             options = {"enable_lora": True, "max_lora_rank": rank} | options
