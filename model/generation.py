@@ -50,7 +50,7 @@ def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, g
     Returns the end-of-text ids, the repetition penalty (over generated tokens) and `draw`'s settings (None: greedy).
     Raises ValueError where there is no end-of-text id, or a setting that no engine here knows.
     """
-    own = backbone.model.generation_config
+    own = bare(backbone.model).generation_config
     eos = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
     eos = {token for token in [*eos, backbone.tokenizer.eos_token_id] if token is not None}
     if not eos:
@@ -107,7 +107,8 @@ class Slots(DynamicCache):
             columns = columns.clamp(max=pair[0].shape[2] - 1)  # past a row's end stands what no mask lets through
             for half, states in enumerate(pair):
                 buffer = self.grown(layer, states, longest + room)
-                buffer[half, new, :, :longest] = states[source[:, None], :, columns].transpose(1, 2)
+                there = (source[:, None].to(states.device), columns.to(states.device))  # layers may lie on devices
+                buffer[half, new, :, :longest] = states[there[0], :, there[1]].transpose(1, 2)
         self.lengths[new] = lengths
         self.rows += len(source)
         self.width = max(self.width, longest)
@@ -135,7 +136,7 @@ class Slots(DynamicCache):
 
     def update(self, keys, values, layer_idx, *args, **kwargs):
         buffer, rows = self.buffers[layer_idx], torch.arange(self.rows, device=keys.device)
-        place = self.lengths[: self.rows]
+        place = self.lengths[: self.rows].to(keys.device)
         buffer[0, rows, :, place] = keys[:, :, 0]
         buffer[1, rows, :, place] = values[:, :, 0]
         return buffer[0, : self.rows, :, : self.width], buffer[1, : self.rows, :, : self.width]
@@ -288,7 +289,7 @@ class Batch:
         output = self.model.get_decoder()(inputs_embeds=embed(self.model, tokens[:, None]), attention_mask=mask,
                                           position_ids=lengths[:, None], past_key_values=slots, use_cache=True)
         # A strided view would make torch's matmul copy the vocabulary's weights once a row on a CPU.
-        self.hidden = output.last_hidden_state[:, -1].contiguous()
+        self.hidden = output.last_hidden_state[:, -1].contiguous().to(tokens.device)
         slots.lengths[:rows] += 1
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from model.backbone import resolve
-from model.generation import sampling_of, seed_of, stop_tokens
+from model.generation import seed_of, settings_of
 from model.softcot import check_adapter
 
 INSTALL = ("--engine vllm needs vLLM, which is not installed here: pip install -r requirements-vllm.txt, in an "
@@ -52,13 +52,12 @@ class VllmEngine:
         import vllm
         from vllm.sampling_params import RequestOutputKind
 
-        own = backbone.model.generation_config
+        eos, penalty, sampling = settings_of(backbone, temperature, top_p, top_k, greedy)
+        sampling = {key: value for key, value in (sampling or {"temperature": 0.0}).items() if value is not None}
         # Whatever is not named here keeps vLLM's neutral default: generation_config="vllm" below.
-        settings = {"temperature": 0.0} if greedy else sampling_of(own, temperature, top_p, top_k)
-        settings = {key: value for key, value in settings.items() if value is not None}
-        settings["stop_token_ids"] = stop_tokens(own, backbone.tokenizer, backbone.model_id)
-        settings |= {"detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
-        self.sampling, self.params = settings, vllm.SamplingParams
+        self.sampling = {**sampling, "repetition_penalty": penalty, "stop_token_ids": sorted(eos), "detokenize": False,
+                         "output_kind": RequestOutputKind.FINAL_ONLY}
+        self.params = vllm.SamplingParams
         if adapter:
             check_adapter(adapter)
             from vllm.lora.request import LoRARequest
