@@ -4,6 +4,7 @@ One process loads the models once and serves all seeds; one log and one result f
 again after an interruption, it goes on where it stopped.
 """
 
+import os
 from collections import defaultdict, deque
 from itertools import product
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from data_loader.tasks import get_task
 from model.generation import Request, TransformersEngine
+from model.processes import decided_by_main, join, leave
 from model.softcot import SoftCoT, embedding_table, embeddings_of, load_lora, load_projection
 from model.vllm_engine import VllmEngine, check_can_start
 from utils import (
@@ -20,6 +22,7 @@ from utils import (
     SeedResults,
     add_evaluation_arguments,
     check_against_training,
+    device_of,
     encode_split,
     judge,
     load_backbones,
@@ -54,6 +57,7 @@ def evaluate(args, build, chains=None):
     seeds = seeds_of(args)
     if args.engine == "vllm":
         check_can_start(args)
+    processes = join(device_of(args))
     for part in ("base", "assistant"):
         if getattr(args, f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
             raise ValueError(f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER")
@@ -82,8 +86,6 @@ def evaluate(args, build, chains=None):
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
     examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens)
     questions = {question["index"]: question for question in questions}
-    longest = max(len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) for e in examples) + max_new_tokens
-    engine = make_engine(args, base, longest)
 
     number_of_chains = chains if thinks and chains else 1
     answers = number_of_chains * args.num_return_sequences
@@ -94,16 +96,26 @@ def evaluate(args, build, chains=None):
     if thinks:
         run["projection"] = {key: value.double().abs().sum().item() for key, value in state.items()}
     results = {}
-    for seed in seeds:
-        name = log_name(args, seed, chains)
-        results[seed] = SeedResults(
-            Path(args.results_dir or args.log_dir, f"{name}.jsonl"), Path(args.log_dir, f"{name}.log"),
-            run | {"seed": seed}, votes=chains is not None or answers > 1, overwrite=args.overwrite,
-            echo=len(seeds) == 1)
 
+    def open_results(part=None, overwrite=False, echo=False):
+        """Each seed's result file and log; of several processes, each writes a part and process 0 joins them."""
+        for seed in seeds:
+            name = log_name(args, seed, chains)
+            log = Path(args.log_dir, f"{name}.log") if part is None else os.devnull
+            ending = ".jsonl" if part is None else f".part-{part}"
+            results[seed] = SeedResults(
+                Path(args.results_dir or args.log_dir, name + ending), log, run | {"seed": seed},
+                votes=chains is not None or answers > 1, overwrite=overwrite, echo=echo and len(seeds) == 1)
+        return {seed: set(result.rows) for seed, result in results.items()}
+
+    alone = processes.num_processes == 1
+    finished = decided_by_main(lambda: open_results(overwrite=args.overwrite, echo=alone))
     # What is still to answer, in the data's order.
-    todo = [(example, [seed for seed in seeds if example["index"] not in results[seed].rows]) for example in examples]
+    todo = [(example, [seed for seed in seeds if example["index"] not in finished[seed]]) for example in examples]
     todo = [(example, open_seeds) for example, open_seeds in todo if open_seeds]
+    if not alone:
+        todo = todo[processes.process_index :: processes.num_processes]
+        open_results(part=processes.process_index, overwrite=True)
 
     def requests():
         for start in range(0, len(todo), QUESTIONS_AT_ONCE):
@@ -126,8 +138,11 @@ def evaluate(args, build, chains=None):
 
     waiting = {seed: deque(example for example, open_seeds in todo if seed in open_seeds) for seed in seeds}
     found = defaultdict(dict)  # (seed, question) -> {(chain, sample): token ids}
-    with tqdm(total=sum(map(len, waiting.values())), desc="Questions x seeds", unit="question") as bar:
-        for request, ids in engine.generate(requests(), max_new_tokens):
+    longest = max(len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) for e in examples) + max_new_tokens
+    generated = make_engine(args, base, longest).generate(requests(), max_new_tokens) if todo else ()
+    with tqdm(total=sum(map(len, waiting.values())), desc="Questions x seeds", unit="question",
+              disable=not processes.is_main_process) as bar:
+        for request, ids in generated:
             seed, index, *place = request.key
             found[seed, index][tuple(place)] = ids
             # Rows finish in any order, files keep the data's.
@@ -138,7 +153,15 @@ def evaluate(args, build, chains=None):
                 bar.update()
                 done = [r for r in results.values() if r.rows]
                 bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
-    report(results, {example["index"] for example in examples})
+    if not alone or any(list(result.rows) != sorted(result.rows) for result in results.values()):
+        for result in results.values():
+            result.close()
+        processes.wait_for_everyone()
+        if processes.is_main_process:
+            open_results(echo=not alone)
+    if processes.is_main_process:
+        report(results, {example["index"] for example in examples})
+    leave()
 
 
 def make_engine(args, base, longest):

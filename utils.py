@@ -4,6 +4,7 @@ Knows both sides, models and data; holds no mathematics of either.
 """
 
 import argparse
+import glob
 import importlib.metadata
 import json
 import logging
@@ -328,7 +329,8 @@ class SeedResults:
 
     A row is flushed to disk before the next is computed. On a restart, finished rows are read back,
     a line cut off by a kill is dropped, and the log is written again from the rows, so both files
-    always agree. Raises ValueError where the file belongs to a run with other arguments.
+    always agree. Rows of part files (`{stem}.part-*`, one a process of a run of several) are taken over, in
+    the data's order. Raises ValueError where the file belongs to a run with other arguments.
     """
 
     def __init__(self, results_path, log_path, run, votes, overwrite=False, echo=False):
@@ -337,14 +339,22 @@ class SeedResults:
         results_path, log_path = Path(results_path), Path(log_path)
         results_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [] if overwrite else self.read(results_path, run)
+        parts = sorted(results_path.parent.glob(f"{glob.escape(results_path.stem)}.part-*"))
+        kept = [] if overwrite else [row for path in (results_path, *parts) for row in self.read(path, run)]
+        kept = sorted({row["index"]: row for row in kept}.values(), key=lambda row: row["index"])
         with replaced(results_path) as scratch:
             scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *kept]),
                                encoding="utf-8")
         self.file = open(results_path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
         self.log = open(log_path, "w", encoding="utf-8")  # noqa: SIM115
+        for part in parts:
+            part.unlink()
         for row in kept:
             self.note(row)
+
+    def close(self):
+        self.file.close()
+        self.log.close()
 
     @staticmethod
     def read(path, run):

@@ -69,7 +69,8 @@ class VllmEngine:
         settings = {
             "model": resolve(backbone.model_id), "dtype": dtype, "enable_prompt_embeds": True,
             "generation_config": "vllm", "skip_tokenizer_init": True,
-            "gpu_memory_utilization": 0.85,  # the assistant and the table are there too
+            # The assistant and the table are on the GPU too; without one, the share is of the computer's memory.
+            "gpu_memory_utilization": 0.85 if torch.cuda.is_available() else 0.3,
             "disable_log_stats": True, "enable_log_requests": False} | options
         self.loop = asyncio.new_event_loop()
         try:
