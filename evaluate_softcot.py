@@ -102,7 +102,7 @@ def evaluate(args, build, chains=None):
         for seed in seeds:
             name = log_name(args, seed, chains)
             log = Path(args.log_dir, f"{name}.log") if part is None else os.devnull
-            ending = ".jsonl" if part is None else f".part-{part}"
+            ending = ".jsonl" if part is None else f".jsonl.part-{part}"
             results[seed] = SeedResults(
                 Path(args.results_dir or args.log_dir, name + ending), log, run | {"seed": seed},
                 votes=chains is not None or answers > 1, overwrite=overwrite, echo=echo and len(seeds) == 1)

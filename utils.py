@@ -329,7 +329,7 @@ class SeedResults:
 
     A row is flushed to disk before the next is computed. On a restart, finished rows are read back,
     a line cut off by a kill is dropped, and the log is written again from the rows, so both files
-    always agree. Rows of part files (`{stem}.part-*`, one a process of a run of several) are taken over, in
+    always agree. Rows of part files (`{name}.part-*`, one a process of a run of several) are taken over, in
     the data's order. Raises ValueError where the file belongs to a run with other arguments.
     """
 
@@ -339,7 +339,7 @@ class SeedResults:
         results_path, log_path = Path(results_path), Path(log_path)
         results_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        parts = sorted(results_path.parent.glob(f"{glob.escape(results_path.stem)}.part-*"))
+        parts = sorted(results_path.parent.glob(f"{glob.escape(results_path.name)}.part-*"))
         kept = [] if overwrite else [row for path in (results_path, *parts) for row in self.read(path, run)]
         kept = sorted({row["index"]: row for row in kept}.values(), key=lambda row: row["index"])
         with replaced(results_path) as scratch:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from model.backbone import resolve
+from model.frozen_lm import text_config
 from model.generation import seed_of, settings_of
 from model.softcot import check_adapter
 
@@ -58,6 +59,7 @@ class VllmEngine:
         self.sampling = {**sampling, "repetition_penalty": penalty, "stop_token_ids": sorted(eos), "detokenize": False,
                          "output_kind": RequestOutputKind.FINAL_ONLY}
         self.params = vllm.SamplingParams
+        self.no_token = text_config(backbone.model).vocab_size
         if adapter:
             check_adapter(adapter)
             from vllm.lora.request import LoRARequest
@@ -103,6 +105,11 @@ class VllmEngine:
 
     async def answer(self, request, max_new_tokens):
         prompt = {"prompt_embeds": torch.cat([request.prefix, request.tail]).cpu()}
+        if self.sampling["repetition_penalty"] != 1.0:
+            # vLLM penalizes the prompt's tokens too and, without any, what lay in its memory. The default engine
+            # penalizes generated tokens only; the vocabulary's size is the id that vLLM pads with and passes over.
+            length = len(prompt["prompt_embeds"])
+            prompt |= {"prompt_token_ids": [self.no_token] * length, "prompt_is_token_ids": [False] * length}
         params = self.params(**self.sampling, seed=seed_of(request.key), max_tokens=max_new_tokens)
         name = "-".join(map(str, request.key))
         async for output in self.engine.generate(prompt, params, name, lora_request=self.lora):

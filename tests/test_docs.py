@@ -24,7 +24,8 @@ FILES = {
     "run_batch_softcotpp.sh": "E+",
 }
 # Options of other programs that the README names (pip, tensorboard).
-FOREIGN = {"--no-deps", "--logdir", "--quick"}  # of pip, TensorBoard and demo.py
+FOREIGN = {"--no-deps", "--logdir", "--quick",  # of pip, TensorBoard and demo.py
+           "--nnodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint", "--head", "--address"}  # torchrun, Ray
 DOCUMENTS = ["README.md", "docs/DEVIATIONS.md", "data/README.md", "data/mini/README.md"]
 
 
@@ -63,7 +64,8 @@ def documented_commands():
     """Lines of the README's indented blocks that call a script, continuation lines joined."""
     code = "\n".join(line[4:] for line in README.split("\n") if line.startswith("    "))
     lines = code.replace("\\\n", " ").split("\n")
-    return [line for line in lines if re.search(r"\b(?:python|bash) (?:train|evaluate|run_batch)_", line)]
+    calls = re.compile(r"\b(?:python|bash|torchrun(?: --\S+)*) (?:train|evaluate|run_batch)_")
+    return [line for line in lines if calls.search(line)]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

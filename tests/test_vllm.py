@@ -15,9 +15,9 @@ from tests.tiny import tiny_model
 
 needs_vllm = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason="vLLM is not installed (make test-vllm)")]
 QUESTIONS, LENGTH = 24, 4
-EAGER = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 16, "gpu_memory_utilization": 0.2}  # without minutes of compilation
+EAGER = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 16, "gpu_memory_utilization": 0.2}
 SMALL = "--dtype float32 --device cpu --data_dir {root}/data/mini --num_thought_tokens 4 --max_new_tokens 48"
-VLLM = """--engine vllm --vllm_args '{{"enforce_eager": true, "gpu_memory_utilization": 0.2}}'"""
+VLLM = """--engine vllm --vllm_args '{{"enforce_eager": true, "gpu_memory_utilization": 0.2}}'"""  # no compilation
 
 
 def questions():

@@ -1,0 +1,75 @@
+"""Tokens a second of the vLLM engine, the default engine, and one response at a time: python -m benchmarks.vllm_engine
+
+16 questions of data/mini x 4 samples, 128 tokens at most, the embedded model in bfloat16; each engine once to warm up,
+then timed. Merges its numbers as "vllm" into benchmarks/results/cpu.json (gpu.json on a GPU). Without vLLM it says so
+and writes nothing.
+"""
+
+import json
+import os
+import time
+
+import torch
+
+from data_loader.loaders import DATA_DIR
+from model.backbone import EMBEDDED, load_backbone, load_embeddings
+from model.generation import Request, TransformersEngine
+from model.vllm_engine import INSTALL, VllmEngine, is_installed
+from utils import ROOT, write_json
+
+QUESTIONS, SAMPLES, TOKENS, THOUGHTS = 16, 4, 128, 4
+ALONE = 4  # rows that are enough to time one at a time
+
+
+def make_requests(base):
+    """One `Request` a row; the rows of a question share its prompt."""
+    embed = base.model.get_input_embeddings()
+    lines = (DATA_DIR / "mini" / "test.jsonl").read_text(encoding="utf-8").splitlines()[:QUESTIONS]
+    torch.manual_seed(0)
+    requests = []
+    for index, line in enumerate(lines):
+        text = f"<|im_start|>user\n{json.loads(line)['question']}<|im_end|>\n<|im_start|>assistant\n"
+        prefix = embed(torch.tensor(base.tokenizer(text)["input_ids"])).detach()
+        tail = (0.1 * torch.randn(THOUGHTS, prefix.shape[1])).to(prefix.dtype)
+        requests += [Request((41, index, 0, sample), prefix, tail) for sample in range(SAMPLES)]
+    return requests
+
+
+def speed(engine, requests):
+    """Generated tokens a second."""
+    start = time.perf_counter()
+    tokens = sum(len(ids) for _, ids in engine.generate(requests, TOKENS))
+    return round(tokens / (time.perf_counter() - start), 1)
+
+
+def main():
+    if not is_installed():
+        print(f"Not measured: {INSTALL}")
+        return
+    load = os.getloadavg()[0]
+    light = load_embeddings(EMBEDDED)
+    requests = make_requests(light)
+    found = {"rows": len(requests), "max_new_tokens": TOKENS, "model": EMBEDDED, "torch": torch.__version__,
+             "load_before": round(load, 2)}
+    for name, caching in (("vllm", True), ("vllm_without_prefix_caching", False)):
+        engine = VllmEngine(light, max_model_len=1024, enable_prefix_caching=caching)
+        speed(engine, requests[: 2 * SAMPLES])
+        found[name] = speed(engine, requests[2 * SAMPLES :] + requests[: 2 * SAMPLES])
+        engine.close()
+        print(f"{name}: {found[name]} tokens/s", flush=True)
+    base = load_backbone(EMBEDDED)
+    for name, rows, chosen in (("transformers", 64, requests), ("one_at_a_time", 1, requests[:ALONE])):
+        engine = TransformersEngine(base, rows=rows)
+        speed(engine, requests[:1])
+        found[name] = speed(engine, chosen)
+        print(f"{name}: {found[name]} tokens/s", flush=True)
+
+    path = ROOT / "benchmarks" / "results" / ("gpu.json" if torch.cuda.is_available() else "cpu.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_json({**results, "vllm": found}, path)
+    print(f"Wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
