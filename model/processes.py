@@ -45,4 +45,4 @@ def decided_by_main(function):
 def let_main_speak_first() -> None:
     """Called before an error's exit. What fails in all processes is told by process 0, whose end ends the others."""
     if not is_main():
-        time.sleep(3)
+        time.sleep(30)

@@ -73,7 +73,7 @@ class VllmEngine:
             "generation_config": "vllm", "skip_tokenizer_init": True,
             # The assistant and the table are on the GPU too; without one, the share is of the computer's memory.
             "gpu_memory_utilization": 0.85 if torch.cuda.is_available() else 0.3,
-            "disable_log_stats": True, "enable_log_requests": False} | options
+            "disable_log_stats": True, "enable_log_requests": False, **on_cpu(options)} | options
         self.loop = asyncio.new_event_loop()
         try:
             self.engine = self.loop.run_until_complete(start(settings))
@@ -122,6 +122,13 @@ class VllmEngine:
         self.engine.shutdown()
         self.loop.run_until_complete(asyncio.sleep(0))  # its tasks see their end
         self.engine = None
+
+
+def on_cpu(options) -> dict:
+    """What vLLM 0.32 needs without a GPU: of a prompt computed in pieces it cannot rewind a row's own generator."""
+    if torch.cuda.is_available():
+        return {}
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, options.get("max_model_len", 0))}
 
 
 async def start(settings):
