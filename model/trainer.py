@@ -57,6 +57,15 @@ class ProjectionTrainer(Trainer):
         self.global_batch_size = (self.args.per_device_train_batch_size * self.args.world_size
                                   * self.args.gradient_accumulation_steps)
 
+    def set_initial_training_values(self, args, *others):
+        """transformers 4.51 does not count an epoch's last step where gradient accumulation leaves it short."""
+        values = list(super().set_initial_training_values(args, *others))
+        if not TRANSFORMERS_5:
+            batches = values[5]
+            values[1] = math.ceil(batches / args.gradient_accumulation_steps)
+            values[6] = math.ceil(args.num_train_epochs * values[1])
+        return tuple(values)
+
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The batches of one optimizer step, each with the weight of its mean loss.
 
