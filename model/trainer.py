@@ -57,6 +57,11 @@ class ProjectionTrainer(Trainer):
         self.global_batch_size = (self.args.per_device_train_batch_size * self.args.world_size
                                   * self.args.gradient_accumulation_steps)
 
+    def get_train_dataloader(self):
+        """4.51 takes the batch size from the checkpoint, also where other processes go on with it."""
+        self._train_batch_size = self.args.train_batch_size
+        return super().get_train_dataloader()
+
     def set_initial_training_values(self, args, *others):
         """transformers 4.51 does not count an epoch's last step where gradient accumulation leaves it short."""
         values = list(super().set_initial_training_values(args, *others))
@@ -73,7 +78,8 @@ class ProjectionTrainer(Trainer):
         are spread over and however short the last batch is. Examples that only fill up the last round of several
         processes are dropped.
         """
-        batches = list(itertools.islice(epoch_iterator, num_batches))
+        # 4.51 asks for too few in an epoch's last step, where batches hold several examples.
+        batches = list(itertools.islice(epoch_iterator, max(num_batches, self.args.gradient_accumulation_steps)))
         sizes = [len(batch["labels"]) for batch in batches]
         ending = self.accelerator.gradient_state
         if batches and ending.end_of_dataloader and ending.remainder > 0:  # process 0's examples come first
