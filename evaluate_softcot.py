@@ -1,4 +1,4 @@
-"""Evaluate SoftCoT (or, with --num_thought_tokens 0, zero-shot CoT): accuracy over seeds.
+"""Evaluate SoftCoT, a control or a baseline in its place (--thoughts), zero-shot CoT (--num_thought_tokens 0).
 
 One process loads the models once and serves all seeds; one log and one result file a seed. Run
 again after an interruption, it goes on where it stopped.
@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
+from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
 from model.generation import Request, TransformersEngine
-from model.softcot import SoftCoT, embedding_table, embeddings_of, load_lora, load_projection
+from model.softcot import SoftCoT, embeddings_of, load_lora, load_projection
 from utils import (
     Parser,
     SeedResults,
@@ -26,6 +27,7 @@ from utils import (
     log_name,
     make_encoder,
     mean_and_std,
+    method_name,
     quiet_libraries,
     stop_with_one_line,
 )
@@ -48,39 +50,47 @@ def evaluate(args, build, chains=None):
     for part in ("base", "assistant"):
         if getattr(args, f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
             raise ValueError(f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER")
+    check_thoughts(args)
     thinks = args.num_thought_tokens > 0
-    if thinks and not args.params_file_name:
-        raise ValueError("--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
-                         "(zero-shot CoT: --num_thought_tokens 0)")
-    state = load_projection(args.params_file_name) if thinks else None
-    questions = load_instances(args, args.split, args.test_k)
+    state = projection_of(args, chains) if thinks and args.thoughts in FROM_FILE else None
+    split = load_instances(args, args.split)
+    questions = split[: args.test_k or None]
 
-    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id, with_assistant=thinks)
+    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id,
+                                     with_assistant=thinks and args.thoughts in WITH_ASSISTANT)
     encoder, collate = make_encoder(args, base, assistant, generation_prompt=not args.no_generation_prompt)
-    if thinks:
-        check_against_training(args, encoder, args.params_file_name)
+    if state or (not thinks and args.base_model_ckpt):
+        check_against_training(args, encoder, args.params_file_name if state else args.base_model_ckpt)
     for backbone, adapter in ((base, args.base_model_ckpt), (assistant, args.assistant_model_ckpt)):
         if adapter and backbone:
             load_lora(backbone, adapter)
     softcot = None
-    if thinks:
-        softcot = build(args, base, assistant).eval()
-        softcot.projection.to(next(iter(state.values())).dtype)
-        softcot.load_projection_state(state)
+    if thinks and args.thoughts in SOFT:
+        same_in_all_chains = state and "embedding" not in state
+        torch.manual_seed(UNTRAINED_SEED)
+        softcot = (build_softcot if same_in_all_chains else build)(args, base, assistant).eval()
+        if state:
+            softcot.projection.to(next(iter(state.values())).dtype)
+            softcot.load_projection_state(state)
 
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
     examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens)
+    if args.thoughts == "shuffled":
+        take_next_questions_thoughts(examples, split, encoder)
     questions = {question["index"]: question for question in questions}
     engine = TransformersEngine(base, rows=args.eval_batch_size, temperature=args.temperature, top_p=args.top_p,
                                 top_k=args.top_k, greedy=args.greedy)
 
     number_of_chains = chains if thinks and chains else 1
+    slot = thinks and ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number_of_chains,
+                                  args.perturb_std)
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
     run |= {"prompt_hash": encoder.prompt_hash, "max_new_tokens": max_new_tokens,
             "data_dir": args.data_dir and str(Path(args.data_dir).resolve())}
-    if thinks:
-        run["projection"] = {key: value.double().abs().sum().item() for key, value in state.items()}
+    if softcot:
+        run["projection"] = {key: value.double().abs().sum().item()
+                             for key, value in softcot.projection_state().items()}
     results = {}
     for seed in seeds:
         name = log_name(args, seed, chains)
@@ -92,11 +102,13 @@ def evaluate(args, build, chains=None):
     # What is still to answer, in the data's order.
     todo = [(example, [seed for seed in seeds if example["index"] not in results[seed].rows]) for example in examples]
     todo = [(example, open_seeds) for example, open_seeds in todo if open_seeds]
+    if args.thoughts == "assistant_text":
+        write_hints(args, assistant, encoder, [example for example, _ in todo])
 
     def requests():
         for start in range(0, len(todo), QUESTIONS_AT_ONCE):
             chosen = todo[start : start + QUESTIONS_AT_ONCE]
-            prompts = soft_prompts(softcot, base, collate, [example for example, _ in chosen])
+            prompts = soft_prompts(slot, base, collate, [example for example, _ in chosen])
             for (example, open_seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
                 samples = range(args.num_return_sequences)
                 for seed, (chain, tail), sample in product(open_seeds, enumerate(tails), samples):
@@ -107,7 +119,8 @@ def evaluate(args, build, chains=None):
         responses = base.tokenizer.batch_decode(rows, skip_special_tokens=True)
         row = judge(args.task_name, questions[example["index"]], responses, [len(ids) for ids in rows])
         if args.print_input:
-            row["input"] = base.tokenizer.decode(example["prefix_ids"] + example["suffix_ids"])
+            row["input"] = base.tokenizer.decode(
+                example["prefix_ids"] + example.get("hint_ids", []) + example["suffix_ids"])
         if args.print_response:
             row["responses"] = responses
         return row
@@ -126,7 +139,30 @@ def evaluate(args, build, chains=None):
                 bar.update()
                 done = [r for r in results.values() if r.rows]
                 bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
-    report(results, {example["index"] for example in examples})
+    report(results, {example["index"] for example in examples}, method_name(args, chains, state))
+
+
+def check_thoughts(args):
+    """Raise ValueError where the options on the thought slot contradict each other."""
+    if not args.num_thought_tokens:
+        if args.thoughts != "projected" or args.perturb_std:
+            raise ValueError(f"--num_thought_tokens 0 leaves no slot for --thoughts {args.thoughts} "
+                             f"--perturb_std {args.perturb_std:g}: give 1 or more")
+    elif args.thoughts in FROM_FILE and not args.params_file_name:
+        raise ValueError("--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
+                         "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)")
+    elif args.thoughts == "assistant_text" and args.perturb_std:
+        raise ValueError("--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: "
+                         "leave one of them out")
+
+
+def projection_of(args, chains):
+    """State of --params_file_name; SoftCoT's serves N chains only with noise (SoftCoT-P), else all are the same."""
+    state = load_projection(args.params_file_name)
+    if chains and "embedding" not in state and not args.perturb_std:
+        raise ValueError(f"{args.params_file_name} is SoftCoT's, without initial tokens: all chains would be the "
+                         "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py")
+    return state
 
 
 def seeds_of(args):
@@ -139,25 +175,46 @@ def seeds_of(args):
     return list(range(args.seed_from, args.seed_to + 1))
 
 
+def take_next_questions_thoughts(examples, split, encoder):
+    """Give each example the assistant's prompt of the next question of the whole split, whatever part is evaluated."""
+    if len(split) < 2:
+        raise ValueError("--thoughts shuffled needs thoughts of another question, and the split has only one")
+    for example in examples:
+        other = split[(example["index"] + 1) % len(split)]
+        example["assistant_ids"] = encoder.encode(other, "eval")["assistant_ids"]
+
+
+def write_hints(args, assistant, encoder, examples):
+    """Let the assistant write up to L tokens after its prompt, greedily; the base's ids go into `hint_ids`."""
+    engine = TransformersEngine(assistant, rows=args.eval_batch_size, greedy=True)
+    by_index = {example["index"]: example for example in examples}
+    requests = (Request((0, index, 0, 0), *plain_prompt(assistant, example["assistant_ids"][: -encoder.length]))
+                for index, example in by_index.items())
+    written = engine.generate(requests, encoder.length)
+    for request, ids in tqdm(written, total=len(examples), desc="Hints", unit="question"):
+        text = assistant.tokenizer.decode(ids, skip_special_tokens=True)
+        by_index[request.key[1]]["hint_ids"] = encoder.hint_ids(text)
+
+
 @torch.no_grad()
-def soft_prompts(softcot, base, collate, examples):
-    """Base embeddings of each example's prompt: what stands before the soft thoughts `[P, d_b]`, and for each chain the
-    soft thoughts and what follows `[T, d_b]`. Without soft thoughts the last token is what follows."""
-    table = embedding_table(base.model)
-    if softcot is None:
-        prompts = [embeddings_of(base.model, example["prefix_ids"]) for example in examples]
-        return [(prompt[:-1], [prompt[-1:]]) for prompt in prompts]
-    batch = collate(examples)
-    states = softcot.thought_states(batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device))
-    soft = softcot.soft_thoughts(states).to(table.dtype)
-    if not torch.isfinite(soft).all():
-        raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
+def plain_prompt(backbone, ids):
+    """Embeddings of a prompt without a slot: all but the last token `[P, d]` and the last `[1, d]`."""
+    prompt = embeddings_of(backbone.model, ids)
+    return prompt[:-1], prompt[-1:]
+
+
+@torch.no_grad()
+def soft_prompts(slot, base, collate, examples):
+    """Base embeddings of each example's prompt: what stands before the thought slot `[P, d_b]`, and for each chain the
+    slot's vectors and what follows `[T, d_b]`. Without a slot the last token is what follows."""
+    if not slot:
+        return [(prefix, [tail]) for prefix, tail in (plain_prompt(base, e["prefix_ids"]) for e in examples)]
     return [(embeddings_of(base.model, example["prefix_ids"]),
              [torch.cat([thoughts, embeddings_of(base.model, example["suffix_ids"])]) for thoughts in chains])
-            for example, chains in zip(examples, soft, strict=True)]
+            for example, chains in zip(examples, slot.fill(examples, collate), strict=True)]
 
 
-def report(results, asked):
+def report(results, asked, method):
     """Scores of each seed on the questions asked for, then mean and deviation over seeds, by both answer rules."""
     scores = {seed: result.scores(asked) for seed, result in results.items()}
     for seed, score in scores.items():
@@ -166,7 +223,7 @@ def report(results, asked):
     mean, std = mean_and_std([100 * score["accuracy"] for score in scores.values()])
     strict, strict_std = mean_and_std([100 * score["accuracy_strict"] for score in scores.values()])
     print(f"Seeds {min(scores)} to {max(scores)}: accuracy {mean:.2f} +- {std:.2f} % "
-          f"(strict {strict:.2f} +- {strict_std:.2f} %)", flush=True)
+          f"(strict {strict:.2f} +- {strict_std:.2f} %), {method}", flush=True)
 
 
 def main():

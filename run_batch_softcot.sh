@@ -16,7 +16,7 @@ value_options=(
     --base_model_id --assistant_model_id --params_file_name --base_model_ckpt
     --assistant_model_ckpt --num_thought_tokens --num_return_sequences
     --task_name --test_k --data_dir --split --prompt_dir
-    --eval_batch_size --max_new_tokens --temperature --top_p --top_k --dtype --device
+    --thoughts --perturb_std --eval_batch_size --max_new_tokens --temperature --top_p --top_k --dtype --device
     --seed --seed_from --seed_to --log_dir --run_name --results_dir
     --base_thought_tokens --assistant_thought_tokens --assistant_initial_token
 )

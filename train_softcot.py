@@ -1,5 +1,6 @@
 """Train SoftCoT: one linear projection between a frozen assistant and a frozen base model.
 
+With --num_thought_tokens 0 --tune_base_model the LoRA baseline: the adapter alone, no assistant and no projection.
 arguments -> data -> SoftCoT -> Trainer -> ckpt/<run>/projection.bin, results/<run>/loss.png, logs/<run> (TensorBoard)
 """
 
@@ -11,7 +12,7 @@ from transformers import set_seed
 from data_loader.tasks import get_task
 from model.backbone import DTYPES
 from model.files import locked
-from model.softcot import SoftCoT, add_lora, save_projection
+from model.softcot import LoRAOnly, SoftCoT, add_lora, save_projection
 from model.trainer import ProjectionTrainer, cached_thought_states, key_of, last_checkpoint, training_arguments
 from utils import (
     Parser,
@@ -31,6 +32,8 @@ from utils import (
 
 
 def build_softcot(args, base, assistant):
+    if not args.num_thought_tokens:
+        return LoRAOnly(base, args.micro_batch_size)
     return SoftCoT(base, assistant, args.num_thought_tokens, projection_dtype=DTYPES[args.projection_dtype],
                    micro_batch_size=args.micro_batch_size)
 
@@ -38,6 +41,10 @@ def build_softcot(args, base, assistant):
 def train(args, name, build):
     """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`."""
     quiet_libraries()
+    thinks = args.num_thought_tokens > 0
+    if not thinks and (args.tune_assistant_model or not args.tune_base_model):
+        raise ValueError("--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
+                         "--tune_base_model and without --tune_assistant_model")
     folder = Path("ckpt", name)
     checkpoint = last_checkpoint(folder) if args.resume else None
     if last_checkpoint(folder) and not args.resume:
@@ -46,7 +53,7 @@ def train(args, name, build):
 
     # Data first: a bad line shows before the models are loaded.
     train_set, dev_set = load_instances(args, "train", args.k_shot), load_instances(args, "dev")
-    base, assistant = load_backbones(args, args.large_model_id, args.small_model_id)
+    base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     set_seed(args.seed)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 else float("inf")
@@ -62,10 +69,12 @@ def train(args, name, build):
           f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}", flush=True)
 
     folder.mkdir(parents=True, exist_ok=True)
-    if softcot.thoughts_are_constant:
+    if not thinks:
+        collate = without(collate, "assistant_ids", "assistant_mask", "index")
+    elif softcot.thoughts_are_constant:
         collate = with_thought_states(args, softcot, assistant, collate, {"train": train_set, "dev": dev_set}, folder)
     else:
-        collate = without_index(collate)
+        collate = without(collate, "index")
     trainer = ProjectionTrainer(
         model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set,
         args=training_arguments(
@@ -75,22 +84,23 @@ def train(args, name, build):
     trainer.train(resume_from_checkpoint=checkpoint)
 
     if trainer.is_world_process_zero():
-        for part, model, tuned in (("base_model", softcot.base, args.tune_base_model),
-                                   ("assistant_model", softcot.assistant, args.tune_assistant_model)):
+        for part, backbone, tuned in (("base_model", base, args.tune_base_model),
+                                      ("assistant_model", assistant, args.tune_assistant_model)):
             if tuned:
-                model.save_pretrained(folder / part)
+                backbone.model.save_pretrained(folder / part)
         write_json(describe_run(args, encoder, base, assistant), folder / "run.json")
-        save_projection(softcot.projection_state(), folder / "projection.bin")
+        if thinks:
+            save_projection(softcot.projection_state(), folder / "projection.bin")
         results = Path("results", name)
         results.mkdir(parents=True, exist_ok=True)
         write_json(trainer.state.log_history, results / "loss.json")
         plot_loss(trainer.state.log_history, results / "loss.png", name)
-        print(f"Wrote {folder / 'projection.bin'} and {results / 'loss.png'}", flush=True)
+        print(f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}", flush=True)
 
 
-def without_index(collate):
-    """A collator of what the model's forward pass takes."""
-    return lambda examples: {key: value for key, value in collate(examples).items() if key != "index"}
+def without(collate, *keys):
+    """The collator without what the model's forward pass does not take."""
+    return lambda examples: {key: value for key, value in collate(examples).items() if key not in keys}
 
 
 def with_thought_states(args, softcot, assistant, collate, splits, folder):
@@ -107,8 +117,7 @@ def with_thought_states(args, softcot, assistant, collate, splits, folder):
         softcot.assistant.to("cpu")
 
     def collate_with_states(examples):
-        batch = {key: value for key, value in collate(examples).items()
-                 if key not in ("assistant_ids", "assistant_mask", "index")}
+        batch = without(collate, "assistant_ids", "assistant_mask", "index")(examples)
         return {**batch, "thought_states": torch.stack([example["thought_states"] for example in examples])}
 
     return collate_with_states

@@ -23,6 +23,7 @@ from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
 from model.backbone import DTYPES, load_backbone, short_name
+from model.controls import THOUGHTS
 from model.files import replaced
 
 ROOT = Path(__file__).resolve().parent
@@ -65,6 +66,13 @@ def positive_float(text):
     return number
 
 
+def natural_float(text):
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"want 0 or more, got {text}")
+    return number
+
+
 def path_or_none(text):
     """The published scripts write `None` for no path."""
     return None if text in ("", "None") else text
@@ -93,7 +101,8 @@ def add_training_arguments(parser, large, small):
     parser.add_argument("--batch_size", type=positive, default=1, help="examples a step")
     parser.add_argument("--task_name", choices=[name for name in TASKS if name != "du"], default="gsm8k",
                         help="what to train on")
-    parser.add_argument("--num_thought_tokens", type=positive, default=2, help="L; 32 in the papers")
+    parser.add_argument("--num_thought_tokens", type=natural, default=2,
+                        help="L; 32 in the papers; 0 with --tune_base_model: LoRA alone, without thoughts")
     parser.add_argument("--n_epochs", type=positive_float, default=3.0, help="passes over the data; 10 in the papers")
     parser.add_argument("--k_shot", type=natural, default=0, help="first k training examples; 0: all")
     parser.add_argument("--tune_base_model", action="store_true", help="LoRA on the base model too")
@@ -114,10 +123,17 @@ def add_training_arguments(parser, large, small):
 def add_evaluation_arguments(parser, base, assistant):
     parser.add_argument("--base_model_id", default=base, help="base model: Hub id, directory, or embedded/...")
     parser.add_argument("--assistant_model_id", default=assistant, help="assistant model")
-    parser.add_argument("--params_file_name", type=path_or_none, help="projection.bin; not needed for L = 0")
+    parser.add_argument("--params_file_name", type=path_or_none,
+                        help="projection.bin; only projected and shuffled thoughts read it")
     parser.add_argument("--base_model_ckpt", type=path_or_none, help="LoRA adapter of the base model; None: none")
     parser.add_argument("--assistant_model_ckpt", type=path_or_none, help="LoRA adapter of the assistant; None: none")
     parser.add_argument("--num_thought_tokens", type=natural, default=2, help="L; 4 in the papers, 0: zero-shot CoT")
+    parser.add_argument("--thoughts", choices=list(THOUGHTS), default="projected",
+                        help="what stands in the thought slot. "
+                        + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()))
+    parser.add_argument("--perturb_std", type=natural_float, default=0.0, metavar="S",
+                        help="standard deviation of Gaussian noise added to the vectors in the slot, a draw for each "
+                             "question and chain; with SoftCoT's projection and N chains: SoftCoT-P")
     parser.add_argument("--num_return_sequences", type=positive, default=1, help="R, samples a chain")
     parser.add_argument("--task_name", choices=list(TASKS), default="gsm8k", help="what to evaluate on")
     parser.add_argument("--print_input", action="store_true", help="write each prompt to the log")
@@ -218,11 +234,31 @@ def run_name(args, chains=None, contrastive=False):
 
 
 def log_name(args, seed, chains=None):
-    """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published."""
+    """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published; then
+    `[-{thoughts}][-perturb_{S}]` of a control."""
     scaling = f"-nst_{chains}" if chains else ""
+    control = "" if args.thoughts == "projected" else f"-{args.thoughts}"
+    control += f"-perturb_{args.perturb_std:g}" if args.perturb_std else ""
     return (f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}"
             f"-ntt_{args.num_thought_tokens}-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
-            f"-{short_name(args.assistant_model_id)}")
+            f"-{short_name(args.assistant_model_id)}{control}")
+
+
+def method_name(args, chains=None, state=None):
+    """What an evaluation is called in the papers' tables, and how many answers vote."""
+    plain_state = state and "embedding" not in state
+    if not args.num_thought_tokens:
+        name, chains = "LoRA" if args.base_model_ckpt else "Zero-Shot CoT", None
+    elif args.thoughts in ("placeholder", "assistant_text"):
+        name = {"placeholder": "CoT-Unk", "assistant_text": "Assist-CoT"}[args.thoughts]
+    else:
+        name = "SoftCoT++" if chains and not plain_state else "SoftCoT"
+        name += "-P" if args.perturb_std else ""
+        name += "" if args.thoughts == "projected" else f" with {args.thoughts} thoughts"
+    name += "-SC" if args.num_return_sequences > 1 else ""
+    answers = (chains or 1) * args.num_return_sequences
+    return (name + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
+            + (f", vote of {answers}" if answers > 1 else ""))
 
 
 def git_commit():
@@ -243,7 +279,8 @@ def describe_run(args, encoder, base, assistant):
     for package in ("fastNLP", "accelerate", "peft"):
         packages[package] = importlib.metadata.version(package)
     return {"arguments": vars(args), "prompt_hash": encoder.prompt_hash, "prompt_file": str(encoder.path),
-            "base_family": base.thought_tokens.family, "assistant_family": assistant.thought_tokens.family,
+            "base_family": base.thought_tokens.family,
+            "assistant_family": assistant.thought_tokens.family if assistant else None,
             "versions": packages, "python": sys.version.split()[0], "git_commit": git_commit()}
 
 
@@ -260,17 +297,19 @@ def quiet_libraries():
 
 
 def check_against_training(args, encoder, params_file):
-    """Compare the arguments with the projection's run.json: another model is an error, another prompt a warning."""
+    """Compare the arguments with the run.json beside what training wrote: another model is an error, another prompt a
+    warning."""
     record = Path(params_file).with_name("run.json")
     if not record.is_file():
         return
     trained = json.loads(record.read_text(encoding="utf-8"))
-    for ours, theirs in (("base_model_id", "large_model_id"), ("assistant_model_id", "small_model_id")):
+    pairs = (("base_model_id", "large_model_id"), ("assistant_model_id", "small_model_id"))
+    for ours, theirs in pairs if args.num_thought_tokens else pairs[:1]:
         mine, wanted = short_name(getattr(args, ours)), short_name(trained["arguments"][theirs])
         if mine != wanted:
             raise ValueError(f"--{ours} is {mine}, but {params_file} was trained with {wanted} ({record})")
     if trained["arguments"]["task_name"] == args.task_name and trained["prompt_hash"] != encoder.prompt_hash:
-        print(f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), the projection was trained with "
+        print(f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), {params_file} was trained with "
               f"{trained['prompt_hash']} ({trained['prompt_file']})", file=sys.stderr, flush=True)
 
 

@@ -160,6 +160,23 @@ class SoftCoTPlusPlus(SoftCoT):
         return {**super().projection_state(), "embedding": self.embedding.detach().cpu().clone()}
 
 
+class LoRAOnly(nn.Module):
+    """The papers' LoRA baseline: no thoughts, no assistant; the adapter in the base model learns alone.
+
+    Takes what `SoftCoT.forward` takes of prompt and answer, with the same loss.
+    """
+
+    def __init__(self, base: Backbone, micro_batch_size: int = 8):
+        super().__init__()
+        self.base, self.micro_batch_size = base.model, micro_batch_size
+
+    def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels) -> dict[str, torch.Tensor]:
+        table = embedding_table(self.base)
+        no_thoughts = table.new_zeros(len(prefix_ids), 1, 0, table.shape[1])
+        return {"loss": frozen_lm_loss(self.base, prefix_ids, prefix_mask, no_thoughts, suffix_ids, suffix_mask,
+                                       labels, self.micro_batch_size)}
+
+
 def embedding_table(model) -> torch.Tensor:
     """Input embeddings `[V, d]` of a causal LM."""
     return bare(model).get_input_embeddings().weight
