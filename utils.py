@@ -247,6 +247,7 @@ def log_name(args, seed, chains=None):
 def method_name(args, chains=None, state=None):
     """What an evaluation is called in the papers' tables, and how many answers vote."""
     plain_state = state and "embedding" not in state
+    control = ""
     if not args.num_thought_tokens:
         name, chains = "LoRA" if args.base_model_ckpt else "Zero-Shot CoT", None
     elif args.thoughts in ("placeholder", "assistant_text"):
@@ -254,10 +255,10 @@ def method_name(args, chains=None, state=None):
     else:
         name = "SoftCoT++" if chains and not plain_state else "SoftCoT"
         name += "-P" if args.perturb_std else ""
-        name += "" if args.thoughts == "projected" else f" with {args.thoughts} thoughts"
+        control = "" if args.thoughts == "projected" else f" with {args.thoughts} thoughts"
     name += "-SC" if args.num_return_sequences > 1 else ""
     answers = (chains or 1) * args.num_return_sequences
-    return (name + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
+    return (name + control + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
             + (f", vote of {answers}" if answers > 1 else ""))
 
 

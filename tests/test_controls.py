@@ -329,7 +329,7 @@ def test_a_bad_value_is_refused(words, capsys):
     ("", 10, True, "SoftCoT++, vote of 10"),
     ("--num_return_sequences 2", 10, True, "SoftCoT++-SC, vote of 20"),
     ("--thoughts untrained", 10, True, "SoftCoT++ with untrained thoughts, vote of 10"),
-    ("--thoughts zero", None, False, "SoftCoT with zero thoughts"),
+    ("--thoughts zero --num_return_sequences 3", None, False, "SoftCoT-SC with zero thoughts, vote of 3"),
 ])
 def test_methods_are_named_as_in_the_papers(words, chains, plus, name):
     parser = Parser("")
