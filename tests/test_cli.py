@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.controls import UNTRAINED_SEED
 from tests.tiny import once, save_documented
 from utils import stop_with_one_line
 
@@ -157,6 +158,10 @@ def test_the_documented_llama_training(llama_run):
     record = check_run(llama_run, LLAMA_RUN, {"weight": (48, 32), "bias": (48,)}, steps=4)
     assert (record["base_family"], record["assistant_family"]) == ("llama", "llama")
     assert "5 training examples, 4 dev examples, 1,584 trained parameters" in (llama_run / "stdout").read_text()
+    # Four steps from where the control --thoughts untrained stays.
+    torch.manual_seed(UNTRAINED_SEED)
+    trained = torch.load(llama_run / "ckpt" / LLAMA_RUN / "projection.bin", weights_only=True)["weight"]
+    assert 0 < (trained - torch.nn.Linear(32, 48).weight).abs().max() < 1e-4
 
 
 @pytest.mark.slow
