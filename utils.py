@@ -102,7 +102,7 @@ def add_training_arguments(parser, large, small):
     parser.add_argument("--task_name", choices=[name for name in TASKS if name != "du"], default="gsm8k",
                         help="what to train on")
     parser.add_argument("--num_thought_tokens", type=natural, default=2,
-                        help="L; 32 in the papers; 0 with --tune_base_model: LoRA alone, without thoughts")
+                        help="L; 32 in the papers; 0 with --tune_base_model (SoftCoT only): LoRA alone")
     parser.add_argument("--n_epochs", type=positive_float, default=3.0, help="passes over the data; 10 in the papers")
     parser.add_argument("--k_shot", type=natural, default=0, help="first k training examples; 0: all")
     parser.add_argument("--tune_base_model", action="store_true", help="LoRA on the base model too")
