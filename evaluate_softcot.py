@@ -12,13 +12,23 @@ import torch
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
+from model.files import fingerprint
 from model.generation import Request, TransformersEngine
-from model.softcot import SoftCoT, embedding_table, embeddings_of, load_lora, load_projection
+from model.softcot import (
+    SoftCoT,
+    embedding_table,
+    embeddings_of,
+    found_projection,
+    load_lora,
+    load_projection,
+    refuse_not_finite,
+)
 from utils import (
     Parser,
     SeedResults,
     add_evaluation_arguments,
     check_against_training,
+    data_hash,
     encode_split,
     judge,
     load_backbones,
@@ -30,7 +40,7 @@ from utils import (
     stop_with_one_line,
 )
 
-# Arguments that change no answer, or that a hash or sum stands for: results may be continued under
+# Arguments that change no answer, or that a hash stands for: results may be continued under
 # other values of them.
 FREE = ("eval_batch_size", "seed", "seed_from", "seed_to", "test_k", "device", "overwrite", "print_input",
         "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir")
@@ -53,7 +63,9 @@ def evaluate(args, build, chains=None):
         raise ValueError("--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
                          "(zero-shot CoT: --num_thought_tokens 0)")
     state = load_projection(args.params_file_name) if thinks else None
-    questions = load_instances(args, args.split, args.test_k)
+    questions = load_instances(args, args.split)
+    data = data_hash(questions)
+    questions = questions[: args.test_k or None]
 
     base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant, generation_prompt=not args.no_generation_prompt)
@@ -69,7 +81,7 @@ def evaluate(args, build, chains=None):
         softcot.load_projection_state(state)
 
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
-    examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens)
+    examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens, assistant=assistant)
     questions = {question["index"]: question for question in questions}
     engine = TransformersEngine(base, rows=args.eval_batch_size, temperature=args.temperature, top_p=args.top_p,
                                 top_k=args.top_k, greedy=args.greedy)
@@ -77,10 +89,11 @@ def evaluate(args, build, chains=None):
     number_of_chains = chains if thinks and chains else 1
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
-    run |= {"prompt_hash": encoder.prompt_hash, "max_new_tokens": max_new_tokens,
-            "data_dir": args.data_dir and str(Path(args.data_dir).resolve())}
+    run |= {"prompt_hash": encoder.prompt_hash, "data_hash": data, "max_new_tokens": max_new_tokens}
+    run |= {part: fingerprint(Path(run[part], "adapter_model.safetensors"))
+            for part in ("base_model_ckpt", "assistant_model_ckpt") if run[part]}
     if thinks:
-        run["projection"] = {key: value.double().abs().sum().item() for key, value in state.items()}
+        run["projection"] = fingerprint(found_projection(args.params_file_name))
     results = {}
     for seed in seeds:
         name = log_name(args, seed, chains)
@@ -150,8 +163,8 @@ def soft_prompts(softcot, base, collate, examples):
     batch = collate(examples)
     states = softcot.thought_states(batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device))
     soft = softcot.soft_thoughts(states).to(table.dtype)
-    if not torch.isfinite(soft).all():
-        raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
+    refuse_not_finite(soft, batch["index"].tolist(),
+                      "the soft thoughts hold NaN or inf: the projection does not fit these models")
     return [(embeddings_of(base.model, example["prefix_ids"]),
              [torch.cat([thoughts, embeddings_of(base.model, example["suffix_ids"])]) for thoughts in chains])
             for example, chains in zip(examples, soft, strict=True)]

@@ -73,6 +73,8 @@ class PromptEncoder:
         self.task = get_task(task)
         self.base_tokenizer, self.assistant_tokenizer = base_tokenizer, assistant_tokenizer
         self.length = num_thought_tokens
+        self.base_family = base_tokens.family
+        self.assistant_family = assistant_tokens.family if assistant_tokens else ""
         self.generation_prompt = generation_prompt
         tokenizers = [base_tokenizer]
         slot = ""
@@ -97,8 +99,8 @@ class PromptEncoder:
         self._fixed = {
             "soft_thoughts": _Slot(slot),
             "num_thought_tokens": self.length,
-            "base_family": base_tokens.family,
-            "assistant_family": assistant_tokens.family if assistant_tokens else "",
+            "base_family": self.base_family,
+            "assistant_family": self.assistant_family,
         }
         self._load_template(prompt_dir)
 

