@@ -183,7 +183,7 @@ def one_line_of(error):
     """An OSError in one line; of a full disk also what to do."""
     name = f": {error.filename}" if error.filename else ""
     text = " ".join(f"{error.strerror}{name}".split()) if error.strerror else " ".join(str(error).split())
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "file write failed" in text:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or text.startswith("cannot write "):
         text += ("; what was finished before is kept: make room, then the same command goes on "
                  "(training: with --resume)")
     return text

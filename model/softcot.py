@@ -7,6 +7,7 @@ i, kept apart by a contrastive term. SoftCoT is SoftCoT++ with one chain: everyt
 `[B, N, L, d]`. Knows tensors, never a task. `projection.bin` goes in and out here.
 """
 
+import io
 from pathlib import Path
 
 import torch
@@ -202,9 +203,11 @@ def load_lora(backbone: Backbone, directory: str) -> None:
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a state dict whole or not at all."""
+    """Write a state dict whole or not at all; the same state gives the same bytes."""
+    content = io.BytesIO()  # given a path, torch.save would write the file's name into it
+    torch.save(state, content)
     with replaced(path) as scratch:
-        torch.save(state, scratch)
+        scratch.write_bytes(content.getvalue())
 
 
 def found_projection(path: str | Path) -> Path:
