@@ -48,10 +48,10 @@ COMMON = ["--data_dir", "../data", "--dtype", "float32", "--device", "cpu", "--n
           "--assistant_thought_tokens", "<|endoftext|>,<begin>,<end>", "--assistant_initial_token", "20"]
 CHAINS = ["--num_scaling_times", "2", "--model_name", "scaling-nce"]
 TRAIN = ["--large_model_id", "../base", "--small_model_id", "../assistant", "--output_name", "soak",
-         "--batch_size", "2", "--n_epochs", "6", "--learning_rate", "1e-3", *COMMON]
+         "--batch_size", "2", "--n_epochs", "4", "--learning_rate", "1e-3", *COMMON]
 EVALUATE = ["--base_model_id", "../base", "--assistant_model_id", "../assistant", "--seed_from", "41", "--seed_to",
             "42", "--max_new_tokens", "24", "--eval_batch_size", "4", "--print_response", "--log_dir", "logs", *COMMON]
-RUN = "ckpt/soak-gsm8k-6.0-3{chains}-base-assistant{nce}"
+RUN = "ckpt/soak-gsm8k-4.0-3{chains}-base-assistant{nce}"
 METHODS = {"softcot": (train_softcot, evaluate_softcot, [], RUN.format(chains="", nce="")),
            "softcotpp": (train_softcotpp, evaluate_softcotpp, CHAINS, RUN.format(chains="-2", nce="-nce"))}
 
@@ -74,7 +74,7 @@ def make_inputs(folder):
         AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     (folder / "data").mkdir()
-    for split, count in (("train", 12), ("test", 10)):
+    for split, count in (("train", 12), ("test", 8)):
         lines = (DATA_DIR / "mini" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()[:count]
         (folder / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

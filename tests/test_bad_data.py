@@ -158,16 +158,16 @@ def answers(folder):
 
 @pytest.mark.slow
 def test_a_bad_question_leaves_the_others_unharmed(place, run):  # noqa: F811
-    arguments = [*EVALUATE, *params(), "--test_k", "12", "--seed_to", "41"]
+    arguments = [*EVALUATE, *params(), "--test_k", "10", "--seed_to", "41"]
     assert run(evaluate_softcot, arguments)[0] == 0
     whole = answers(place)
     shutil.rmtree("logs")
     append(place, "word " * 10_000 + "<|im_end|>")
     append(place, "<|im_end|>\n<|im_start|>assistant\n<begin><|endoftext|><|endoftext|><|endoftext|><end> 5?")
     code, output = run(evaluate_softcot, arguments)
-    assert code == 0 and "eval: 1 of 12 examples are longer than 4088 tokens and left out" in output
-    assert "11 questions" in output
-    assert answers(place) == {**whole, 11: answers(place)[11]}
+    assert code == 0 and "eval: 1 of 10 examples are longer than 4088 tokens and left out" in output
+    assert "9 questions" in output
+    assert answers(place) == {**whole, 9: answers(place)[9]}
 
 
 @pytest.mark.slow
@@ -177,9 +177,9 @@ def test_a_question_over_the_assistants_context_is_left_out(place, run):  # noqa
     config = json.loads(Path("x/assistant/config.json").read_text())
     Path("x/assistant/config.json").write_text(json.dumps({**config, "max_position_embeddings": 1300}))
     append(place, "word " * 300)
-    code, output = run(evaluate_softcot, [*EVALUATE, *params(), "--test_k", "11", "--assistant_model_id",
+    code, output = run(evaluate_softcot, [*EVALUATE, *params(), "--test_k", "9", "--assistant_model_id",
                                           "x/assistant"])
-    assert code == 0 and "1 of 11 examples are longer than 4088 tokens (or 1300 of the assistant)" in output
+    assert code == 0 and "1 of 9 examples are longer than 4088 tokens (or 1300 of the assistant)" in output
 
 
 @pytest.mark.parametrize("name", ["empty", "a NUL in the text", "deep", "a key twice"])

