@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parent
 # ---- arguments ----
 
 class Parser(argparse.ArgumentParser):
-    """Options shown with their defaults; a lone backslash (of a copied command) is no argument."""
+    """Options shown with their defaults; a lone backslash (of a copied command) or blank at the end is no argument."""
 
     def __init__(self, description):
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -53,7 +53,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
-        if words and words[-1].strip() in ("\\", ""):
+        last = words[-1].strip() if words else None
+        before = self._option_string_actions.get(words[-2]) if len(words) > 1 else None
+        if last == "\\" or last == "" and (before is None or before.nargs == 0):  # else it is that option's value
             words = words[:-1]
         return super().parse_args(words, namespace)
 
