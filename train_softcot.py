@@ -12,7 +12,7 @@ from transformers import set_seed
 
 from data_loader.tasks import get_task
 from model.backbone import DTYPES
-from model.files import fingerprint, locked, remove_scratch, replaced_folder
+from model.files import fingerprint, locked, remove_stale, replaced_folder
 from model.softcot import SoftCoT, add_lora, save_projection
 from model.trainer import (
     ProjectionTrainer,
@@ -121,7 +121,7 @@ def one_run(folder):
         return
     with locked(folder / "run", busy=f"another process is training in {folder}: wait for it, or take another "
                                      "--output_name"):
-        remove_scratch(folder)
+        remove_stale(folder)
         yield
 
 

@@ -30,7 +30,7 @@ def replaced(path: str | Path):
     file is removed.
     """
     path = Path(path)
-    remove_stale(path)
+    remove_stale(path.parent, f"{glob.escape(path.name)}.*")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(scratch, "wb") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)  # says that the writer lives; a kill lets it go
@@ -61,18 +61,16 @@ def replaced_folder(folder: Path):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def remove_stale(path: Path) -> None:
-    """Remove temporary files of `path` whose writer is dead."""
-    for name in glob.glob(f".{glob.escape(path.name)}.*.tmp", root_dir=path.parent):
-        with contextlib.suppress(OSError), open(path.parent / name, "rb") as file:
+def remove_stale(folder: Path, name: str = "*") -> None:
+    """Remove temporary files of `name` (a pattern) whose writer is dead, and, of all names, temporary folders: call
+    it so only where no other process writes folders here."""
+    for path in folder.glob(f".{name}.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+            continue
+        with contextlib.suppress(OSError), open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (path.parent / name).unlink()
-
-
-def remove_scratch(folder: Path) -> None:
-    """Remove all temporary files and folders that killed writers left; only for the one that holds the folder."""
-    for path in folder.glob(".*.tmp"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+            path.unlink()
 
 
 def flush(path: str | Path) -> None:

@@ -121,8 +121,10 @@ class ProjectionTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             try:
                 super()._save_checkpoint(model, trial)
-            except RuntimeError as error:  # torch.save's, for a full disk too
-                raise OSError(f"cannot write {folder}: {first_line(error)[:200]}") from error
+            except RuntimeError as error:  # what torch.save makes of a full disk, among others
+                full = re.search("inline_container|iostream|file write", str(error))
+                what = "no room on the disk, or not allowed" if full else first_line(error)
+                raise OSError(f"cannot write {folder}: {what}") from error
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 seal(self.writing_to / folder.name, run=self.record)
