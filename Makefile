@@ -5,8 +5,9 @@ REQUIREMENTS ?= requirements.txt
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 
-.PHONY: help setup demo test test-fast bench lint clean
+.PHONY: help setup demo test test-fast bench soak lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,9 +33,12 @@ test-fast: setup ## the tests that take seconds
 bench: setup ## training and evaluation against their plain forms (BENCH_ARGS=--sweep: cost against N, L, P, batch)
 	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
+soak: setup ## kill and restart training and evaluation at random moments, about 12 minutes (SOAK_ARGS: its options)
+	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m benchmarks.soak $(SOAK_ARGS)
+
 lint: setup ## ruff
 	"$(VENV)/bin/python" -m ruff check .
 
 clean: ## remove the virtual environment and caches; results and checkpoints stay
-	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

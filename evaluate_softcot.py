@@ -13,13 +13,15 @@ from tqdm import tqdm
 
 from data_loader.tasks import get_task
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
+from model.files import fingerprint
 from model.generation import Request, TransformersEngine
-from model.softcot import SoftCoT, embeddings_of, load_lora, load_projection
+from model.softcot import SoftCoT, embeddings_of, found_projection, load_lora, load_projection
 from utils import (
     Parser,
     SeedResults,
     add_evaluation_arguments,
     check_against_training,
+    data_hash,
     encode_split,
     judge,
     load_backbones,
@@ -32,7 +34,7 @@ from utils import (
     stop_with_one_line,
 )
 
-# Arguments that change no answer, or that a hash or sum stands for: results may be continued under
+# Arguments that change no answer, or that a hash stands for: results may be continued under
 # other values of them.
 FREE = ("eval_batch_size", "seed", "seed_from", "seed_to", "test_k", "device", "overwrite", "print_input",
         "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir")
@@ -54,6 +56,7 @@ def evaluate(args, build, chains=None):
     thinks = args.num_thought_tokens > 0
     state = projection_of(args, chains) if thinks and args.thoughts in FROM_FILE else None
     split = load_instances(args, args.split)
+    data = data_hash(split)
     questions = split[: args.test_k or None]
 
     base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id,
@@ -74,7 +77,7 @@ def evaluate(args, build, chains=None):
             softcot.load_projection_state(state)
 
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
-    examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens)
+    examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens, assistant=assistant)
     if args.thoughts == "shuffled":
         take_next_questions_thoughts(examples, split, encoder)
     questions = {question["index"]: question for question in questions}
@@ -86,11 +89,11 @@ def evaluate(args, build, chains=None):
                                   args.perturb_std)
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
-    run |= {"prompt_hash": encoder.prompt_hash, "max_new_tokens": max_new_tokens,
-            "data_dir": args.data_dir and str(Path(args.data_dir).resolve())}
-    if softcot:
-        run["projection"] = {key: value.double().abs().sum().item()
-                             for key, value in softcot.projection_state().items()}
+    run |= {"prompt_hash": encoder.prompt_hash, "data_hash": data, "max_new_tokens": max_new_tokens}
+    run |= {part: fingerprint(Path(run[part], "adapter_model.safetensors"))
+            for part in ("base_model_ckpt", "assistant_model_ckpt") if run[part]}
+    if state:
+        run["projection"] = fingerprint(found_projection(args.params_file_name))
     results = {}
     for seed in seeds:
         name = log_name(args, seed, chains)

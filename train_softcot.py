@@ -4,6 +4,8 @@ With --num_thought_tokens 0 --tune_base_model the LoRA baseline: the adapter alo
 arguments -> data -> SoftCoT -> Trainer -> ckpt/<run>/projection.bin, results/<run>/loss.png, logs/<run> (TensorBoard)
 """
 
+import contextlib
+import os
 from pathlib import Path
 
 import torch
@@ -11,12 +13,20 @@ from transformers import set_seed
 
 from data_loader.tasks import get_task
 from model.backbone import DTYPES
-from model.files import locked
+from model.files import fingerprint, locked, remove_stale, replaced_folder
 from model.softcot import LoRAOnly, SoftCoT, add_lora, save_projection
-from model.trainer import ProjectionTrainer, cached_thought_states, key_of, last_checkpoint, training_arguments
+from model.trainer import (
+    ProjectionTrainer,
+    cached_thought_states,
+    checkpoints,
+    key_of,
+    last_checkpoint,
+    training_arguments,
+)
 from utils import (
     Parser,
     add_training_arguments,
+    data_hash,
     describe_run,
     device_of,
     encode_split,
@@ -29,6 +39,11 @@ from utils import (
     stop_with_one_line,
     write_json,
 )
+
+# Arguments that change no bit of the result, or that the run's name or a hash stands for: a run may be
+# resumed under other values of them.
+FREE = ("resume", "output_name", "device", "micro_batch_size", "large_model_id", "small_model_id", "data_dir",
+        "prompt_dir", "trust_remote_code")
 
 
 def build_softcot(args, base, assistant):
@@ -46,61 +61,85 @@ def train(args, name, build):
         raise ValueError("--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
                          "--tune_base_model and without --tune_assistant_model")
     folder = Path("ckpt", name)
-    checkpoint = last_checkpoint(folder) if args.resume else None
-    if last_checkpoint(folder) and not args.resume:
-        raise ValueError(f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
-                         "to start over, remove the folder or take another --output_name")
+    refuse_checkpoints(args, folder)
 
     # Data first: a bad line shows before the models are loaded.
     train_set, dev_set = load_instances(args, "train", args.k_shot), load_instances(args, "dev")
+    hashes = {"train_hash": data_hash(train_set), "dev_hash": data_hash(dev_set)}
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     set_seed(args.seed)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 else float("inf")
-    train_set = encode_split(args, encoder, base, train_set, "train", limit=limit)
-    dev_set = encode_split(args, encoder, base, dev_set, "dev")
+    train_set = encode_split(args, encoder, base, train_set, "train", limit=limit, assistant=assistant)
+    dev_set = encode_split(args, encoder, base, dev_set, "dev", assistant=assistant)
     if args.tune_base_model:
         add_lora(base)
     if args.tune_assistant_model:
         add_lora(assistant)
     softcot = build(args, base, assistant)
-    learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
-    print(f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
-          f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}", flush=True)
+    record = {key: value for key, value in vars(args).items() if key not in FREE}
+    record |= {"prompt_hash": encoder.prompt_hash, **hashes}
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if not thinks:
-        collate = without(collate, "assistant_ids", "assistant_mask", "index")
-    elif softcot.thoughts_are_constant:
-        collate = with_thought_states(args, softcot, assistant, collate, {"train": train_set, "dev": dev_set}, folder)
-    else:
-        collate = without(collate, "index")
-    trainer = ProjectionTrainer(
-        model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set,
-        args=training_arguments(
-            str(folder), batch_size=args.batch_size, epochs=args.n_epochs, learning_rate=args.learning_rate,
-            seed=args.seed, checkpoints=get_task(args.task_name).keep_checkpoints,
-            device=device_of(args), accumulation=args.gradient_accumulation_steps, log_dir=str(Path("logs", name))))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with one_run(folder):
+        refuse_checkpoints(args, folder)  # again, now that no other run can write there
+        checkpoint = last_checkpoint(folder, record) if args.resume else None
+        learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
+        print(f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
+              f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}", flush=True)
+        if not thinks:
+            collate = without_assistant(collate)
+        elif softcot.thoughts_are_constant:
+            splits = {"train": train_set, "dev": dev_set}
+            collate = with_thought_states(args, softcot, assistant, collate, splits, folder)
+        trainer = ProjectionTrainer(
+            model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set, record=record,
+            args=training_arguments(
+                str(folder), batch_size=args.batch_size, epochs=args.n_epochs, learning_rate=args.learning_rate,
+                seed=args.seed, checkpoints=get_task(args.task_name).keep_checkpoints,
+                device=device_of(args), accumulation=args.gradient_accumulation_steps, log_dir=str(Path("logs", name))))
+        trainer.train(resume_from_checkpoint=checkpoint)
+        if trainer.is_world_process_zero():
+            for part, backbone, tuned in (("base_model", base, args.tune_base_model),
+                                          ("assistant_model", assistant, args.tune_assistant_model)):
+                if tuned:
+                    with replaced_folder(folder / part) as scratch:
+                        backbone.model.save_pretrained(scratch)
+            record = describe_run(args, encoder, base, assistant) | hashes
+            if thinks:
+                save_projection(softcot.projection_state(), folder / "projection.bin")
+                record["projection"] = fingerprint(folder / "projection.bin")
+            write_json(record, folder / "run.json")
+            results = Path("results", name)
+            results.mkdir(parents=True, exist_ok=True)
+            write_json(trainer.state.log_history, results / "loss.json")
+            plot_loss(trainer.state.log_history, results / "loss.png", name)
+            print(f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}", flush=True)
 
-    if trainer.is_world_process_zero():
-        for part, backbone, tuned in (("base_model", base, args.tune_base_model),
-                                      ("assistant_model", assistant, args.tune_assistant_model)):
-            if tuned:
-                backbone.model.save_pretrained(folder / part)
-        write_json(describe_run(args, encoder, base, assistant), folder / "run.json")
-        if thinks:
-            save_projection(softcot.projection_state(), folder / "projection.bin")
-        results = Path("results", name)
-        results.mkdir(parents=True, exist_ok=True)
-        write_json(trainer.state.log_history, results / "loss.json")
-        plot_loss(trainer.state.log_history, results / "loss.png", name)
-        print(f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}", flush=True)
+
+def without_assistant(collate):
+    """The collator without the assistant's part, which thought states or no thoughts at all stand for."""
+    return lambda examples: {key: value for key, value in collate(examples).items()
+                             if key not in ("assistant_ids", "assistant_mask")}
 
 
-def without(collate, *keys):
-    """The collator without what the model's forward pass does not take."""
-    return lambda examples: {key: value for key, value in collate(examples).items() if key not in keys}
+def refuse_checkpoints(args, folder):
+    """Nothing of an earlier run is written over without --resume."""
+    if not args.resume and checkpoints(folder):
+        raise ValueError(f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
+                         "to start over, remove the folder or take another --output_name")
+
+
+@contextlib.contextmanager
+def one_run(folder):
+    """One process (of several that train together, the first) holds the run's folder."""
+    if int(os.environ.get("RANK", 0)):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+        return
+    with locked(folder / "run", busy=f"another process is training in {folder}: wait for it, or take another "
+                                     "--output_name"):
+        remove_stale(folder)
+        yield
 
 
 def with_thought_states(args, softcot, assistant, collate, splits, folder):
@@ -117,7 +156,7 @@ def with_thought_states(args, softcot, assistant, collate, splits, folder):
         softcot.assistant.to("cpu")
 
     def collate_with_states(examples):
-        batch = without(collate, "assistant_ids", "assistant_mask", "index")(examples)
+        batch = without_assistant(collate)(examples)
         return {**batch, "thought_states": torch.stack([example["thought_states"] for example in examples])}
 
     return collate_with_states

@@ -4,10 +4,13 @@ Knows both sides, models and data; holds no mathematics of either.
 """
 
 import argparse
+import errno
+import hashlib
 import importlib.metadata
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -22,9 +25,20 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
-from model.backbone import DTYPES, load_backbone, short_name
+from model.backbone import DTYPES, first_line, load_backbone, short_name
 from model.controls import THOUGHTS
-from model.files import replaced
+from model.files import (
+    Stop,
+    fingerprint,
+    flush,
+    held,
+    refuse_differences,
+    replaced,
+    signals_raise_stop,
+    take_lock,
+)
+from model.frozen_lm import text_config
+from model.softcot import found_projection
 
 ROOT = Path(__file__).resolve().parent
 
@@ -32,7 +46,7 @@ ROOT = Path(__file__).resolve().parent
 # ---- arguments ----
 
 class Parser(argparse.ArgumentParser):
-    """Options shown with their defaults; a lone backslash (of a copied command) is no argument."""
+    """Options shown with their defaults; a lone backslash (of a copied command) or blank at the end is no argument."""
 
     def __init__(self, description):
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -40,7 +54,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
-        if words and words[-1].strip() in ("\\", ""):
+        last = words[-1].strip() if words else None
+        before = self._option_string_actions.get(words[-2]) if len(words) > 1 else None
+        if last == "\\" or last == "" and (before is None or before.nargs == 0):  # else it is that option's value
             words = words[:-1]
         return super().parse_args(words, namespace)
 
@@ -165,16 +181,30 @@ def add_evaluation_arguments(parser, base, assistant):
 
 
 def stop_with_one_line(main):
-    """Run a script's main; a foreseen error becomes one line on stderr and exit code 1."""
+    """Run a script's main; a foreseen error becomes one line on stderr and exit code 1, SIGINT 130, SIGTERM 143."""
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
     try:
-        main()
+        with signals_raise_stop():
+            main()
     except (ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\ninterrupted; what is finished is kept: run again to go on (training: with --resume)",
-              file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        sys.exit(f"error: {one_line_of(error)}")
+    except (Stop, KeyboardInterrupt) as stop:
+        signum = getattr(stop, "signum", signal.SIGINT)
+        print(f"\nstopped by {signal.Signals(signum).name}; what is finished is kept: the same command goes on "
+              "(training: with --resume)", file=sys.stderr, flush=True)
+        sys.exit(128 + signum)
+
+
+def one_line_of(error):
+    """An OSError in one line; of a full disk also what to do."""
+    name = f": {error.filename}" if error.filename else ""
+    text = " ".join(f"{error.strerror}{name}".split()) if error.strerror else " ".join(str(error).split())
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or text.startswith("cannot write "):
+        text += ("; what was finished before is kept: make room, then the same command goes on "
+                 "(training: with --resume)")
+    return text
 
 
 # ---- loading ----
@@ -207,17 +237,20 @@ def make_encoder(args, base, assistant, **options):
 
 
 def context_of(backbone):
-    return getattr(backbone.model.config, "max_position_embeddings", None) or float("inf")
+    return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
 
 
-def encode_split(args, encoder, base, instances, split, new_tokens=0, limit=float("inf")):
-    """Encoded examples of a split, without those over `limit` or the base model's context; says how many."""
+def encode_split(args, encoder, base, instances, split, new_tokens=0, limit=float("inf"), assistant=None):
+    """Encoded examples of a split, without those over `limit` or a model's context; says how many."""
     limit = min(limit, context_of(base) - new_tokens)
+    assistant_limit = context_of(assistant) if assistant else float("inf")
     encoded = [encoder.encode(instance, split) for instance in instances]
-    kept = [e for e in encoded if len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) <= limit]
+    kept = [e for e in encoded if len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) <= limit
+            and len(e["assistant_ids"]) <= assistant_limit]
     if len(kept) < len(encoded):
-        print(f"{split}: {len(encoded) - len(kept)} of {len(encoded)} examples are longer than "
-              f"{limit} tokens and left out", flush=True)
+        print(f"{split}: {len(encoded) - len(kept)} of {len(encoded)} examples are longer than {limit} tokens"
+              + (f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else "")
+              + " and left out", flush=True)
     if not kept:
         raise ValueError(f"no {split} example of {args.task_name} is at most {limit} tokens long")
     return kept
@@ -298,20 +331,43 @@ def quiet_libraries():
 
 
 def check_against_training(args, encoder, params_file):
-    """Compare the arguments with the run.json beside what training wrote: another model is an error, another prompt a
+    """Compare the arguments with the run.json beside what training wrote: other models are an error, another prompt a
     warning."""
-    record = Path(params_file).with_name("run.json")
+    params_file = found_projection(params_file)
+    record = params_file.with_name("run.json")
     if not record.is_file():
         return
-    trained = json.loads(record.read_text(encoding="utf-8"))
-    pairs = (("base_model_id", "large_model_id"), ("assistant_model_id", "small_model_id"))
-    for ours, theirs in pairs if args.num_thought_tokens else pairs[:1]:
-        mine, wanted = short_name(getattr(args, ours)), short_name(trained["arguments"][theirs])
+    try:
+        trained = json.loads(record.read_text(encoding="utf-8"))
+        arguments, written = trained["arguments"], trained.get("projection")
+        names = [short_name(arguments[key]) for key in ("large_model_id", "small_model_id")]
+        families = [trained["base_family"], trained["assistant_family"]]
+        task, prompt = arguments["task_name"], (trained["prompt_hash"], trained["prompt_file"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record} is not what training writes ({type(error).__name__}: {first_line(error)}): "
+                         "mend or remove it") from None
+    if written and written != fingerprint(params_file):
+        raise ValueError(f"{record} describes another {params_file.name} than the one beside it: "
+                         "put the two of one run together, or remove run.json")
+    ours = ("base", "assistant") if args.num_thought_tokens else ("base",)
+    for part, wanted in zip(ours, names, strict=False):
+        mine = short_name(getattr(args, f"{part}_model_id"))
         if mine != wanted:
-            raise ValueError(f"--{ours} is {mine}, but {params_file} was trained with {wanted} ({record})")
-    if trained["arguments"]["task_name"] == args.task_name and trained["prompt_hash"] != encoder.prompt_hash:
+            raise ValueError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({record})")
+    fixed = (encoder.base_family, encoder.assistant_family)
+    for part, mine, wanted in zip(ours, fixed, families, strict=False):
+        if mine != wanted:
+            raise ValueError(f"the {part} model's thought tokens are of the family {mine}, but {params_file} was "
+                             f"trained with {wanted} ({record})")
+    method, trained_as = getattr(args, "model_name", None), arguments.get("model_name")
+    if method and trained_as and method != trained_as:
+        text = f"--model_name is {method}, but {params_file} was trained as {trained_as} ({record})"
+        if method != "scaling":  # which the documented commands leave to the default, whatever was trained
+            raise ValueError(text)
+        print(f"note: {text}; it stands in the log's name only", file=sys.stderr, flush=True)
+    if task == args.task_name and prompt[0] != encoder.prompt_hash:
         print(f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), {params_file} was trained with "
-              f"{trained['prompt_hash']} ({trained['prompt_file']})", file=sys.stderr, flush=True)
+              f"{prompt[0]} ({prompt[1]})", file=sys.stderr, flush=True)
 
 
 # ---- judging and result files ----
@@ -336,50 +392,72 @@ class SeedResults:
 
     A row is flushed to disk before the next is computed. On a restart, finished rows are read back,
     a line cut off by a kill is dropped, and the log is written again from the rows, so both files
-    always agree. Raises ValueError where the file belongs to a run with other arguments.
+    always agree. Raises ValueError where the file belongs to a run with other arguments, is damaged
+    otherwise or is being written by another process.
     """
 
     def __init__(self, results_path, log_path, run, votes, overwrite=False, echo=False):
         self.votes, self.echo = votes, echo
         self.rows, self.correct, self.tokens = {}, 0, []
-        results_path, log_path = Path(results_path), Path(log_path)
-        results_path.parent.mkdir(parents=True, exist_ok=True)
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [] if overwrite else self.read(results_path, run)
-        with replaced(results_path) as scratch:
-            scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *kept]),
-                               encoding="utf-8")
-        self.file = open(results_path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
-        self.log = open(log_path, "w", encoding="utf-8")  # noqa: SIM115
+        self.file, self.log = (self.open(Path(path)) for path in (results_path, log_path))
+        run = json.loads(json.dumps(run))
+        kept, end = ([], 0) if overwrite else self.read(Path(results_path), run)
+        self.file.truncate(end)
+        self.log.truncate(0)
+        flush(Path(results_path).parent)
+        if not end:
+            self.write({"run": run})
         for row in kept:
             self.note(row)
 
     @staticmethod
+    def open(path):
+        """Open for appending, unbuffered, and lock as long as it is open."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
+        take_lock(file, busy=f"{path} is being written by another process: wait for it, or use another --run_name "
+                             "or --log_dir")
+        return file
+
+    @staticmethod
     def read(path, run):
-        """Finished rows of an earlier start of the same run."""
-        if not path.is_file():
-            return []
+        """Finished rows of an earlier start of the same run, and where they end in the file (bytes)."""
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # a kill or a full disk cuts off the last line
+        if not whole and content.strip(b"\0") and not b'{"run": '.startswith(content[:8]):
+            raise ValueError(f"{path} is no result file: move it away, or use another --run_name or --log_dir")
         lines = []
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for number, text in enumerate(whole.split(b"\n")[:-1], 1):
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break  # the line that a kill cut off; nothing stands after it
+                line = json.loads(text)
+                fits = isinstance(line["run"], dict) if number == 1 else \
+                    isinstance(line["index"], int) and isinstance(line["tokens"], list) and "correct_strict" in line
+            except (ValueError, KeyError, TypeError, RecursionError):
+                fits = False
+            if not fits:
+                raise ValueError(f"{path}, line {number}: not what an evaluation writes: mend or move the file, or "
+                                 "start over with --overwrite")
+            lines.append(line)
         if not lines:
-            return []
-        found = lines[0].get("run") or {}
-        other = sorted(key for key in found.keys() | run.keys() if found.get(key) != run.get(key))
-        if other:
-            raise ValueError(f"{path} holds results of other arguments: "
-                             + ", ".join(f"{key} was {found.get(key)!r}, now {run.get(key)!r}" for key in other)
-                             + "; use another --run_name or --log_dir, or --overwrite")
-        return lines[1:]
+            return [], 0
+        refuse_differences(lines[0]["run"], run, f"{path} holds results of",
+                           "use another --run_name or --log_dir, or --overwrite")
+        return lines[1:], len(whole)
 
     def add(self, row):
-        self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.note(row)
+        with held():
+            self.write(row)
+            self.note(row)
+
+    def write(self, line):
+        """Append a line and bring it to the disk; after an error the file is as it was."""
+        end = os.fstat(self.file.fileno()).st_size
+        try:
+            write_all(self.file, json.dumps(line, ensure_ascii=False) + "\n")
+            os.fsync(self.file.fileno())
+        except OSError:
+            self.file.truncate(end)
+            raise
 
     def note(self, row):
         """Take a row into the counts and write its log lines, worded as published."""
@@ -400,8 +478,7 @@ class SeedResults:
             lines.append(f"Average generated tokens ({len(self.tokens)} instances): {average}")
         lines += [f"Correct Count: {self.correct}/{len(self.rows)}", "-" * 20]
         text = "\n".join(lines)
-        self.log.write(text + "\n")
-        self.log.flush()
+        write_all(self.log, text + "\n")
         if self.echo:
             print(text, flush=True)
 
@@ -412,6 +489,17 @@ class SeedResults:
         return {"accuracy": sum(row["correct"] for row in rows) / len(rows),
                 "accuracy_strict": sum(row["correct_strict"] for row in rows) / len(rows),
                 "tokens": sum(tokens) / len(tokens), "questions": len(rows)}
+
+
+def write_all(file, text):
+    """Write text to an unbuffered file, whatever part of it one call takes."""
+    left = memoryview(text.encode("utf-8", errors="replace"))
+    try:
+        while left:
+            left = left[file.write(left):]
+    except OSError as error:
+        error.filename = file.name
+        raise
 
 
 def mean_and_std(values):
@@ -428,6 +516,14 @@ def load_instances(args, split, k=0):
     return instances[:k] if k else instances
 
 
+def data_hash(instances):
+    """Hash of examples as they were read: a changed file is other data."""
+    digest = hashlib.sha256()
+    for instance in instances:
+        digest.update(json.dumps(dict(instance.items()), sort_keys=True, ensure_ascii=False).encode())
+    return digest.hexdigest()[:16]
+
+
 def plot_loss(history, path, title):
     """Training and dev loss against epochs, from a Trainer's log history."""
     import matplotlib
@@ -441,5 +537,6 @@ def plot_loss(history, path, title):
     axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.set_yscale("log")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with replaced(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
     plt.close(figure)

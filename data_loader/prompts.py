@@ -73,6 +73,8 @@ class PromptEncoder:
         self.task = get_task(task)
         self.base_tokenizer, self.assistant_tokenizer = base_tokenizer, assistant_tokenizer
         self.length = num_thought_tokens
+        self.base_family = base_tokens.family
+        self.assistant_family = assistant_tokens.family if assistant_tokens else ""
         self.generation_prompt = generation_prompt
         tokenizers = [base_tokenizer]
         slot = ""
@@ -97,8 +99,8 @@ class PromptEncoder:
         self._fixed = {
             "soft_thoughts": _Slot(slot),
             "num_thought_tokens": self.length,
-            "base_family": base_tokens.family,
-            "assistant_family": assistant_tokens.family if assistant_tokens else "",
+            "base_family": self.base_family,
+            "assistant_family": self.assistant_family,
         }
         self._load_template(prompt_dir)
 
@@ -214,8 +216,8 @@ class PromptEncoder:
             for name in _parents(env, names[0]):
                 for block, render in env.get_template(name).blocks.items():
                     self._blocks.setdefault(block, []).append(render)
-        except TemplateError as error:
-            raise PromptError(f"{self.path}: {type(error).__name__}: {error}") from None
+        except (TemplateError, nodes.Impossible, UnicodeDecodeError, RecursionError) as error:
+            raise PromptError(f"{self.path}: {type(error).__name__}: {_one_line(error)}") from None
         self.prompt_hash = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
         missing = [block for block in BLOCKS if block not in self._blocks]
         if missing:
@@ -230,8 +232,8 @@ class PromptEncoder:
     def _render(self, block, context):
         try:
             return "".join(self._blocks[block][0](context)).strip()
-        except (TemplateError, TypeError) as error:
-            raise PromptError(f"{self.path}, block {block}: {error}") from None
+        except Exception as error:  # a template is code of its own: whatever it raises
+            raise PromptError(f"{self.path}, block {block}: {_one_line(error)}") from None
 
     def _finalize(self, value):
         # After all filters, so that none of them can put a token together again.
@@ -257,13 +259,22 @@ def _chat(tokenizer, user, generation_prompt, reply=None):
     messages = [{"role": "user", "content": user}]
     if reply is not None:
         messages.append({"role": "assistant", "content": reply})
-    return tokenizer.apply_chat_template(
-        messages,
-        tokenize=False,
-        add_generation_prompt=generation_prompt,
-        enable_thinking=False,
-        date_string=DATE,
-    )
+    try:
+        return tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=generation_prompt,
+            enable_thinking=False,
+            date_string=DATE,
+        )
+    except Exception as error:  # whatever a template raises; transformers runs it in Jinja's sandbox
+        raise PromptError(
+            f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
+        ) from None
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:300]
 
 
 def _token_id(tokenizer, token):

