@@ -113,7 +113,8 @@ def train(args, name, build):
             results.mkdir(parents=True, exist_ok=True)
             write_json(trainer.state.log_history, results / "loss.json")
             plot_loss(trainer.state.log_history, results / "loss.png", name)
-            print(f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}", flush=True)
+            print(f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}",
+                  flush=True)
 
 
 def without_assistant(collate):

@@ -50,7 +50,7 @@ class ThoughtSlot:
             states = self.softcot.thought_states(batch["assistant_ids"].to(table.device),
                                                  batch["assistant_mask"].to(table.device))
             thoughts = self.softcot.soft_thoughts(states)
-            refuse_not_finite(thoughts, batch["index"].tolist(),
+            refuse_not_finite(thoughts, [example["index"] for example in examples],
                               "the soft thoughts hold NaN or inf: the projection does not fit these models")
         elif self.mode == "zero":
             thoughts = table.new_zeros(len(examples), 1, self.length, table.shape[1])
