@@ -626,8 +626,8 @@ def bars(cells, path):
             row = labels.index(cell.label)
             x = columns.index(cell.column) + (row - (len(labels) - 1) / 2) * width
             mean, std = cell.statistics()
-            axes.bar(x, mean, width * 0.95, yerr=std, capsize=3, color=f"C{row}" if row < 10 else f"{row / 40:.2f}",
-                     hatch=None if row < 10 else "//", label=cell.label)
+            axes.bar(x, mean, width * 0.95, yerr=std, capsize=3, color=plt.get_cmap("tab20")(row % 20),
+                     label=cell.label)
             if found := published(base, cell.method, cell.column, cell.votes):
                 axes.hlines(found[0], x - width / 2, x + width / 2, color="black", label="published")
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
