@@ -136,7 +136,7 @@ def draw(found, norms, path):
     figure.colorbar(image, ax=axes[1], shrink=0.8)
 
     best = torch.tensor([t["nearest"][0]["cosine"] for t in found["thoughts"]]).reshape(chains, length)
-    image = axes[2].imshow(best.T, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    image = axes[2].imshow(best.T.tolist(), vmin=0, vmax=1, cmap="Blues", aspect="auto")
     if chains * length <= 160:
         for thought in found["thoughts"]:
             # Letters that the plot's font lacks are shown by their code; $ would open mathematics.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import inspect_thoughts
 from data_loader.prompts import PromptEncoder
@@ -67,8 +66,7 @@ def test_nearest_tokens_norms_and_likeness_of_chains(models, data, backbones, tm
     assert found["question"] == question["question"]
     with torch.no_grad():
         soft = plain_soft_thoughts(models, backbones, state, question)
-    table = AutoModelForCausalLM.from_pretrained(models / PAIR[0]).float().get_input_embeddings().weight.detach()
-    tokenizer = AutoTokenizer.from_pretrained(models / PAIR[0])
+    table, tokenizer = backbones[0].model.get_input_embeddings().weight, backbones[0].tokenizer
     norms = table[: len(tokenizer)].pow(2).sum(1).sqrt().tolist()
     assert found["embedding_norm_quantiles"]["0.5"] == pytest.approx(sorted(norms)[round(0.5 * (len(norms) - 1))])
     assert [(t["chain"], t["position"]) for t in found["thoughts"]] == [(c, p) for c in range(2) for p in range(LENGTH)]
