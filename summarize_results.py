@@ -163,9 +163,21 @@ def read_all(paths):
         # With --results_dir the two stand apart: the same name and the same score are the same run.
         if log and (len(log.rows), score(log)) not in [(len(run.rows), score(run)) for run in verdicts[file.stem]]:
             runs.append(log)
+    tell_logs_apart([run for run in runs if run.from_log])
     if not runs:
         raise ValueError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
     return runs
+
+
+def tell_logs_apart(logs):
+    """A log's name does not tell all arguments (LoRA's, for one): logs alike but for their folder get its name."""
+    groups = defaultdict(list)
+    for log in logs:
+        groups[json.dumps(log.settings, sort_keys=True)].append(log)
+    for group in groups.values():
+        if len({log.seed for log in group}) < len(group) == len({(log.path.parent, log.seed) for log in group}):
+            for log in group:
+                log.settings = log.settings | {"folder": log.path.parent.name}
 
 
 # ---- cells: seeds of the same task and method ----

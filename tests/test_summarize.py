@@ -299,6 +299,15 @@ def test_a_damaged_log_is_an_error(tmp_path, damage, message):
     assert message in summarize(tmp_path, ".", code=1).stderr
 
 
+def test_logs_of_one_name_in_two_folders_are_two_cells(tmp_path):
+    for folder, right in (("zero_shot", [True, False]), ("lora", [True, True])):
+        published_log(tmp_path / "logs" / folder / LOG.format(model="", seed=41, chains=""), range(2), right)
+    summarize(tmp_path, "logs", "--out", "out", "--no_plots")
+    cells = cells_of(tmp_path / "out")[0]
+    assert {label: cell["mean"] for (label, _), cell in cells.items()} == {
+        "SoftCoT (L=4) [folder=zero_shot]": 50, "SoftCoT (L=4) [folder=lora]": 100}
+
+
 def test_controls_are_told_by_their_logs_names(tmp_path):
     for thoughts, label in (("placeholder", "CoT-Unk (L=4)"), ("zero-perturb_0.1", "Zero vectors (L=4, std=0.1)")):
         name = LOG.format(model="", seed=41, chains="").replace(".log", f"-{thoughts}.log")
