@@ -100,7 +100,8 @@ def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Ten
         return hidden[:, used:], None
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefix.layers):
-        cache.update(keys[rows, :, -used:], values[rows, :, -used:], layer)
+        here = rows.to(keys.device)  # of a model spread over several devices
+        cache.update(keys[here, :, -used:], values[here, :, -used:], layer)
     hidden = decoder(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids[:, used:],
                      past_key_values=cache, use_cache=True).last_hidden_state
     return hidden, keys_and_values(cache)

@@ -81,7 +81,8 @@ class Slots(DynamicCache):
             columns = columns.clamp(max=pair[0].shape[2] - 1)  # past a row's end stands what no mask lets through
             for half, states in enumerate(pair):
                 buffer = self.grown(layer, states, longest + room)
-                buffer[half, new, :, :longest] = states[source[:, None], :, columns].transpose(1, 2)
+                here = source[:, None].to(states.device), columns.to(states.device)  # layers may be on several devices
+                buffer[half, new, :, :longest] = states[here[0], :, here[1]].transpose(1, 2)
         self.lengths[new] = lengths
         self.rows += len(source)
         self.width = max(self.width, longest)
@@ -109,7 +110,7 @@ class Slots(DynamicCache):
 
     def update(self, keys, values, layer_idx, *args, **kwargs):
         buffer, rows = self.buffers[layer_idx], torch.arange(self.rows, device=keys.device)
-        place = self.lengths[: self.rows]
+        place = self.lengths[: self.rows].to(keys.device)
         buffer[0, rows, :, place] = keys[:, :, 0]
         buffer[1, rows, :, place] = values[:, :, 0]
         return buffer[0, : self.rows, :, : self.width], buffer[1, : self.rows, :, : self.width]
