@@ -197,6 +197,21 @@ def test_a_signal_saves_a_checkpoint_that_resumes_to_the_same_bytes(inputs, plac
 
 
 @pytest.mark.slow
+def test_lora_with_its_dropout_resumes_to_the_same_bytes_too(place, run, monkeypatch):
+    tuned = [*TRAIN, "--tune_base_model", "--n_epochs", "1"]
+    folder = Path("ckpt/soak-gsm8k-1.0-3-base-assistant")
+    files = ("projection.bin", "base_model/adapter_model.safetensors")
+    assert run(train_softcot, tuned)[0] == 0
+    whole = [(folder / file).read_bytes() for file in files]
+    shutil.rmtree(folder)
+    with monkeypatch.context() as patch:
+        at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))(patch)
+        assert run(train_softcot, tuned)[0] == 143
+    assert run(train_softcot, [*tuned, "--resume"])[0] == 0
+    assert [(folder / file).read_bytes() for file in files] == whole
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["optimizer.pt", "trainer_state.json"])
 def test_a_half_written_checkpoint_is_never_trusted(inputs, place, run, file):
     shutil.copytree(inputs / "whole" / RUN, place / RUN)
@@ -372,6 +387,26 @@ def test_two_first_uses_of_thought_states_compute_them_once(tmp_path):
     outputs = [(tmp_path / name / "output").read_text() for name in "ab"]
     assert sum("Thought states" in output for output in outputs) == 1
     assert len({output[output.index("sum"):] for output in outputs}) == 1
+
+
+def test_changed_data_or_weights_have_other_thought_states(tmp_path):
+    from data_loader.collator import Collator
+    from tests.test_softcot import LENGTH, make
+    from tests.tiny import ragged_examples
+    args = SimpleNamespace(small_model_id="x", dtype="float32")
+    softcot = make(2)
+
+    def files():
+        train_softcot.with_thought_states(args, softcot, SimpleNamespace(model=softcot.assistant), Collator(0, 0),
+                                          {"train": examples}, tmp_path)
+        return len(list(tmp_path.glob("*.bin")))
+
+    examples = ragged_examples(LENGTH)
+    assert (files(), files()) == (1, 1)
+    examples[1]["assistant_ids"].insert(0, 9)
+    assert files() == 2
+    softcot.assistant.model.norm.weight.mul_(2)
+    assert files() == 3
 
 
 @pytest.mark.slow
