@@ -33,7 +33,7 @@ test-fast: setup ## the tests that take seconds
 bench: setup ## training and evaluation against their plain forms (BENCH_ARGS=--sweep: cost against N, L, P, batch)
 	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
-soak: setup ## kill and restart training and evaluation at random moments, about 12 minutes (SOAK_ARGS: its options)
+soak: setup ## kill and restart training and evaluation at random moments, about 5 minutes (SOAK_ARGS: its options)
 	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m benchmarks.soak $(SOAK_ARGS)
 
 lint: setup ## ruff

@@ -489,7 +489,7 @@ def test_a_projection_of_another_run_is_refused(place, run, change, message):
 
 
 @pytest.mark.parametrize("script, arguments, message", [
-    (evaluate_softcotpp, params(), "embedding"),
+    (evaluate_softcotpp, params(), "without initial tokens"),
     (evaluate_softcot, params("whole_pp", RUN_PP), "embedding"),
     (evaluate_softcotpp, [*params("whole_pp", RUN_PP), "--num_scaling_times", "3"], r"(3, 32)"),
     (evaluate_softcot, [*params(), "--base_model_id", "../assistant", "--assistant_model_id", "../base"],
@@ -553,7 +553,7 @@ def test_code_in_a_model_s_pickle_does_not_run(place, run):
     torch.save({"model.embed_tokens.weight": torch.zeros(261, 48), "x": Attack(place / "ran")},
                "x/base/pytorch_model.bin")
     line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
-    assert "cannot load the model 'x/base': it holds posix.system: code" in line
+    assert "cannot load the model 'x/base': " in line
     assert not (place / "ran").exists()
 
 
