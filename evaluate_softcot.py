@@ -1,10 +1,9 @@
-"""Evaluate SoftCoT (or, with --num_thought_tokens 0, zero-shot CoT): accuracy over seeds.
+"""Evaluate SoftCoT, a control or a baseline in its place (--thoughts), zero-shot CoT (--num_thought_tokens 0).
 
 One process loads the models once and serves all seeds; one log and one result file a seed. Run
 again after an interruption, it goes on where it stopped.
 """
 
-import os
 from collections import defaultdict, deque
 from itertools import product
 from pathlib import Path
@@ -13,15 +12,18 @@ import torch
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
+from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
+from model.files import fingerprint
 from model.generation import Request, TransformersEngine
-from model.processes import decided_by_main, join, leave
-from model.softcot import SoftCoT, embedding_table, embeddings_of, load_lora, load_projection
+from model.processes import decided_by_main, is_main, join, leave
+from model.softcot import SoftCoT, check_adapter, embeddings_of, found_projection, load_lora, load_projection
 from model.vllm_engine import VllmEngine, check_can_start
 from utils import (
     Parser,
     SeedResults,
     add_evaluation_arguments,
     check_against_training,
+    data_hash,
     device_of,
     encode_split,
     judge,
@@ -30,13 +32,14 @@ from utils import (
     log_name,
     make_encoder,
     mean_and_std,
+    method_name,
     quiet_libraries,
     stop_with_one_line,
 )
 
 # Options that go to vLLM under their own names.
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend")
-# Arguments that change no answer, or that a hash or sum stands for: results may be continued under
+# Arguments that change no answer, or that a hash stands for: results may be continued under
 # other values of them.
 FREE = ("eval_batch_size", "seed", "seed_from", "seed_to", "test_k", "device", "overwrite", "print_input",
         "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir",
@@ -61,47 +64,58 @@ def evaluate(args, build, chains=None):
     for part in ("base", "assistant"):
         if getattr(args, f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
             raise ValueError(f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER")
+    check_thoughts(args)
     thinks = args.num_thought_tokens > 0
-    if thinks and not args.params_file_name:
-        raise ValueError("--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
-                         "(zero-shot CoT: --num_thought_tokens 0)")
-    state = load_projection(args.params_file_name) if thinks else None
-    questions = load_instances(args, args.split, args.test_k)
+    state = projection_of(args, chains) if thinks and args.thoughts in FROM_FILE else None
+    split = load_instances(args, args.split)
+    data = data_hash(split)
+    questions = split[: args.test_k or None]
 
-    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id, with_assistant=thinks,
-                                      embeddings_only=args.engine == "vllm")
+    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id,
+                                     with_assistant=thinks and args.thoughts in WITH_ASSISTANT,
+                                     embeddings_only=args.engine == "vllm")
     encoder, collate = make_encoder(args, base, assistant, generation_prompt=not args.no_generation_prompt)
-    if thinks:
-        check_against_training(args, encoder, args.params_file_name)
-    for backbone, adapter in ((base, args.base_model_ckpt if args.engine == "transformers" else None),
-                              (assistant, args.assistant_model_ckpt)):  # vLLM loads the base's adapter itself
-        if adapter and backbone:
-            load_lora(backbone, adapter)
+    if state or (not thinks and args.base_model_ckpt):
+        check_against_training(args, encoder, args.params_file_name if state else args.base_model_ckpt)
+    if args.base_model_ckpt and args.engine == "vllm":
+        check_adapter(args.base_model_ckpt)  # vLLM loads it itself
+    elif args.base_model_ckpt:
+        load_lora(base, args.base_model_ckpt)
+    if args.assistant_model_ckpt and assistant:
+        load_lora(assistant, args.assistant_model_ckpt)
     softcot = None
-    if thinks:
-        softcot = build(args, base, assistant).eval()
-        softcot.projection.to(next(iter(state.values())).dtype)
-        softcot.load_projection_state(state)
+    if thinks and args.thoughts in SOFT:
+        same_in_all_chains = state and "embedding" not in state
+        torch.manual_seed(UNTRAINED_SEED)
+        softcot = (build_softcot if same_in_all_chains else build)(args, base, assistant).eval()
+        if state:
+            softcot.projection.to(next(iter(state.values())).dtype)
+            softcot.load_projection_state(state)
 
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
-    examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens)
+    examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens, assistant=assistant)
+    if args.thoughts == "shuffled":
+        take_next_questions_thoughts(examples, split, encoder)
     questions = {question["index"]: question for question in questions}
 
     number_of_chains = chains if thinks and chains else 1
+    slot = thinks and ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number_of_chains,
+                                  args.perturb_std)
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
-    run |= {"prompt_hash": encoder.prompt_hash, "max_new_tokens": max_new_tokens,
-            "data_dir": args.data_dir and str(Path(args.data_dir).resolve()),
+    run |= {"prompt_hash": encoder.prompt_hash, "data_hash": data, "max_new_tokens": max_new_tokens,
             "vllm_args": {key: value for key, value in args.vllm_args.items() if key not in FREE_OF_VLLM}}
-    if thinks:
-        run["projection"] = {key: value.double().abs().sum().item() for key, value in state.items()}
+    run |= {part: fingerprint(Path(run[part], "adapter_model.safetensors"))
+            for part in ("base_model_ckpt", "assistant_model_ckpt") if run[part]}
+    if state:
+        run["projection"] = fingerprint(found_projection(args.params_file_name))
     results = {}
 
     def open_results(part=None, overwrite=False, echo=False):
-        """Each seed's result file and log; of several processes, each writes a part and process 0 joins them."""
+        """Each seed's result file and log; process 0 of several writes them, each other one a part to be joined."""
         for seed in seeds:
             name = log_name(args, seed, chains)
-            log = Path(args.log_dir, f"{name}.log") if part is None else os.devnull
+            log = Path(args.log_dir, f"{name}.log") if part is None else None
             ending = ".jsonl" if part is None else f".jsonl.part-{part}"
             results[seed] = SeedResults(
                 Path(args.results_dir or args.log_dir, name + ending), log, run | {"seed": seed},
@@ -115,12 +129,15 @@ def evaluate(args, build, chains=None):
     todo = [(example, open_seeds) for example, open_seeds in todo if open_seeds]
     if not alone:
         todo = todo[processes.process_index :: processes.num_processes]
-        open_results(part=processes.process_index, overwrite=True)
+        if not processes.is_main_process:
+            open_results(part=processes.process_index, overwrite=True)
+    if args.thoughts == "assistant_text":
+        write_hints(args, assistant, encoder, [example for example, _ in todo])
 
     def requests():
         for start in range(0, len(todo), QUESTIONS_AT_ONCE):
             chosen = todo[start : start + QUESTIONS_AT_ONCE]
-            prompts = soft_prompts(softcot, base, collate, [example for example, _ in chosen])
+            prompts = soft_prompts(slot, base, collate, [example for example, _ in chosen])
             for (example, open_seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
                 samples = range(args.num_return_sequences)
                 for seed, (chain, tail), sample in product(open_seeds, enumerate(tails), samples):
@@ -131,7 +148,8 @@ def evaluate(args, build, chains=None):
         responses = base.tokenizer.batch_decode(rows, skip_special_tokens=True)
         row = judge(args.task_name, questions[example["index"]], responses, [len(ids) for ids in rows])
         if args.print_input:
-            row["input"] = base.tokenizer.decode(example["prefix_ids"] + example["suffix_ids"])
+            row["input"] = base.tokenizer.decode(
+                example["prefix_ids"] + example.get("hint_ids", []) + example["suffix_ids"])
         if args.print_response:
             row["responses"] = responses
         return row
@@ -160,7 +178,7 @@ def evaluate(args, build, chains=None):
         if processes.is_main_process:
             open_results(echo=not alone)
     if processes.is_main_process:
-        report(results, {example["index"] for example in examples})
+        report(results, {example["index"] for example in examples}, method_name(args, chains, state))
     leave()
 
 
@@ -175,6 +193,29 @@ def make_engine(args, base, longest):
                          **args.vllm_args})
 
 
+def check_thoughts(args):
+    """Raise ValueError where the options on the thought slot contradict each other."""
+    if not args.num_thought_tokens:
+        if args.thoughts != "projected" or args.perturb_std:
+            raise ValueError(f"--num_thought_tokens 0 leaves no slot for --thoughts {args.thoughts} "
+                             f"--perturb_std {args.perturb_std:g}: give 1 or more")
+    elif args.thoughts in FROM_FILE and not args.params_file_name:
+        raise ValueError("--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
+                         "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)")
+    elif args.thoughts == "assistant_text" and args.perturb_std:
+        raise ValueError("--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: "
+                         "leave one of them out")
+
+
+def projection_of(args, chains):
+    """State of --params_file_name; SoftCoT's serves N chains only with noise (SoftCoT-P), else all are the same."""
+    state = load_projection(args.params_file_name)
+    if chains and "embedding" not in state and not args.perturb_std:
+        raise ValueError(f"{args.params_file_name} is SoftCoT's, without initial tokens: all chains would be the "
+                         "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py")
+    return state
+
+
 def seeds_of(args):
     """All seeds of a sweep, or the one seed."""
     if args.seed_from is None and args.seed_to is None:
@@ -185,25 +226,46 @@ def seeds_of(args):
     return list(range(args.seed_from, args.seed_to + 1))
 
 
+def take_next_questions_thoughts(examples, split, encoder):
+    """Give each example the assistant's prompt of the next question of the whole split, whatever part is evaluated."""
+    if len(split) < 2:
+        raise ValueError("--thoughts shuffled needs thoughts of another question, and the split has only one")
+    for example in examples:
+        other = split[(example["index"] + 1) % len(split)]
+        example["assistant_ids"] = encoder.encode(other, "eval")["assistant_ids"]
+
+
+def write_hints(args, assistant, encoder, examples):
+    """Let the assistant write up to L tokens after its prompt, greedily; the base's ids go into `hint_ids`."""
+    engine = TransformersEngine(assistant, rows=args.eval_batch_size, greedy=True)
+    by_index = {example["index"]: example for example in examples}
+    requests = (Request((0, index, 0, 0), *plain_prompt(assistant, example["assistant_ids"][: -encoder.length]))
+                for index, example in by_index.items())
+    written = engine.generate(requests, encoder.length)
+    for request, ids in tqdm(written, total=len(examples), desc="Hints", unit="question", disable=not is_main()):
+        text = assistant.tokenizer.decode(ids, skip_special_tokens=True)
+        by_index[request.key[1]]["hint_ids"] = encoder.hint_ids(text)
+
+
 @torch.no_grad()
-def soft_prompts(softcot, base, collate, examples):
-    """Base embeddings of each example's prompt: what stands before the soft thoughts `[P, d_b]`, and for each chain the
-    soft thoughts and what follows `[T, d_b]`. Without soft thoughts the last token is what follows."""
-    table = embedding_table(base.model)
-    if softcot is None:
-        prompts = [embeddings_of(base.model, example["prefix_ids"]) for example in examples]
-        return [(prompt[:-1], [prompt[-1:]]) for prompt in prompts]
-    batch = collate(examples)
-    states = softcot.thought_states(batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device))
-    soft = softcot.soft_thoughts(states).to(table.dtype)
-    if not torch.isfinite(soft).all():
-        raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
+def plain_prompt(backbone, ids):
+    """Embeddings of a prompt without a slot: all but the last token `[P, d]` and the last `[1, d]`."""
+    prompt = embeddings_of(backbone.model, ids)
+    return prompt[:-1], prompt[-1:]
+
+
+@torch.no_grad()
+def soft_prompts(slot, base, collate, examples):
+    """Base embeddings of each example's prompt: what stands before the thought slot `[P, d_b]`, and for each chain the
+    slot's vectors and what follows `[T, d_b]`. Without a slot the last token is what follows."""
+    if not slot:
+        return [(prefix, [tail]) for prefix, tail in (plain_prompt(base, e["prefix_ids"]) for e in examples)]
     return [(embeddings_of(base.model, example["prefix_ids"]),
              [torch.cat([thoughts, embeddings_of(base.model, example["suffix_ids"])]) for thoughts in chains])
-            for example, chains in zip(examples, soft, strict=True)]
+            for example, chains in zip(examples, slot.fill(examples, collate), strict=True)]
 
 
-def report(results, asked):
+def report(results, asked, method):
     """Scores of each seed on the questions asked for, then mean and deviation over seeds, by both answer rules."""
     scores = {seed: result.scores(asked) for seed, result in results.items()}
     for seed, score in scores.items():
@@ -212,7 +274,7 @@ def report(results, asked):
     mean, std = mean_and_std([100 * score["accuracy"] for score in scores.values()])
     strict, strict_std = mean_and_std([100 * score["accuracy_strict"] for score in scores.values()])
     print(f"Seeds {min(scores)} to {max(scores)}: accuracy {mean:.2f} +- {std:.2f} % "
-          f"(strict {strict:.2f} +- {strict_std:.2f} %)", flush=True)
+          f"(strict {strict:.2f} +- {strict_std:.2f} %), {method}", flush=True)
 
 
 def main():

@@ -16,6 +16,7 @@ value_options=(
     --base_model_id --assistant_model_id --params_file_name --base_model_ckpt
     --assistant_model_ckpt --num_thought_tokens --num_return_sequences
     --task_name --test_k --data_dir --split --prompt_dir
+    --thoughts --perturb_std
     --engine --tensor_parallel_size --pipeline_parallel_size --data_parallel_size
     --distributed_executor_backend --vllm_args --base_device_map --quantization
     --eval_batch_size --max_new_tokens --temperature --top_p --top_k --dtype --device

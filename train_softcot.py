@@ -1,8 +1,10 @@
 """Train SoftCoT: one linear projection between a frozen assistant and a frozen base model.
 
+With --num_thought_tokens 0 --tune_base_model the LoRA baseline: the adapter alone, no assistant and no projection.
 arguments -> data -> SoftCoT -> Trainer -> ckpt/<run>/projection.bin, results/<run>/loss.png, logs/<run> (TensorBoard)
 """
 
+import contextlib
 from pathlib import Path
 
 import torch
@@ -10,12 +12,21 @@ from transformers import set_seed
 
 from data_loader.tasks import get_task
 from model.backbone import DTYPES
+from model.files import fingerprint, locked, remove_stale, replaced_folder
 from model.processes import decided_by_main, join, leave
-from model.softcot import SoftCoT, add_lora, save_projection
-from model.trainer import ProjectionTrainer, cached_thought_states, key_of, last_checkpoint, training_arguments
+from model.softcot import LoRAOnly, SoftCoT, add_lora, save_projection
+from model.trainer import (
+    ProjectionTrainer,
+    cached_thought_states,
+    checkpoints,
+    key_of,
+    last_checkpoint,
+    training_arguments,
+)
 from utils import (
     Parser,
     add_training_arguments,
+    data_hash,
     describe_run,
     device_of,
     encode_split,
@@ -29,8 +40,16 @@ from utils import (
     write_json,
 )
 
+# Arguments that change no bit of the result, or that the run's name or a hash stands for: a run may be
+# resumed under other values of them. Of the batch only the whole counts, over all processes.
+FREE = ("resume", "output_name", "device", "base_device_map", "micro_batch_size", "batch_size",
+        "gradient_accumulation_steps", "large_model_id", "small_model_id", "data_dir", "prompt_dir",
+        "trust_remote_code")
+
 
 def build_softcot(args, base, assistant):
+    if not args.num_thought_tokens:
+        return LoRAOnly(base, args.micro_batch_size)
     return SoftCoT(base, assistant, args.num_thought_tokens, projection_dtype=DTYPES[args.projection_dtype],
                    micro_batch_size=args.micro_batch_size)
 
@@ -38,67 +57,94 @@ def build_softcot(args, base, assistant):
 def train(args, name, build):
     """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`."""
     quiet_libraries()
-    join(device_of(args))
+    processes = join(device_of(args)).num_processes
+    thinks = args.num_thought_tokens > 0
+    if not thinks and (args.tune_assistant_model or not args.tune_base_model):
+        raise ValueError("--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
+                         "--tune_base_model and without --tune_assistant_model")
     folder = Path("ckpt", name)
-    checkpoint = decided_by_main(lambda: checkpoint_to_resume(folder, args.resume))
+    decided_by_main(lambda: refuse_checkpoints(args, folder))
 
     # Data first: a bad line shows before the models are loaded.
     train_set, dev_set = load_instances(args, "train", args.k_shot), load_instances(args, "dev")
-    base, assistant = load_backbones(args, args.large_model_id, args.small_model_id)
+    hashes = {"train_hash": data_hash(train_set), "dev_hash": data_hash(dev_set)}
+    base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     set_seed(args.seed)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 else float("inf")
-    train_set = encode_split(args, encoder, base, train_set, "train", limit=limit)
-    dev_set = encode_split(args, encoder, base, dev_set, "dev")
+    train_set = encode_split(args, encoder, base, train_set, "train", limit=limit, assistant=assistant)
+    dev_set = encode_split(args, encoder, base, dev_set, "dev", assistant=assistant)
     if args.tune_base_model:
         add_lora(base)
     if args.tune_assistant_model:
         add_lora(assistant)
     softcot = build(args, base, assistant)
-    learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
-    print(f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
-          f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}", flush=True)
+    record = {key: value for key, value in vars(args).items() if key not in FREE}
+    record |= {"prompt_hash": encoder.prompt_hash, **hashes,
+               "global_batch_size": processes * args.batch_size * args.gradient_accumulation_steps}
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if softcot.thoughts_are_constant:
-        collate = with_thought_states(args, softcot, assistant, collate, {"train": train_set, "dev": dev_set}, folder)
-    else:
-        collate = without_index(collate)
-    trainer = ProjectionTrainer(
-        model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set,
-        args=training_arguments(
-            str(folder), batch_size=args.batch_size, epochs=args.n_epochs, learning_rate=args.learning_rate,
-            seed=args.seed, checkpoints=get_task(args.task_name).keep_checkpoints,
-            device=device_of(args), accumulation=args.gradient_accumulation_steps, log_dir=str(Path("logs", name))))
-    trainer.train(resume_from_checkpoint=checkpoint)
-
-    if trainer.is_world_process_zero():
-        for part, model, tuned in (("base_model", softcot.base, args.tune_base_model),
-                                   ("assistant_model", softcot.assistant, args.tune_assistant_model)):
-            if tuned:
-                model.save_pretrained(folder / part)
-        write_json(describe_run(args, encoder, base, assistant), folder / "run.json")
-        save_projection(softcot.projection_state(), folder / "projection.bin")
-        results = Path("results", name)
-        results.mkdir(parents=True, exist_ok=True)
-        write_json(trainer.state.log_history, results / "loss.json")
-        plot_loss(trainer.state.log_history, results / "loss.png", name)
-        print(f"Wrote {folder / 'projection.bin'} and {results / 'loss.png'}", flush=True)
+    with one_run(args, folder, record) as checkpoint:
+        learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
+        print(f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
+              f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}", flush=True)
+        if not thinks:
+            collate = without_assistant(collate)
+        elif softcot.thoughts_are_constant:
+            splits = {"train": train_set, "dev": dev_set}
+            collate = with_thought_states(args, softcot, assistant, collate, splits, folder)
+        trainer = ProjectionTrainer(
+            model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set, record=record,
+            args=training_arguments(
+                str(folder), batch_size=args.batch_size, epochs=args.n_epochs, learning_rate=args.learning_rate,
+                seed=args.seed, checkpoints=get_task(args.task_name).keep_checkpoints,
+                device=device_of(args), accumulation=args.gradient_accumulation_steps, log_dir=str(Path("logs", name))))
+        trainer.train(resume_from_checkpoint=checkpoint)
+        if trainer.is_world_process_zero():
+            for part, backbone, tuned in (("base_model", base, args.tune_base_model),
+                                          ("assistant_model", assistant, args.tune_assistant_model)):
+                if tuned:
+                    with replaced_folder(folder / part) as scratch:
+                        backbone.model.save_pretrained(scratch)
+            record = describe_run(args, encoder, base, assistant) | hashes
+            if thinks:
+                save_projection(softcot.projection_state(), folder / "projection.bin")
+                record["projection"] = fingerprint(folder / "projection.bin")
+            write_json(record, folder / "run.json")
+            results = Path("results", name)
+            results.mkdir(parents=True, exist_ok=True)
+            write_json(trainer.state.log_history, results / "loss.json")
+            plot_loss(trainer.state.log_history, results / "loss.png", name)
+            print(f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}",
+                  flush=True)
     leave()
 
 
-def checkpoint_to_resume(folder, resume):
-    """The run's newest checkpoint with `resume`. Raises ValueError where there is one without it."""
-    checkpoint = last_checkpoint(folder)
-    if checkpoint and not resume:
+def without_assistant(collate):
+    """The collator without the assistant's part, which thought states or no thoughts at all stand for."""
+    return lambda examples: {key: value for key, value in collate(examples).items()
+                             if key not in ("assistant_ids", "assistant_mask")}
+
+
+def refuse_checkpoints(args, folder):
+    """Nothing of an earlier run is written over without --resume."""
+    if not args.resume and checkpoints(folder):
         raise ValueError(f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
                          "to start over, remove the folder or take another --output_name")
-    return checkpoint
 
 
-def without_index(collate):
-    """A collator of what the model's forward pass takes."""
-    return lambda examples: {key: value for key, value in collate(examples).items() if key != "index"}
+@contextlib.contextmanager
+def one_run(args, folder, record):
+    """Hold the run's folder (of several processes that train together, the first does); yields the checkpoint to
+    resume from, or None."""
+    with contextlib.ExitStack() as stack:
+        def begin():
+            stack.enter_context(locked(folder / "run", busy=f"another process is training in {folder}: wait for it, "
+                                                            "or take another --output_name"))
+            remove_stale(folder)
+            refuse_checkpoints(args, folder)  # again, now that no other run can write there
+            return last_checkpoint(folder, record) if args.resume else None
+
+        yield decided_by_main(begin)
 
 
 def with_thought_states(args, softcot, assistant, collate, splits, folder):
@@ -112,11 +158,9 @@ def with_thought_states(args, softcot, assistant, collate, splits, folder):
             example["thought_states"] = state
     if softcot.assistant is not softcot.base:
         softcot.assistant.to("cpu")
-    softcot.drop_assistant()
 
     def collate_with_states(examples):
-        batch = {key: value for key, value in collate(examples).items()
-                 if key not in ("assistant_ids", "assistant_mask", "index")}
+        batch = without_assistant(collate)(examples)
         return {**batch, "thought_states": torch.stack([example["thought_states"] for example in examples])}
 
     return collate_with_states

@@ -24,6 +24,8 @@ def main():
     parser.add_argument("--num_scaling_times", type=positive, default=10, help="N, chains a question")
     parser.add_argument("--tune_init_tokens", action="store_true", help="train the initial tokens too")
     args = parser.parse_args()
+    if not args.num_thought_tokens:
+        parser.error("--num_thought_tokens 0: SoftCoT++ needs 1 or more (the LoRA baseline: train_softcot.py)")
     train(args, run_name(args, args.num_scaling_times, args.model_name == "scaling-nce"), build_softcotpp)
 
 

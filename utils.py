@@ -4,11 +4,14 @@ Knows both sides, models and data; holds no mathematics of either.
 """
 
 import argparse
+import errno
 import glob
+import hashlib
 import importlib.metadata
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -23,9 +26,29 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
-from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION, load_backbone, load_embeddings, short_name
-from model.files import replaced
-from model.processes import let_main_speak_first
+from model.backbone import (
+    DEVICE_MAPS,
+    DTYPES,
+    QUANTIZATION,
+    first_line,
+    load_backbone,
+    load_embeddings,
+    short_name,
+)
+from model.controls import THOUGHTS
+from model.files import (
+    Stop,
+    fingerprint,
+    flush,
+    held,
+    refuse_differences,
+    replaced,
+    signals_raise_stop,
+    take_lock,
+)
+from model.frozen_lm import text_config
+from model.processes import is_main, let_main_speak_first
+from model.softcot import found_projection
 
 ROOT = Path(__file__).resolve().parent
 
@@ -33,7 +56,7 @@ ROOT = Path(__file__).resolve().parent
 # ---- arguments ----
 
 class Parser(argparse.ArgumentParser):
-    """Options shown with their defaults; a lone backslash (of a copied command) is no argument."""
+    """Options shown with their defaults; a lone backslash (of a copied command) or blank at the end is no argument."""
 
     def __init__(self, description):
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -41,7 +64,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
-        if words and words[-1].strip() in ("\\", ""):
+        last = words[-1].strip() if words else None
+        before = self._option_string_actions.get(words[-2]) if len(words) > 1 else None
+        if last == "\\" or last == "" and (before is None or before.nargs == 0):  # else it is that option's value
             words = words[:-1]
         return super().parse_args(words, namespace)
 
@@ -64,6 +89,13 @@ def positive_float(text):
     number = float(text)
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"want a number above 0, got {text}")
+    return number
+
+
+def natural_float(text):
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"want 0 or more, got {text}")
     return number
 
 
@@ -109,7 +141,8 @@ def add_training_arguments(parser, large, small):
     parser.add_argument("--batch_size", type=positive, default=1, help="examples a step")
     parser.add_argument("--task_name", choices=[name for name in TASKS if name != "du"], default="gsm8k",
                         help="what to train on")
-    parser.add_argument("--num_thought_tokens", type=positive, default=2, help="L; 32 in the papers")
+    parser.add_argument("--num_thought_tokens", type=natural, default=2,
+                        help="L; 32 in the papers; 0 with --tune_base_model (SoftCoT only): LoRA alone")
     parser.add_argument("--n_epochs", type=positive_float, default=3.0, help="passes over the data; 10 in the papers")
     parser.add_argument("--k_shot", type=natural, default=0, help="first k training examples; 0: all")
     parser.add_argument("--tune_base_model", action="store_true", help="LoRA on the base model too")
@@ -130,10 +163,17 @@ def add_training_arguments(parser, large, small):
 def add_evaluation_arguments(parser, base, assistant):
     parser.add_argument("--base_model_id", default=base, help="base model: Hub id, directory, or embedded/...")
     parser.add_argument("--assistant_model_id", default=assistant, help="assistant model")
-    parser.add_argument("--params_file_name", type=path_or_none, help="projection.bin; not needed for L = 0")
+    parser.add_argument("--params_file_name", type=path_or_none,
+                        help="projection.bin; only projected and shuffled thoughts read it")
     parser.add_argument("--base_model_ckpt", type=path_or_none, help="LoRA adapter of the base model; None: none")
     parser.add_argument("--assistant_model_ckpt", type=path_or_none, help="LoRA adapter of the assistant; None: none")
     parser.add_argument("--num_thought_tokens", type=natural, default=2, help="L; 4 in the papers, 0: zero-shot CoT")
+    parser.add_argument("--thoughts", choices=list(THOUGHTS), default="projected",
+                        help="what stands in the thought slot. "
+                        + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()))
+    parser.add_argument("--perturb_std", type=natural_float, default=0.0, metavar="S",
+                        help="standard deviation of Gaussian noise added to the vectors in the slot, a draw for each "
+                             "question and chain; with SoftCoT's projection and N chains: SoftCoT-P")
     parser.add_argument("--num_return_sequences", type=positive, default=1, help="R, samples a chain")
     parser.add_argument("--task_name", choices=list(TASKS), default="gsm8k", help="what to evaluate on")
     parser.add_argument("--print_input", action="store_true", help="write each prompt to the log")
@@ -175,17 +215,33 @@ def add_evaluation_arguments(parser, base, assistant):
 
 
 def stop_with_one_line(main):
-    """Run a script's main; a foreseen error becomes one line on stderr and exit code 1."""
+    """Run a script's main; a foreseen error becomes one line on stderr and exit code 1, SIGINT 130, SIGTERM 143."""
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
     try:
-        main()
+        with signals_raise_stop():
+            main()
     except (ValueError, FloatingPointError) as error:
         let_main_speak_first()
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\ninterrupted; what is finished is kept: run again to go on (training: with --resume)",
-              file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        let_main_speak_first()
+        sys.exit(f"error: {one_line_of(error)}")
+    except (Stop, KeyboardInterrupt) as stop:
+        signum = getattr(stop, "signum", signal.SIGINT)
+        if is_main():
+            print(f"\nstopped by {signal.Signals(signum).name}; what is finished is kept: the same command goes on "
+                  "(training: with --resume)", file=sys.stderr, flush=True)
+        sys.exit(128 + signum)
+
+
+def one_line_of(error):
+    """An OSError in one line; of a full disk also what to do."""
+    name = f": {error.filename}" if error.filename else ""
+    text = " ".join(f"{error.strerror}{name}".split()) if error.strerror else " ".join(str(error).split())
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or text.startswith("cannot write "):
+        text += ("; what was finished before is kept: make room, then the same command goes on "
+                 "(training: with --resume)")
+    return text
 
 
 # ---- loading ----
@@ -224,17 +280,20 @@ def make_encoder(args, base, assistant, **options):
 
 
 def context_of(backbone):
-    return getattr(backbone.model.config, "max_position_embeddings", None) or float("inf")
+    return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
 
 
-def encode_split(args, encoder, base, instances, split, new_tokens=0, limit=float("inf")):
-    """Encoded examples of a split, without those over `limit` or the base model's context; says how many."""
+def encode_split(args, encoder, base, instances, split, new_tokens=0, limit=float("inf"), assistant=None):
+    """Encoded examples of a split, without those over `limit` or a model's context; says how many."""
     limit = min(limit, context_of(base) - new_tokens)
+    assistant_limit = context_of(assistant) if assistant else float("inf")
     encoded = [encoder.encode(instance, split) for instance in instances]
-    kept = [e for e in encoded if len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) <= limit]
+    kept = [e for e in encoded if len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) <= limit
+            and len(e["assistant_ids"]) <= assistant_limit]
     if len(kept) < len(encoded):
-        print(f"{split}: {len(encoded) - len(kept)} of {len(encoded)} examples are longer than "
-              f"{limit} tokens and left out", flush=True)
+        print(f"{split}: {len(encoded) - len(kept)} of {len(encoded)} examples are longer than {limit} tokens"
+              + (f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else "")
+              + " and left out", flush=True)
     if not kept:
         raise ValueError(f"no {split} example of {args.task_name} is at most {limit} tokens long")
     return kept
@@ -251,11 +310,32 @@ def run_name(args, chains=None, contrastive=False):
 
 
 def log_name(args, seed, chains=None):
-    """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published."""
+    """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published; then
+    `[-{thoughts}][-perturb_{S}]` of a control."""
     scaling = f"-nst_{chains}" if chains else ""
+    control = "" if args.thoughts == "projected" else f"-{args.thoughts}"
+    control += f"-perturb_{args.perturb_std:g}" if args.perturb_std else ""
     return (f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}"
             f"-ntt_{args.num_thought_tokens}-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
-            f"-{short_name(args.assistant_model_id)}")
+            f"-{short_name(args.assistant_model_id)}{control}")
+
+
+def method_name(args, chains=None, state=None):
+    """What an evaluation is called in the papers' tables, and how many answers vote."""
+    plain_state = state and "embedding" not in state
+    control = ""
+    if not args.num_thought_tokens:
+        name, chains = "LoRA" if args.base_model_ckpt else "Zero-Shot CoT", None
+    elif args.thoughts in ("placeholder", "assistant_text"):
+        name = {"placeholder": "CoT-Unk", "assistant_text": "Assist-CoT"}[args.thoughts]
+    else:
+        name = "SoftCoT++" if chains and not plain_state else "SoftCoT"
+        name += "-P" if args.perturb_std else ""
+        control = "" if args.thoughts == "projected" else f" with {args.thoughts} thoughts"
+    name += "-SC" if args.num_return_sequences > 1 else ""
+    answers = (chains or 1) * args.num_return_sequences
+    return (name + control + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
+            + (f", vote of {answers}" if answers > 1 else ""))
 
 
 def git_commit():
@@ -276,7 +356,8 @@ def describe_run(args, encoder, base, assistant):
     for package in ("fastNLP", "accelerate", "peft"):
         packages[package] = importlib.metadata.version(package)
     return {"arguments": vars(args), "prompt_hash": encoder.prompt_hash, "prompt_file": str(encoder.path),
-            "base_family": base.thought_tokens.family, "assistant_family": assistant.thought_tokens.family,
+            "base_family": base.thought_tokens.family,
+            "assistant_family": assistant.thought_tokens.family if assistant else None,
             "versions": packages, "python": sys.version.split()[0], "git_commit": git_commit()}
 
 
@@ -293,18 +374,43 @@ def quiet_libraries():
 
 
 def check_against_training(args, encoder, params_file):
-    """Compare the arguments with the projection's run.json: another model is an error, another prompt a warning."""
-    record = Path(params_file).with_name("run.json")
+    """Compare the arguments with the run.json beside what training wrote: other models are an error, another prompt a
+    warning."""
+    params_file = found_projection(params_file)
+    record = params_file.with_name("run.json")
     if not record.is_file():
         return
-    trained = json.loads(record.read_text(encoding="utf-8"))
-    for ours, theirs in (("base_model_id", "large_model_id"), ("assistant_model_id", "small_model_id")):
-        mine, wanted = short_name(getattr(args, ours)), short_name(trained["arguments"][theirs])
+    try:
+        trained = json.loads(record.read_text(encoding="utf-8"))
+        arguments, written = trained["arguments"], trained.get("projection")
+        names = [short_name(arguments[key]) for key in ("large_model_id", "small_model_id")]
+        families = [trained["base_family"], trained["assistant_family"]]
+        task, prompt = arguments["task_name"], (trained["prompt_hash"], trained["prompt_file"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{record} is not what training writes ({type(error).__name__}: {first_line(error)}): "
+                         "mend or remove it") from None
+    if written and written != fingerprint(params_file):
+        raise ValueError(f"{record} describes another {params_file.name} than the one beside it: "
+                         "put the two of one run together, or remove run.json")
+    ours = ("base", "assistant") if args.num_thought_tokens else ("base",)
+    for part, wanted in zip(ours, names, strict=False):
+        mine = short_name(getattr(args, f"{part}_model_id"))
         if mine != wanted:
-            raise ValueError(f"--{ours} is {mine}, but {params_file} was trained with {wanted} ({record})")
-    if trained["arguments"]["task_name"] == args.task_name and trained["prompt_hash"] != encoder.prompt_hash:
-        print(f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), the projection was trained with "
-              f"{trained['prompt_hash']} ({trained['prompt_file']})", file=sys.stderr, flush=True)
+            raise ValueError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({record})")
+    fixed = (encoder.base_family, encoder.assistant_family)
+    for part, mine, wanted in zip(ours, fixed, families, strict=False):
+        if mine != wanted:
+            raise ValueError(f"the {part} model's thought tokens are of the family {mine}, but {params_file} was "
+                             f"trained with {wanted} ({record})")
+    method, trained_as = getattr(args, "model_name", None), arguments.get("model_name")
+    if method and trained_as and method != trained_as:
+        text = f"--model_name is {method}, but {params_file} was trained as {trained_as} ({record})"
+        if method != "scaling":  # which the documented commands leave to the default, whatever was trained
+            raise ValueError(text)
+        print(f"note: {text}; it stands in the log's name only", file=sys.stderr, flush=True)
+    if task == args.task_name and prompt[0] != encoder.prompt_hash:
+        print(f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), {params_file} was trained with "
+              f"{prompt[0]} ({prompt[1]})", file=sys.stderr, flush=True)
 
 
 # ---- judging and result files ----
@@ -329,59 +435,97 @@ class SeedResults:
 
     A row is flushed to disk before the next is computed. On a restart, finished rows are read back,
     a line cut off by a kill is dropped, and the log is written again from the rows, so both files
-    always agree. Rows of part files (`{name}.part-*`, one a process of a run of several) are taken over, in
-    the data's order. Raises ValueError where the file belongs to a run with other arguments.
+    always agree. Rows of part files (`{name}.part-*`, written by the further processes of a run of several) are taken
+    over, and rows stand in the data's order. Raises ValueError where the file belongs to a run with other arguments, is
+    damaged otherwise or is being written by another process. log_path None: no log.
     """
 
     def __init__(self, results_path, log_path, run, votes, overwrite=False, echo=False):
         self.votes, self.echo = votes, echo
         self.rows, self.correct, self.tokens = {}, 0, []
-        results_path, log_path = Path(results_path), Path(log_path)
-        results_path.parent.mkdir(parents=True, exist_ok=True)
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        parts = sorted(results_path.parent.glob(f"{glob.escape(results_path.name)}.part-*"))
-        kept = [] if overwrite else [row for path in (results_path, *parts) for row in self.read(path, run)]
-        kept = sorted({row["index"]: row for row in kept}.values(), key=lambda row: row["index"])
-        with replaced(results_path) as scratch:
-            scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *kept]),
-                               encoding="utf-8")
-        self.file = open(results_path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
-        self.log = open(log_path, "w", encoding="utf-8")  # noqa: SIM115
+        path = Path(results_path)
+        self.file, self.log = self.open(path), self.open(Path(log_path)) if log_path else None
+        run = json.loads(json.dumps(run))
+        parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.part-*"))
+        kept, end = ([], 0) if overwrite else self.read(path, run)
+        if not overwrite:
+            taken = {row["index"]: row for file in parts for row in self.read(file, run)[0]}
+            taken |= {row["index"]: row for row in kept}
+            if list(taken) != [row["index"] for row in kept] or list(taken) != sorted(taken):
+                kept = [taken[index] for index in sorted(taken)]
+                end = self.rewrite(path, run, kept)
+        self.file.truncate(end)
+        flush(path.parent)
+        if not end:
+            self.write({"run": run})
         for part in parts:
             part.unlink()
+        if self.log:
+            self.log.truncate(0)
         for row in kept:
             self.note(row)
 
     def close(self):
-        self.file.close()
-        self.log.close()
+        for file in (self.file, self.log):
+            if file:
+                file.close()
+
+    def rewrite(self, path, run, rows):
+        """Replace the file, open it and return its size (bytes)."""
+        with replaced(path) as scratch:
+            scratch.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *rows]),
+                               encoding="utf-8")
+        self.file = self.open(path)
+        return path.stat().st_size
+
+    @staticmethod
+    def open(path):
+        """Open for appending, unbuffered, and lock as long as it is open."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
+        take_lock(file, busy=f"{path} is being written by another process: wait for it, or use another --run_name "
+                             "or --log_dir")
+        return file
 
     @staticmethod
     def read(path, run):
-        """Finished rows of an earlier start of the same run."""
-        if not path.is_file():
-            return []
+        """Finished rows of an earlier start of the same run, and where they end in the file (bytes)."""
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # a kill or a full disk cuts off the last line
+        if not whole and content.strip(b"\0") and not b'{"run": '.startswith(content[:8]):
+            raise ValueError(f"{path} is no result file: move it away, or use another --run_name or --log_dir")
         lines = []
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for number, text in enumerate(whole.split(b"\n")[:-1], 1):
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break  # the line that a kill cut off; nothing stands after it
+                line = json.loads(text)
+                fits = isinstance(line["run"], dict) if number == 1 else \
+                    isinstance(line["index"], int) and isinstance(line["tokens"], list) and "correct_strict" in line
+            except (ValueError, KeyError, TypeError, RecursionError):
+                fits = False
+            if not fits:
+                raise ValueError(f"{path}, line {number}: not what an evaluation writes: mend or move the file, or "
+                                 "start over with --overwrite")
+            lines.append(line)
         if not lines:
-            return []
-        found = lines[0].get("run") or {}
-        other = sorted(key for key in found.keys() | run.keys() if found.get(key) != run.get(key))
-        if other:
-            raise ValueError(f"{path} holds results of other arguments: "
-                             + ", ".join(f"{key} was {found.get(key)!r}, now {run.get(key)!r}" for key in other)
-                             + "; use another --run_name or --log_dir, or --overwrite")
-        return lines[1:]
+            return [], 0
+        refuse_differences(lines[0]["run"], run, f"{path} holds results of",
+                           "use another --run_name or --log_dir, or --overwrite")
+        return lines[1:], len(whole)
 
     def add(self, row):
-        self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.note(row)
+        with held():
+            self.write(row)
+            self.note(row)
+
+    def write(self, line):
+        """Append a line and bring it to the disk; after an error the file is as it was."""
+        end = os.fstat(self.file.fileno()).st_size
+        try:
+            write_all(self.file, json.dumps(line, ensure_ascii=False) + "\n")
+            os.fsync(self.file.fileno())
+        except OSError:
+            self.file.truncate(end)
+            raise
 
     def note(self, row):
         """Take a row into the counts and write its log lines, worded as published."""
@@ -402,8 +546,8 @@ class SeedResults:
             lines.append(f"Average generated tokens ({len(self.tokens)} instances): {average}")
         lines += [f"Correct Count: {self.correct}/{len(self.rows)}", "-" * 20]
         text = "\n".join(lines)
-        self.log.write(text + "\n")
-        self.log.flush()
+        if self.log:
+            write_all(self.log, text + "\n")
         if self.echo:
             print(text, flush=True)
 
@@ -414,6 +558,17 @@ class SeedResults:
         return {"accuracy": sum(row["correct"] for row in rows) / len(rows),
                 "accuracy_strict": sum(row["correct_strict"] for row in rows) / len(rows),
                 "tokens": sum(tokens) / len(tokens), "questions": len(rows)}
+
+
+def write_all(file, text):
+    """Write text to an unbuffered file, whatever part of it one call takes."""
+    left = memoryview(text.encode("utf-8", errors="replace"))
+    try:
+        while left:
+            left = left[file.write(left):]
+    except OSError as error:
+        error.filename = file.name
+        raise
 
 
 def mean_and_std(values):
@@ -430,6 +585,14 @@ def load_instances(args, split, k=0):
     return instances[:k] if k else instances
 
 
+def data_hash(instances):
+    """Hash of examples as they were read: a changed file is other data."""
+    digest = hashlib.sha256()
+    for instance in instances:
+        digest.update(json.dumps(dict(instance.items()), sort_keys=True, ensure_ascii=False).encode())
+    return digest.hexdigest()[:16]
+
+
 def plot_loss(history, path, title):
     """Training and dev loss against epochs, from a Trainer's log history."""
     import matplotlib
@@ -443,5 +606,6 @@ def plot_loss(history, path, title):
     axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.set_yscale("log")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with replaced(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
     plt.close(figure)

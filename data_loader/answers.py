@@ -6,6 +6,7 @@ the answer says. Answers are int or float for number tasks, "A".."F" for choice 
 "no" for yes/no tasks, None where none could be read. Knows nothing of models or prompts.
 """
 
+import math
 import re
 from collections import Counter
 from fractions import Fraction
@@ -31,10 +32,13 @@ def extract_strict(task, text):
 
     The last complete `\\boxed{...}` first; else what follows the last "answer is" or "answer:";
     else the last number with its sign, the last stand-alone capital letter among the task's
-    choices, or the yes/no that opens or closes the last sentence.
+    choices, or the yes/no that opens or closes the last sentence. A response that ends inside its
+    only box, or its calculation, gives none.
     """
-    task = get_task(task)
-    return _STRICT[task.answer_kind](task, text, last_boxed(text))
+    task, boxed = get_task(task), last_boxed(text)
+    if boxed is None and re.search(r"\\boxed\s*\{[^}]*$", text):
+        return None  # cut off inside the box: a number there may have more digits
+    return _STRICT[task.answer_kind](task, text, boxed)
 
 
 def gold(task, answer, strict=False):
@@ -146,15 +150,51 @@ def _read_number(text):
     return _value(match) if match else None
 
 
+# An arithmetic expression of plain numbers: what stands in a box in place of one number. The
+# list of what it may hold keeps units and variables out, and at most one power keeps it small.
+_EXPRESSION = re.compile(r"(?:[0-9.+\-*/(){}\[\]\s]|\^(?!.*\^)|\\(?:[dt]?frac|sqrt|times|cdot|div)(?![a-z])){3,80}")
+_LONE_DIGITS = re.compile(r"(\\[dt]?frac)\s*([0-9])\s*([0-9])")  # \frac34
+_GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?: [0-9]{3})+(?![0-9/])")  # 1 000 000
+
+
+def _expression_value(text):
+    """The value of an arithmetic expression, None if `text` is none or has no finite value.
+
+    Read by the LaTeX parser of math-verify (latex2sympy2_extended, MIT). math-verify itself is not
+    used: on the answers of tests/test_answers.py it is worse than the rules here (units,
+    currency, degrees, the last of two boxes) and 100 times slower; both judge numbers alike.
+    """
+    text = re.sub(r"\\left|\\right|\\[,;:! ]|\$", "", text).replace("{,}", ",")
+    text = text.replace("×", r"\times ").replace("−", "-")
+    text = _LONE_DIGITS.sub(r"\1{\2}{\3}", re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text))
+    text = text.split("=")[-1].strip()
+    if number := _NUMBER.fullmatch(text):
+        return _value(number)
+    if not _EXPRESSION.fullmatch(text) or not re.search(r"[-+*/^\\]", text):
+        return None
+    from latex2sympy2_extended import latex2sympy  # takes half a second, and few answers need it
+    try:
+        value = float(latex2sympy(text).evalf())
+    except Exception:  # the parser raises plain Exception for text that is no mathematics
+        return None
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() else value
+
+
 def _strict_number(task, text, boxed):
     if boxed is not None:
-        return _read_number(boxed)
+        value = _expression_value(boxed)
+        return _read_number(_GROUPED.sub(lambda m: m[0].replace(" ", ""), boxed)) if value is None else value
     stated = _stated(text)
     value = _read_number(stated) if stated else None
     if value is not None:
         return value
-    found = list(_NUMBER.finditer(_clean(text)))
-    return _value(found[-1]) if found else None
+    text = _clean(text)
+    found = list(_NUMBER.finditer(text))
+    if not found or re.match(r"\s*(?:=|[-+/×]|\\times|\\cdot)\s*$", text[found[-1].end() :]):
+        return None  # nothing, or a calculation that was cut off
+    return _value(found[-1])
 
 
 def _strict_choice(task, text, boxed):

@@ -128,25 +128,36 @@ def read_json(path):
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8") from None
     if text.lstrip().startswith("["):
-        try:
-            return [(row, f"{path}, item {i}") for i, row in enumerate(json.loads(text), 1)]
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}, line {error.lineno}: not JSON ({error.msg}): mend the list"
-            ) from None
+        value = _parse(text, f"{path}", "mend the list")
+        return [(row, f"{path}, item {i}") for i, row in enumerate(value, 1)]
     rows = []
     # Not splitlines(): it would also cut at U+2028, which JSON strings may hold.
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((json.loads(line), f"{path}, line {number}"))
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: not JSON ({error.msg}): expected one object a line, or "
-                "one list for the whole file"
-            ) from None
+        if line.strip():
+            where = f"{path}, line {number}"
+            remedy = "expected one object a line, or one list for the whole file"
+            rows.append((_parse(line, where, remedy), where))
     return rows
+
+
+def _parse(text, where, remedy):
+    """JSON text -> value. Raises DataError, also for what Python's json lets pass or cannot read."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if "\n" in text else ""
+        raise DataError(f"{where}{line}: not JSON ({error.msg}): {remedy}") from None
+    except (ValueError, RecursionError) as error:  # too many digits, too deep, a key twice
+        raise DataError(f"{where}: not usable JSON ({str(error)[:80]}): {remedy}") from None
+
+
+def _without_duplicates(pairs):
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} is there twice")
+    return row
 
 
 def _read_gsm_style(task, row, where):
@@ -163,7 +174,7 @@ def _read_gsm_style(task, row, where):
     if read is None or (task.choices and read not in task.choices):
         expected = f"one letter of {task.choices}" if task.choices else "a number"
         raise DataError(
-            f"{where}, field answer: {answer!r} after '####' is not {expected}: mend it"
+            f"{where}, field answer: {answer[:80]!r} after '####' is not {expected}: mend it"
         )
     return {
         "question": question,
@@ -181,7 +192,7 @@ def _read_yes_no(task, row, where):
     answer = _field(row, "answer", where)
     words = {"true": "Yes", "yes": "Yes", "false": "No", "no": "No"}
     if str(answer).strip().lower() not in words:
-        raise DataError(f"{where}, field answer: {answer!r}: expected true or false")
+        raise DataError(f"{where}, field answer: {str(answer)[:80]!r}: expected true or false")
     answer = words[str(answer).strip().lower()]
     return {
         "question": question,
@@ -192,6 +203,11 @@ def _read_yes_no(task, row, where):
     }
 
 
+def _shown(name):
+    """A field's name as a message can show it: short, on one line."""
+    return name if re.fullmatch(r"[\w -]{1,40}", name) else ascii(name[:40])
+
+
 def _field(row, field, where):
     if not isinstance(row, dict):
         raise DataError(
@@ -199,7 +215,7 @@ def _field(row, field, where):
         )
     if field not in row:
         raise DataError(
-            f"{where}, field {field}: missing (found {', '.join(row) or 'none'}): add it"
+            f"{where}, field {field}: missing (found {', '.join(map(_shown, row)) or 'none'}): add it"
         )
     return row[field]
 
@@ -222,6 +238,8 @@ def _checked_text(value, where):
         raise DataError(f"{where}: expected a string, found {type(value).__name__}: quote it")
     if not value.strip():
         raise DataError(f"{where}: blank: fill it in or drop the example")
+    if "\0" in value:
+        raise DataError(f"{where}: a NUL character in it: the file is damaged or no text")
     if not value.isascii() and re.search("[\ud800-\udfff]", value):
         raise DataError(f"{where}: half of a surrogate pair in it: mend the escape")
     return value.strip().replace("\r\n", "\n")

@@ -73,6 +73,8 @@ class PromptEncoder:
         self.task = get_task(task)
         self.base_tokenizer, self.assistant_tokenizer = base_tokenizer, assistant_tokenizer
         self.length = num_thought_tokens
+        self.base_family = base_tokens.family
+        self.assistant_family = assistant_tokens.family if assistant_tokens else ""
         self.generation_prompt = generation_prompt
         tokenizers = [base_tokenizer]
         slot = ""
@@ -97,8 +99,8 @@ class PromptEncoder:
         self._fixed = {
             "soft_thoughts": _Slot(slot),
             "num_thought_tokens": self.length,
-            "base_family": base_tokens.family,
-            "assistant_family": assistant_tokens.family if assistant_tokens else "",
+            "base_family": self.base_family,
+            "assistant_family": self.assistant_family,
         }
         self._load_template(prompt_dir)
 
@@ -110,7 +112,9 @@ class PromptEncoder:
         prompt, which ends in L placeholders; index.
         split "train": the whole conversation, loss on all after the end token; "dev": the same,
         loss on the last five tokens; "eval": the prompt alone, no loss. With L = 0 the prompt is
-        all prefix. Raises PromptError where the slot is not found exactly once.
+        all prefix in evaluation; in training its last token begins the suffix, as the end token
+        does, and the loss is on the answer. Raises PromptError where the slot is not found exactly
+        once.
         """
         if split not in ("train", "dev", "eval"):
             raise ValueError(f"split {split!r}: expected train, dev or eval")
@@ -118,27 +122,37 @@ class PromptEncoder:
         if split == "eval":
             user = self._render("base", context)
             text = _chat(self.base_tokenizer, user, self.generation_prompt)
-        elif self.length:
-            text = self._conversation(context)
         else:
-            raise PromptError("training needs thought tokens: num_thought_tokens is 0")
-        ids = self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
-        if not self.length:
-            pieces = {"prefix_ids": ids, "suffix_ids": [], "labels": [], "assistant_ids": []}
-            return {"index": instance["index"], **pieces}
-        start = self._find_slot(ids, text)
-        suffix = ids[start + self.length + 1 :]
+            prompt, answer = self._conversation(context)
+            text = prompt + answer
+        ids = self._ids(text)
+        if self.length:
+            start = self._find_slot(ids, text)
+            prefix, suffix = ids[: start + 1], ids[start + self.length + 1 :]
+        elif split == "eval":
+            prefix, suffix = ids, []
+        else:  # apart, so that the prompt's ids are those of evaluation
+            prefix = self._ids(prompt)
+            prefix, suffix = prefix[:-1], prefix[-1:] + self._ids(answer)
         first = {"train": 1, "dev": max(1, len(suffix) - DEV_LABELS), "eval": len(suffix)}[split]
         return {
             "index": instance["index"],
-            "prefix_ids": ids[: start + 1],
+            "prefix_ids": prefix,
             "suffix_ids": suffix,
             "labels": [-100] * first + suffix[first:],
-            "assistant_ids": self._assistant_ids(context),
+            "assistant_ids": self._assistant_ids(context) if self.length else [],
         }
 
+    def hint_ids(self, text):
+        """Ids of a text that stands in the slot in place of the placeholders: the first L at most.
+        A special token's name in it is ordinary text."""
+        return self._ids(self._defuse(text.strip()))[: self.length]
+
+    def _ids(self, text):
+        return self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
+
     def _conversation(self, context):
-        """The base model's text in training: prompt, target, end of turn and nothing after it."""
+        """The base model's text in training, in two parts: prompt; target and end of turn, nothing after it."""
         user, target = self._render("base", context), self._render("target", context)
         prompt = _chat(self.base_tokenizer, user, True)
         text = _chat(self.base_tokenizer, user, False, reply=target).rstrip()
@@ -146,7 +160,7 @@ class PromptEncoder:
         # end out); the model must see in training what it sees in evaluation.
         if not text.startswith(prompt) or text.endswith(target):
             text = prompt + target + self.base_tokenizer.eos_token
-        return text
+        return prompt, text[len(prompt) :]
 
     def _assistant_ids(self, context):
         text = _chat(self.assistant_tokenizer, self._render("assistant", context), True)
@@ -202,8 +216,8 @@ class PromptEncoder:
             for name in _parents(env, names[0]):
                 for block, render in env.get_template(name).blocks.items():
                     self._blocks.setdefault(block, []).append(render)
-        except TemplateError as error:
-            raise PromptError(f"{self.path}: {type(error).__name__}: {error}") from None
+        except (TemplateError, nodes.Impossible, UnicodeDecodeError, RecursionError) as error:
+            raise PromptError(f"{self.path}: {type(error).__name__}: {_one_line(error)}") from None
         self.prompt_hash = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
         missing = [block for block in BLOCKS if block not in self._blocks]
         if missing:
@@ -218,8 +232,8 @@ class PromptEncoder:
     def _render(self, block, context):
         try:
             return "".join(self._blocks[block][0](context)).strip()
-        except (TemplateError, TypeError) as error:
-            raise PromptError(f"{self.path}, block {block}: {error}") from None
+        except Exception as error:  # a template is code of its own: whatever it raises
+            raise PromptError(f"{self.path}, block {block}: {_one_line(error)}") from None
 
     def _finalize(self, value):
         # After all filters, so that none of them can put a token together again.
@@ -245,13 +259,22 @@ def _chat(tokenizer, user, generation_prompt, reply=None):
     messages = [{"role": "user", "content": user}]
     if reply is not None:
         messages.append({"role": "assistant", "content": reply})
-    return tokenizer.apply_chat_template(
-        messages,
-        tokenize=False,
-        add_generation_prompt=generation_prompt,
-        enable_thinking=False,
-        date_string=DATE,
-    )
+    try:
+        return tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=generation_prompt,
+            enable_thinking=False,
+            date_string=DATE,
+        )
+    except Exception as error:  # whatever a template raises; transformers runs it in Jinja's sandbox
+        raise PromptError(
+            f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
+        ) from None
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:300]
 
 
 def _token_id(tokenizer, token):

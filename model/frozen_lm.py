@@ -100,8 +100,8 @@ def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Ten
         return hidden[:, used:].to(embeds.device), None
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefix.layers):
-        chosen = rows.to(keys.device)  # of a model spread over devices, each layer's cache lies on the layer's own
-        cache.update(keys[chosen, :, -used:], values[chosen, :, -used:], layer)
+        here = rows.to(keys.device)  # of a model spread over several devices
+        cache.update(keys[here, :, -used:], values[here, :, -used:], layer)
     hidden = decoder(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids[:, used:],
                      past_key_values=cache, use_cache=True).last_hidden_state
     return hidden.to(embeds.device), keys_and_values(cache)
@@ -159,17 +159,17 @@ def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, su
                    micro_batch_size: int = 8) -> torch.Tensor:
     """Token loss summed over chains: SoftCoT eq. 5 for one chain, SoftCoT++'s first term for N.
 
-    prefix_ids, prefix_mask: `[B, P]`, left-padded. soft_thoughts: `[B, N, L, d_b]`. suffix_ids,
+    prefix_ids, prefix_mask: `[B, P]`, left-padded. soft_thoughts: `[B, N, L, d_b]` (L may be 0). suffix_ids,
     suffix_mask, labels: `[B, S]`, right-padded, labels -100 where there is none. Each example's loss
     is the mean over its own labels, then the mean over the batch, then the sum over chains. Returns
     a float32 scalar. Where the model itself is trained (LoRA), the graph is kept as a whole.
     """
-    batch, chains, length, width = soft_thoughts.shape
+    batch, chains = soft_thoughts.shape[:2]
     counts = (labels != IGNORE).sum(-1, keepdim=True)
     if (counts == 0).any():
         raise ValueError(f"example {int((counts[:, 0] == 0).nonzero()[0])} of the batch has no labels")
     weights = (labels != IGNORE) / counts / batch
-    soft = soft_thoughts.to(bare(model).get_input_embeddings().weight.dtype).reshape(-1, length, width)
+    soft = soft_thoughts.to(bare(model).get_input_embeddings().weight.dtype).flatten(0, 1)
     question = torch.arange(batch, device=soft.device).repeat_interleave(chains)
     micro_batches = torch.arange(len(soft), device=soft.device).split(micro_batch_size)
     model_learns = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())

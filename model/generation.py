@@ -107,8 +107,8 @@ class Slots(DynamicCache):
             columns = columns.clamp(max=pair[0].shape[2] - 1)  # past a row's end stands what no mask lets through
             for half, states in enumerate(pair):
                 buffer = self.grown(layer, states, longest + room)
-                there = (source[:, None].to(states.device), columns.to(states.device))  # layers may lie on devices
-                buffer[half, new, :, :longest] = states[there[0], :, there[1]].transpose(1, 2)
+                here = source[:, None].to(states.device), columns.to(states.device)  # layers may be on several devices
+                buffer[half, new, :, :longest] = states[here[0], :, here[1]].transpose(1, 2)
         self.lengths[new] = lengths
         self.rows += len(source)
         self.width = max(self.width, longest)

@@ -6,14 +6,20 @@ Without torchrun there is one process and everything here is at hand at once.
 import os
 import sys
 import time
+from datetime import timedelta
 
+import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather
+
+from model.files import let_wait, stop_waits
+
+PATIENCE = timedelta(hours=6)  # with the others: an evaluation's processes do not end at one time
 
 
 def join(device: str) -> PartialState:
     """Join the run's other processes (on a GPU, take the one of this process); only process 0 speaks on stdout."""
-    state = PartialState(cpu=device == "cpu")
+    state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
     if not state.is_main_process:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
     return state
@@ -29,17 +35,25 @@ def is_main() -> bool:
 
 
 def decided_by_main(function):
-    """What `function()` returns in process 0, in every process; its ValueError is raised in all."""
-    decision = [None, None]
+    """What `function()` returns in process 0, in every process; where it raises ValueError or OSError, all stop."""
+    decision, failure = [None, None], None
     if PartialState().is_main_process:
         try:
             decision = [function(), None]
-        except ValueError as error:
-            decision = [None, str(error)]
+        except (ValueError, OSError) as error:
+            decision, failure = [None, str(error)], error
     broadcast_object_list(decision)
     if decision[1] is not None:
-        raise ValueError(decision[1])
+        raise failure or ValueError(decision[1])
     return decision[0]
+
+
+def signal_of_any() -> int:
+    """The signal that `held` keeps waiting in this or another process, or 0; it now waits in all."""
+    signum = int(gather(torch.tensor([stop_waits()], device=PartialState().device)).max())
+    if signum:
+        let_wait(signum)
+    return signum
 
 
 def let_main_speak_first() -> None:

@@ -7,6 +7,7 @@ i, kept apart by a contrastive term. SoftCoT is SoftCoT++ with one chain: everyt
 `[B, N, L, d]`. Knows tensors, never a task. `projection.bin` goes in and out here.
 """
 
+import io
 from pathlib import Path
 
 import torch
@@ -22,26 +23,40 @@ DROPOUT = 0.5  # makes the second view in the contrastive term
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 
 
-class SoftCoT(nn.Module):
+class AroundModels(nn.Module):
+    """What is trained around frozen models, which are attributes here, but no submodules: nothing moves, counts,
+    synchronizes or saves them with the trained weights. What of them was made to learn before (LoRA) is in `tuned`.
+    """
+
+    def __init__(self, **models):
+        super().__init__()
+        self.__dict__.update(models, models=list(models.values()))
+        self.tuned = nn.ParameterDict({  # names may hold no dots here
+            f"{part}.{name}".replace(".", "/"): parameter for part, model in models.items()
+            for name, parameter in model.named_parameters() if parameter.requires_grad})
+
+    def train(self, mode: bool = True):
+        """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
+        super().train(mode)
+        for model in self.models:
+            model.train(mode and any(p.requires_grad for p in model.parameters()))
+        return self
+
+
+class SoftCoT(AroundModels):
     """Frozen base, frozen assistant, one trained projection.
 
     Only `projection` receives a gradient (float32 by default: in bfloat16 most of its updates are
-    rounded away at the published learning rate), and what of the models was made to learn before (LoRA).
-    See `forward` for the shapes.
+    rounded away at the published learning rate), and LoRA where the models have it. See `forward` for the shapes.
     """
 
     num_chains = 1
 
     def __init__(self, base: Backbone, assistant: Backbone, num_thought_tokens: int, *,
                  projection_dtype: torch.dtype = torch.float32, micro_batch_size: int = 8):
-        super().__init__()
+        super().__init__(base=base.model, assistant=assistant.model)
         if num_thought_tokens < 1:
             raise ValueError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
-        # The models are no submodules: nothing moves, counts, synchronizes or saves them with the trained weights.
-        self.__dict__.update(base=base.model, assistant=assistant.model)
-        self.tuned = nn.ParameterDict({  # LoRA's weights, whose names may hold no dots here
-            f"{part}.{name}".replace(".", "/"): parameter for part in ("base", "assistant")
-            for name, parameter in self.__dict__[part].named_parameters() if parameter.requires_grad})
         self.num_thought_tokens, self.micro_batch_size = num_thought_tokens, micro_batch_size
         self.width_base = embedding_table(base.model).shape[1]
         self.width_assistant = embedding_table(assistant.model).shape[1]
@@ -54,18 +69,6 @@ class SoftCoT(nn.Module):
         """`[N, d_a]`, what fills the placeholders: for SoftCoT the placeholder's own embedding."""
         placeholder = assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)
         return frozen(embeddings_of(assistant.model, [placeholder]))
-
-    def train(self, mode: bool = True):
-        """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
-        super().train(mode)
-        for part in (self.base, self.assistant):
-            if part is not None:
-                part.train(mode and any(p.requires_grad for p in part.parameters()))
-        return self
-
-    def drop_assistant(self) -> None:
-        """Let go of the assistant, once its thought states are computed."""
-        self.assistant = None
 
     @property
     def thoughts_are_constant(self) -> bool:
@@ -169,6 +172,31 @@ class SoftCoTPlusPlus(SoftCoT):
         return {**super().projection_state(), "embedding": self.embedding.detach().cpu().clone()}
 
 
+class LoRAOnly(AroundModels):
+    """The papers' LoRA baseline: no thoughts, no assistant; the adapter in the base model learns alone.
+
+    Takes what `SoftCoT.forward` takes of prompt and answer, with the same loss.
+    """
+
+    def __init__(self, base: Backbone, micro_batch_size: int = 8):
+        super().__init__(base=base.model)
+        self.micro_batch_size = micro_batch_size
+
+    def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels) -> dict[str, torch.Tensor]:
+        table = embedding_table(self.base)
+        no_thoughts = table.new_zeros(len(prefix_ids), 1, 0, table.shape[1])
+        return {"loss": frozen_lm_loss(self.base, prefix_ids, prefix_mask, no_thoughts, suffix_ids, suffix_mask,
+                                       labels, self.micro_batch_size)}
+
+
+def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
+    """FloatingPointError that names the examples whose values `[len(indices), ...]` are not finite."""
+    bad = ~torch.isfinite(values).flatten(1).all(1)
+    if bad.any():
+        named = ", ".join(str(index) for index, is_bad in zip(indices, bad.tolist(), strict=True) if is_bad)
+        raise FloatingPointError(f"{what} (index of the example in its file, from 0: {named})")
+
+
 def embedding_table(model) -> torch.Tensor:
     """Input embeddings `[V, d]` of a causal LM."""
     return bare(model).get_input_embeddings().weight
@@ -193,7 +221,11 @@ def load_lora(backbone: Backbone, directory: str) -> None:
     """Put a saved adapter (a directory that training wrote) on a backbone's model, frozen."""
     from peft import PeftModel
     check_adapter(directory)
-    backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
+    try:
+        backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
+    except Exception as error:  # peft and safetensors raise many kinds for a damaged or foreign adapter
+        raise ValueError(f"{directory} is not a readable LoRA adapter of {backbone.name}: "
+                         f"{first_line(error)[:200]}") from error
 
 
 def check_adapter(directory: str) -> None:
@@ -204,20 +236,27 @@ def check_adapter(directory: str) -> None:
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a state dict whole or not at all."""
+    """Write a state dict whole or not at all; the same state gives the same bytes."""
+    content = io.BytesIO()  # given a path, torch.save would write the file's name into it
+    torch.save(state, content)
     with replaced(path) as scratch:
-        torch.save(state, scratch)
+        scratch.write_bytes(content.getvalue())
+
+
+def found_projection(path: str | Path) -> Path:
+    """The path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
+    path = Path(path)
+    other = path.with_name("projection.bin")
+    return other if path.name == "projectin.bin" and not path.is_file() and other.is_file() else path
 
 
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a projection.bin: a dict of tensors, never a pickle of anything else.
+    """Read a projection.bin: a dict of finite tensors, never a pickle of anything else.
 
-    A path ending in the documented spelling `projectin.bin` finds `projection.bin` beside it. Raises
-    ValueError where the file is missing, unreadable or of another form.
+    Raises ValueError where the file (see `found_projection`) is missing, unreadable or of another form.
     """
-    path = Path(path)
-    if not path.is_file() and path.name == "projectin.bin" and path.with_name("projection.bin").is_file():
-        path = path.with_name("projection.bin")
+    asked, path = Path(path), found_projection(path)
+    if path != asked:
         print(f"No projectin.bin there; using {path}", flush=True)
     if not path.is_file():
         raise ValueError(f"no projection at {path}: --params_file_name wants the projection.bin that "
@@ -231,4 +270,7 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
             or not all(isinstance(value, torch.Tensor) for value in state.values()):
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path}: {key} holds NaN or inf: the training that wrote it went wrong")
     return state

@@ -7,21 +7,23 @@ frozen models. Knows nothing about tasks.
 import contextlib
 import hashlib
 import itertools
+import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
-from transformers import ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from model.backbone import TRANSFORMERS_5
-from model.files import locked, replaced
-from model.processes import decided_by_main
+from model.backbone import TRANSFORMERS_5, first_line
+from model.files import MANIFEST, damage, held, locked, refuse_differences, remove_folder, replaced, seal
+from model.processes import decided_by_main, signal_of_any
+from model.softcot import refuse_not_finite
 
 WEIGHTS = "trainable.safetensors"
 
@@ -44,18 +46,52 @@ class OwnNoise(TrainerCallback):
             torch.manual_seed(args.seed + args.process_index)
 
 
-class ProjectionTrainer(Trainer):
-    """Trains what requires a gradient in a SoftCoT module; see the module docstring."""
+class CheckpointOnSignal(TrainerCallback):
+    """After SIGINT or SIGTERM: finish the step, write a checkpoint and end (`held` raises the Stop).
 
-    def __init__(self, *args, **kwargs):
+    The last step of an epoch is followed by the dev loss and a checkpoint anyway, and only what
+    stands after the dev loss can be resumed to the same bits.
+    """
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if signal_of_any() and not control.should_training_stop and not float(state.epoch).is_integer():
+            control.should_save = True
+
+    def on_save(self, args, state, control, **kwargs):
+        if signal_of_any():
+            raise StopTraining
+
+
+class StopTraining(Exception):
+    """Out of the Trainer's loop, after the checkpoint."""
+
+
+class ProjectionTrainer(Trainer):
+    """Trains what requires a gradient in a SoftCoT module; see the module docstring.
+
+    record: a JSON-able dict of all that fixes the result; it goes into each checkpoint's manifest.
+    Batches may hold `index`, the examples' places in their file, which only messages use.
+    """
+
+    def __init__(self, *args, record=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.record, self.writing_to = record or {}, None
         self.remove_callback(ProgressCallback)
         self.add_callback(LossBar)
         self.add_callback(OwnNoise)
+        self.add_callback(CheckpointOnSignal)
         # get_batch_samples weighs the batches; the Trainer, as 4.51 and 5.x ask, must not do so again.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
-        self.global_batch_size = (self.args.per_device_train_batch_size * self.args.world_size
-                                  * self.args.gradient_accumulation_steps)
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As the Trainer's; SIGINT and SIGTERM first write a checkpoint, then raise Stop."""
+        if resume_from_checkpoint:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint, "trainer_state.json")))
+            if state.global_step >= state.max_steps:  # the Trainer would do one step more
+                self.state = state
+                return self._load_from_checkpoint(resume_from_checkpoint)
+        with held(), contextlib.suppress(StopTraining):  # Stop comes as `held` ends
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_train_dataloader(self):
         """4.51 takes the batch size from the checkpoint, also where other processes go on with it."""
@@ -93,44 +129,92 @@ class ProjectionTrainer(Trainer):
         return batches, None
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        weight = inputs.pop("weight", 1.0)
+        indices, weight = inputs.pop("index", None), inputs.pop("weight", 1.0)
         loss = weight * model(**inputs)["loss"]
         if not math.isfinite(loss.item()):
+            where = "in the dev loss after" if not model.training else "at"
             raise FloatingPointError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower --learning_rate "
-                "or use --projection_dtype float32")
+                f"the loss is {loss.item()} {where} step {self.state.global_step + model.training}"
+                f"{self.culprits(inputs, indices)}; lower --learning_rate or use --projection_dtype float32")
         return (loss, {"loss": loss}) if return_outputs else loss
+
+    @torch.no_grad()
+    def culprits(self, inputs, indices):
+        """Words for a message: the examples of a batch whose own loss is not finite, else all of them."""
+        if indices is None:
+            return ""
+        alone = [self.model(**{key: value[row : row + 1] for key, value in inputs.items()})["loss"].item()
+                 for row in range(len(indices))]
+        chosen = [index for index, loss in zip(indices.tolist(), alone, strict=True) if not math.isfinite(loss)]
+        return f" (index of the example in its file, from 0: {', '.join(map(str, chosen or indices.tolist()))})"
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         with torch.no_grad():
             loss = self.compute_loss(model, self._prepare_inputs(inputs))
         return loss.detach(), None, None
 
+    def _get_output_dir(self, trial=None):
+        return str(self.writing_to or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model, trial):
+        """Write a checkpoint under another name, seal and rename it; then remove the oldest beyond the limit.
+
+        A folder checkpoint-N is therefore whole. Raises OSError where it cannot be written; the
+        earlier checkpoints are then as they were.
+        """
+        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        self.writing_to = folder.with_name(f".{folder.name}.tmp")
+        try:
+            if self.args.should_save:
+                shutil.rmtree(self.writing_to, ignore_errors=True)
+            self.accelerator.wait_for_everyone()
+            try:
+                super()._save_checkpoint(model, trial)
+            except RuntimeError as error:  # what torch.save makes of a full disk, among others
+                full = re.search("inline_container|iostream|file write", str(error))
+                what = "no room on the disk, or not allowed" if full else first_line(error)
+                raise OSError(f"cannot write {folder}: {what}") from error
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                seal(self.writing_to / folder.name, run=self.record)
+                remove_folder(folder)
+                (self.writing_to / folder.name).rename(folder)
+                for old in checkpoints(self.args.output_dir)[self.args.save_total_limit:]:
+                    remove_folder(old)
+        finally:
+            if self.args.should_save:
+                shutil.rmtree(self.writing_to, ignore_errors=True)
+            self.writing_to = None
+
     def _save(self, output_dir=None, state_dict=None):
         directory = Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous()
                    for name, value in self.model.named_parameters() if value.requires_grad}
-        with replaced(directory / WEIGHTS) as scratch:
-            save_file(weights, scratch, metadata={"global_batch_size": str(self.global_batch_size)})
+        for name, value in weights.items():
+            if not torch.isfinite(value).all():
+                raise FloatingPointError(f"{name} holds NaN or inf after step {self.state.global_step}; "
+                                         "lower --learning_rate or use --projection_dtype float32")
+        save_file(weights, directory / WEIGHTS)
+
+    def _load_rng_state(self, checkpoint):
+        with one_line_errors(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        with one_line_errors(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         path = Path(resume_from_checkpoint) / WEIGHTS
         if not path.is_file():
             raise ValueError(f"{resume_from_checkpoint} holds no {WEIGHTS}: not a checkpoint of this trainer")
-        weights = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            size = int((file.metadata() or {}).get("global_batch_size", self.global_batch_size))
-        if size != self.global_batch_size:
-            raise ValueError(
-                f"{resume_from_checkpoint} was trained with {size} examples an optimizer step, now it would be "
-                f"{self.global_batch_size} (processes x --batch_size x --gradient_accumulation_steps): resume with the "
-                "same product")
         parameters = {n: p for n, p in (model or self.model).named_parameters() if p.requires_grad}
-        if weights.keys() != parameters.keys():
-            raise ValueError(f"{path} holds {sorted(weights)}, this run trains {sorted(parameters)}: "
-                             "resume with the arguments the run was started with")
-        with torch.no_grad():
+        with one_line_errors(resume_from_checkpoint), torch.no_grad():
+            weights = load_file(path)
+            if weights.keys() != parameters.keys():
+                raise ValueError(f"{path} holds {sorted(weights)}, this run trains {sorted(parameters)}: "
+                                 "resume with the arguments the run was started with")
             for name, value in weights.items():
                 parameters[name].copy_(value)
 
@@ -157,11 +241,40 @@ def training_arguments(output_dir: str, *, batch_size: int, epochs: float, learn
     return arguments
 
 
-def last_checkpoint(directory: str | Path) -> str | None:
-    """The newest complete checkpoint of a run's folder, or None."""
-    found = [path for path in Path(directory).glob("checkpoint-*")
-             if (path / WEIGHTS).is_file() and (path / "trainer_state.json").is_file()]
-    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+@contextlib.contextmanager
+def one_line_errors(checkpoint):
+    """Whatever a foreign or damaged checkpoint raises when it is read becomes a ValueError that names it."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:  # torch, safetensors and the optimizers raise many kinds
+        raise ValueError(f"{checkpoint} is not a readable checkpoint of this trainer: "
+                         f"{first_line(error)[:200]}") from error
+
+
+def checkpoints(directory: str | Path) -> list[Path]:
+    """Folders checkpoint-N of a run, newest first, whole or not."""
+    found = [path for path in Path(directory).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: -int(path.name.split("-")[1]))
+
+
+def last_checkpoint(directory: str | Path, record: dict | None = None) -> str | None:
+    """The newest whole checkpoint of a run's folder, or None; says which newer ones are damaged.
+
+    record: what fixes the run's result now; ValueError where the checkpoint was written under another.
+    """
+    for path in checkpoints(directory):
+        if what := damage(path):
+            print(f"{path} is left aside: {what}", flush=True)
+            continue
+        if record is not None:
+            found = json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("run") or {}
+            refuse_differences(found, json.loads(json.dumps(record, default=str)), f"{path} was written by a run with",
+                               "resume with the arguments and data the run was started with, or take another "
+                               "--output_name")
+        return str(path)
+    return None
 
 
 def key_of(*parts) -> str:
@@ -170,6 +283,12 @@ def key_of(*parts) -> str:
     for part in parts:
         digest.update(repr(part).encode())
     return digest.hexdigest()[:16]
+
+
+def reserve(path: Path, size: int) -> None:
+    """Give a file its size on disk now: a full disk is an OSError here, but a SIGBUS in mapped memory."""
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
 def cached_thought_states(model, examples, collate, path: Path, batch_size: int = 16) -> torch.Tensor:
@@ -182,45 +301,56 @@ def cached_thought_states(model, examples, collate, path: Path, batch_size: int 
     state = PartialState()
     dtype = next(model.assistant.parameters()).dtype
     shape = (len(examples), model.num_chains, model.num_thought_tokens, model.width_assistant)
+    size = math.prod(shape)
     with locked(path) if state.is_main_process else contextlib.nullcontext():
-        if decided_by_main(lambda: not path.is_file()):
-            parts = [path.with_name(f".{path.name}.{process}.tmp") for process in range(state.num_processes)]
+        if decided_by_main(lambda: is_missing(path, size * dtype.itemsize)):
             first, last = (len(examples) * (state.process_index + i) // state.num_processes for i in (0, 1))
-            compute_thought_states(model, examples[first:last], collate, parts[state.process_index],
-                                   (last - first, *shape[1:]), dtype, batch_size)
+            parts = [path.with_name(f".part-{process}-of-{path.name}.tmp") for process in range(state.num_processes)]
+            alone = state.num_processes == 1
+            with replaced(path) if alone else contextlib.nullcontext(parts[state.process_index]) as own:
+                compute_thought_states(model, examples[first:last], collate, own, (last - first, *shape[1:]), dtype,
+                                       batch_size)
             state.wait_for_everyone()
-            if state.is_main_process:
-                with replaced(path) as scratch:
-                    parts[0].rename(scratch)
-                    with open(scratch, "ab") as whole:
-                        for part in parts[1:]:
-                            with open(part, "rb") as file:
-                                shutil.copyfileobj(file, whole)
-                            part.unlink()
+            if not alone and state.is_main_process:
+                join_files(parts, path)
             state.wait_for_everyone()
-    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
+    return torch.from_file(str(path), shared=False, size=size, dtype=dtype).view(shape)
 
 
-def compute_thought_states(model, examples, collate, path, shape, dtype, batch_size):
+def is_missing(path: Path, size: int) -> bool:
+    """Whether there is no file of that size (bytes) at `path`; removes one of another size."""
+    if path.is_file() and path.stat().st_size != size:
+        print(f"{path} is {path.stat().st_size} bytes in place of {size}: computed again", flush=True)
+        path.unlink()
+    return not path.is_file()
+
+
+def compute_thought_states(model, examples, collate, path: Path, shape, dtype, batch_size: int) -> None:
     """Write thought states of the shape `shape` to `path`."""
-    path.unlink(missing_ok=True)
-    path.touch()
+    path.write_bytes(b"")
     if not examples:
         return
-    try:
-        states = torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
-        order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
-        bar = tqdm(total=len(order), desc="Thought states", unit="question", disable=not PartialState().is_main_process)
-        with torch.no_grad(), bar:
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                batch = collate([examples[i] for i in chosen])
-                computed = model.thought_states(batch["assistant_ids"].to(model.device_name),
-                                                batch["assistant_mask"].to(model.device_name))
-                if not torch.isfinite(computed).all():
-                    raise FloatingPointError("the assistant's thought states hold NaN or inf")
-                states[chosen] = computed.cpu()
-                bar.update(len(chosen))
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    reserve(path, math.prod(shape) * dtype.itemsize)
+    states = torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
+    order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
+    bar = tqdm(total=len(order), desc="Thought states", unit="question", disable=not PartialState().is_main_process)
+    with torch.no_grad(), bar:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = collate([examples[i] for i in chosen])
+            computed = model.thought_states(batch["assistant_ids"].to(model.device_name),
+                                            batch["assistant_mask"].to(model.device_name))
+            refuse_not_finite(computed, [examples[i]["index"] for i in chosen],
+                              "the assistant's thought states hold NaN or inf")
+            states[chosen] = computed.cpu()
+            bar.update(len(chosen))
+
+
+def join_files(parts: list[Path], path: Path) -> None:
+    """Put files together, whole or not at all, and remove them."""
+    with replaced(path) as scratch, open(scratch, "r+b") as whole:
+        for part in parts:
+            with open(part, "rb") as file:
+                shutil.copyfileobj(file, whole)
+    for part in parts:
+        part.unlink()

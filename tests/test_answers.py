@@ -1,5 +1,7 @@
 """Answer rules: what is read from real-looking responses, how it is compared and voted on."""
 
+import time
+
 import pytest
 
 from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
@@ -98,6 +100,40 @@ def test_published_yes_no_is_the_last_word(text, answer):
         ("It costs $3.", 3),
         ("x=-3", -3),
         ("He has 20 left.", 20),
+        # decimals, currency, percent, degrees, thousands separators, units after the number
+        ("\\boxed{-12.5^\\circ C}", -12.5),
+        ("\\boxed{£3.50}", 3.5),
+        ("\\boxed{\\$1,250.75}", 1250.75),
+        ("The final answer is 12.5 %.", 12.5),
+        ("\\boxed{1\\,000}", 1000),
+        ("\\boxed{1 000 000}", 1000000),
+        ("\\boxed{5 \\text{ km/h}}", 5),
+        ("\\boxed{12 hours and 30 minutes}", 12),
+        ("\\boxed{\\text{The answer is 12 apples}}", 12),
+        ("So 25% of 80 is 20. The answer is \\boxed{20 \\text{ apples}}.", 20),
+        ("Therefore, she has $18 left over.", 18),
+        # expressions in place of one number
+        ("\\boxed{\\sqrt{16}}", 4),
+        ("\\boxed{\\sqrt[3]{27}}", 3),
+        ("\\boxed{2^3}", 8),
+        ("\\boxed{3 \\times 4}", 12),
+        ("\\boxed{3*4}", 12),
+        ("\\boxed{3 × 4}", 12),
+        ("\\boxed{12 + 3}", 15),
+        ("\\boxed{20 − 4}", 16),
+        ("\\boxed{-3 - 4}", -7),
+        ("\\boxed{(3+4) \\cdot 2}", 14),
+        ("\\boxed{12 \\div 4}", 3),
+        ("\\boxed{1.5 \\times 10^3}", 1500),
+        ("\\boxed{\\frac{1.5}{3}}", 0.5),
+        ("\\boxed{\\dfrac{1,200}{4}}", 300),
+        ("\\boxed{\\frac34}", 0.75),
+        ("\\boxed{\\frac34 + 1}", 1.75),
+        ("\\boxed{2\\frac{1}{2}}", 2.5),
+        # cut off
+        ("## Step 2: 48+24 = 72\nThe final answer is $\\boxed{7", None),
+        ("## Step 1: 48/2 = 24\n## Step 2: 48+24 =", None),
+        ("## Step 1: 48/2 = 24\n## Step 2: 48 +", None),
         ("I cannot tell", None),
         ("", None),
     ],
@@ -126,6 +162,13 @@ def test_strict_number(text, answer):
         ("Option **D**", "D"),
         ("F", None),
         ("nothing", None),
+        ("\\boxed{\\text{B) } 12 \\text{ km}}", "B"),
+        ("\\boxed{\\text{Option C}}", "C"),
+        ("The answer is (c).", "C"),
+        ("The final answer is e", "E"),
+        ("A train leaves. In a way, b is large. So the answer is D", "D"),
+        ("We need a number.\nTherefore C", "C"),
+        ("## Step 1: 2/3 of A Street\nThe answer is \\boxed{", None),
     ],
 )
 def test_strict_choice(text, answer):
@@ -147,6 +190,10 @@ def test_strict_choice_knows_the_tasks_letters():
         ("There is no evidence for it.", None),
         ("The answer is yes. I hope there is no doubt left.", "yes"),
         ("Yes, at first.\nThen the verdict is no.", "no"),
+        ("## Step 1: Would it float? Yes, in salt water.\n## Step 2: Lakes are fresh.\nNo", "no"),
+        ("Is it so? Yes. But that was long ago. The final answer is \\boxed{No}.", "no"),
+        ("No sea is near. Yes, there are lakes. The answer is: YES", "yes"),
+        ("## Step 1: Yes, at first, but the sea is", None),
         ("Maybe", None),
         ("", None),
     ],
@@ -161,6 +208,17 @@ def test_gold_answers_agree_with_both_rules():
     assert gold("aqua", "C") == "C"
     assert gold("strategyqa", "Yes") == "yes"
     assert gold("gsm8k", "none") is None
+
+
+@pytest.mark.parametrize("text", [
+    "\\boxed{9^{9^{9^{9}}}}", "\\boxed{99999999^{99999999}}", "\\boxed{" + "(" * 5000 + "1",
+    "\\boxed{" + "1+" * 5000 + "1}",
+    "\\boxed{\\frac{1}{0}}", "\\boxed{\\sqrt{-4}}", "\\boxed{1/0}",
+])
+def test_no_expression_takes_long_or_stops_the_run(text):
+    start = time.monotonic()
+    extract_strict("gsm8k", text)
+    assert time.monotonic() - start < 5
 
 
 def test_comparison_is_by_value():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.controls import UNTRAINED_SEED
 from tests.tiny import once, save_documented
 from utils import stop_with_one_line
 
@@ -157,6 +158,10 @@ def test_the_documented_llama_training(llama_run):
     record = check_run(llama_run, LLAMA_RUN, {"weight": (48, 32), "bias": (48,)}, steps=4)
     assert (record["base_family"], record["assistant_family"]) == ("llama", "llama")
     assert "5 training examples, 4 dev examples, 1,584 trained parameters" in (llama_run / "stdout").read_text()
+    # Four steps from where the control --thoughts untrained stays.
+    torch.manual_seed(UNTRAINED_SEED)
+    trained = torch.load(llama_run / "ckpt" / LLAMA_RUN / "projection.bin", weights_only=True)["weight"]
+    assert 0 < (trained - torch.nn.Linear(32, 48).weight).abs().max() < 1e-4
 
 
 @pytest.mark.slow
@@ -225,16 +230,16 @@ LLAMA_LOG = "namegsm8k--seed_{seed}-ntt_4-nrs_1-Llama-3.1-8B-Instruct-Llama-3.2-
 QWEN_LOG = "namegsm8k-scaling-seed_{seed}-ntt_4-nrs_1-nst_10-Qwen3-8B-Qwen3-0.6B"
 
 
-def check_mean_line(output):
+def check_mean_line(output, method):
     seed_line = r"^Seed 4[12]: accuracy \d+\.\d\d % \(strict \d+\.\d\d %\), 3 questions, "
     assert len(re.findall(seed_line, output, re.M)) == 2
-    assert re.search(r"^Seeds 41 to 42: accuracy \d+\.\d\d \+- \d+\.\d\d % \(strict \d+\.\d\d \+- \d+\.\d\d %\)$",
-                     output, re.M)
+    mean_line = r"^Seeds 41 to 42: accuracy \d+\.\d\d \+- \d+\.\d\d % \(strict \d+\.\d\d \+- \d+\.\d\d %\), "
+    assert re.search(mean_line + re.escape(method) + "$", output, re.M)
 
 
 @pytest.mark.slow
 def test_the_documented_llama_evaluation(llama_sweep):
-    check_mean_line((llama_sweep / "stdout").read_text())
+    check_mean_line((llama_sweep / "stdout").read_text(), "SoftCoT")
     names = {LLAMA_LOG.format(seed=seed) + end for seed in (41, 42) for end in (".log", ".jsonl")}
     assert {path.name for path in (llama_sweep / "logs").iterdir()} == names
     for seed in (41, 42):
@@ -256,7 +261,7 @@ def test_the_documented_llama_evaluation(llama_sweep):
 @pytest.mark.slow
 def test_the_documented_qwen_evaluation(qwen_run, models, data, tmp_path):
     done = shell(f"{SWEEP_QWEN} {SMALL_SWEEP}", tmp_path, m=models, data=data, dir=qwen_run / "ckpt" / QWEN_RUN)
-    check_mean_line(done.stdout)
+    check_mean_line(done.stdout, "SoftCoT++, vote of 10")
     assert "No projectin.bin there; using" in done.stdout
     names = {QWEN_LOG.format(seed=seed) + end for seed in (41, 42) for end in (".log", ".jsonl")}
     assert {path.name for path in (tmp_path / "logs").iterdir()} == names

@@ -26,7 +26,7 @@ FILES = {
 # Options of other programs that the README names (pip, tensorboard).
 FOREIGN = {"--no-deps", "--logdir", "--quick",  # of pip, TensorBoard and demo.py
            "--nnodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint", "--head", "--address"}  # torchrun, Ray
-DOCUMENTS = ["README.md", "docs/DEVIATIONS.md", "data/README.md", "data/mini/README.md"]
+DOCUMENTS = ["README.md", "docs/DEVIATIONS.md", "docs/REPRODUCING.md", "data/README.md", "data/mini/README.md"]
 
 
 class Captured(Exception):
@@ -90,9 +90,11 @@ def test_the_table_has_every_default_and_choice(parsers, script):
             assert f"`{choice}`" in meaning, (option, choice)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/DEVIATIONS.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/DEVIATIONS.md", "docs/REPRODUCING.md"])
 def test_every_option_named_in_the_text_exists(parsers, document):
     known = {option for parser in parsers.values() for option in actions_of(parser)}
+    for script in ("summarize_results.py", "inspect_thoughts.py", "run_table.sh"):
+        known |= set(re.findall(r"(?<![\w-])--[a-z]\w+", (ROOT / script).read_text(encoding="utf-8")))
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", (ROOT / document).read_text(encoding="utf-8")))
     assert named <= known | FOREIGN
 

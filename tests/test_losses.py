@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from model.frozen_lm import can_share_prefix, frozen_lm_loss
-from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora
+from model.softcot import LoRAOnly, SoftCoT, SoftCoTPlusPlus, add_lora
 from tests import oracle
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
 
@@ -166,3 +166,32 @@ def test_frozen_loss_scales_its_gradient():
     once, = torch.autograd.grad(loss, soft, retain_graph=True)
     thrice, = torch.autograd.grad(3 * loss, soft)
     assert_close(thrice, 3 * once)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
+@pytest.mark.parametrize("micro_batch_size", [1, 8])
+def test_lora_alone_learns_from_the_plain_loss_without_thoughts(family, micro_batch_size):
+    pytest.importorskip("peft")
+    base = tiny_backbone(family, 48, seed=1)
+    torch.manual_seed(4)
+    add_lora(base)
+    learned = [p for p in base.model.parameters() if p.requires_grad]
+    for parameter in learned:
+        torch.nn.init.normal_(parameter, std=0.1)
+    model = LoRAOnly(base, micro_batch_size).eval()  # without the adapter's dropout
+    examples = ragged_examples(LENGTH)
+    batch = {key: value for key, value in batch_of(examples).items() if not key.startswith("assistant")}
+    loss = model(**batch)["loss"]
+    bare = base.model.get_base_model()
+    plain = sum(oracle.token_loss(bare, e["prefix_ids"], torch.zeros(0, 48), e["suffix_ids"], e["labels"])
+                for e in examples) / len(examples)
+    assert_close(loss.detach(), plain.detach())
+    for ours, theirs in zip(torch.autograd.grad(loss, learned), torch.autograd.grad(plain, learned), strict=True):
+        assert theirs.abs().max() > 1e-5
+        assert_close(ours, theirs)
+    assert torch.equal(loss.detach(), evaluated(model, batch))
+
+
+@torch.no_grad()
+def evaluated(model, batch):
+    return model(**batch)["loss"]

@@ -1,14 +1,20 @@
 """Training with several processes and with gradient accumulation ends in the weights of one process and one batch."""
 
 import importlib
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from model.files import damage, locked
+from model.trainer import checkpoints
 from tests.test_cli import (  # noqa: F401 - fixtures
     LLAMA_PAIR,
     QWEN_PAIR,
@@ -25,14 +31,17 @@ TRAIN_PLUS = (f"python train_softcotpp.py {QWEN_PAIR} --num_thought_tokens 2 --n
               f"--learning_rate 1e-3 --k_shot 5 {SMALL}")
 
 
-def torchrun(command, cwd, code=0, **values):
-    """Run a command line with two processes."""
+def torchrun(command, cwd, code=0, meanwhile=None, **values):
+    """Run a command line with two processes; meanwhile(process) is called while they run."""
     words = shlex.split(command.format(**values))
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-                           str(ROOT / words[1]), *words[2:]], cwd=cwd, env=environment(), text=True,
-                          capture_output=True, timeout=300)
-    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done
+    process = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+                                str(ROOT / words[1]), *words[2:]], cwd=cwd, env=environment(), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if meanwhile:
+        meanwhile(process)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == code, f"exit code {process.returncode}\n{stdout[-3000:]}\n{stderr[-3000:]}"
+    return subprocess.CompletedProcess(words, code, stdout, stderr)
 
 
 @pytest.fixture
@@ -87,7 +96,7 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
     whole = projection(tmp_path, "two")
     (run / "projection.bin").unlink()
     shutil.rmtree(run / "checkpoint-4")
-    with pytest.raises(ValueError, match="trained with 4 examples an optimizer step, now it would be 3 "):
+    with pytest.raises(ValueError, match="global_batch_size was 4, now 3"):
         here(f"{TRAIN} --output_name two --batch_size 3 --n_epochs 2 --resume", **values)
     here(f"{TRAIN} --output_name two --batch_size 4 --n_epochs 2 --resume", **values)
     assert difference(whole, projection(tmp_path, "two")) < 1e-5
@@ -110,6 +119,38 @@ def test_an_error_of_all_processes_is_told_once(models, data, tmp_path):  # noqa
     done = torchrun(f"{TRAIN} --output_name bad", tmp_path, code=1, m=models, data=folder)
     assert done.stderr.count("error: ") == 1
     assert not (tmp_path / "ckpt").exists()
+    name = "busy-gsm8k-3.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+    with locked(tmp_path / "ckpt" / name / "run"):
+        done = torchrun(f"{TRAIN} --output_name busy", tmp_path, code=1, m=models, data=data)
+    assert done.stderr.count("error: another process is training in ") == done.stderr.count("error: ") == 1
+
+
+def child_of(process, rank):
+    """Id of the process of that rank, of those that torchrun started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return next(int(child) for child in children
+                if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_path, here):  # noqa: F811
+    values = {"m": models, "data": data}
+    command = f"{TRAIN} --n_epochs 20 --output_name"
+    here(f"{command} whole --batch_size 2", **values)
+    folder = tmp_path / "ckpt" / "stopped-gsm8k-20.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+
+    def stop(process):
+        while not checkpoints(folder) and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(child_of(process, 1), signal.SIGTERM)
+
+    done = torchrun(f"{command} stopped --batch_size 1", tmp_path, code=1, meanwhile=stop, **values)
+    assert done.stderr.count("stopped by SIGTERM") == 1
+    assert not (folder / "projection.bin").exists() and not list(folder.glob(".*"))
+    newest = checkpoints(folder)[0]
+    assert damage(newest) is None and 3 <= int(newest.name.split("-")[1]) < 60
+    here(f"{command} stopped --batch_size 2 --resume", **values)
+    assert difference(projection(tmp_path, "whole"), projection(tmp_path, "stopped")) < 1e-5
 
 
 # ---- evaluation ----

@@ -167,8 +167,30 @@ def test_zero_thoughts_leave_no_trace_of_a_slot(encoder, tokenizer, family, task
 def test_zero_thoughts_need_no_assistant(chatml_tokenizer):
     encoder = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, None, None, 0)
     assert encoder.encode(MATH, "eval")["prefix_ids"]
-    with pytest.raises(PromptError, match="num_thought_tokens is 0"):
-        encoder.encode(MATH, "train")
+    assert encoder.encode(MATH, "train")["assistant_ids"] == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_thoughts_the_loss_is_on_the_answer_alone(encoder, tokenizer, family, task):
+    train, dev, test = (encoder(task, 0).encode(EXAMPLES[task], s) for s in ("train", "dev", "eval"))
+    prompt = train["prefix_ids"] + train["suffix_ids"][:1]
+    if family != "qwen3" or task == "strategyqa":  # whose training prompt is shorter
+        assert prompt == test["prefix_ids"]
+    assert train["labels"] == [-100, *train["suffix_ids"][1:]]
+    assert dev["labels"][-5:] == train["labels"][-5:] and set(dev["labels"][:-5]) == {-100}
+    with_thoughts = encoder(task, 4).encode(EXAMPLES[task], "train")["suffix_ids"]
+    answer = train["suffix_ids"][1:]
+    assert with_thoughts[-len(answer):] == answer  # the same target, to the end of the turn
+    assert "step" in text_of(tokenizer, answer).lower() and "Step 1: [" not in text_of(tokenizer, answer)
+
+
+def test_a_hint_is_text_of_at_most_l_tokens(encoder, tokenizer, family):
+    make = encoder("gsm8k", 4)
+    assert make.hint_ids(" 3 + ") == tokenizer.encode("3 +", add_special_tokens=False)
+    assert make.hint_ids("") == []
+    assert len(make.hint_ids("add the pens " * 20)) == 4
+    special = tokenizer.convert_tokens_to_ids([TOKENS[family].end, TOKENS[family].placeholder])
+    assert not set(special) & set(make.hint_ids(TOKENS[family].end + TOKENS[family].placeholder))
 
 
 @pytest.mark.parametrize("field", ["question", "options", "steps", "facts", "answer"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model.backbone import EMBEDDED, load_backbone, load_embeddings, resolve
+from model.controls import ThoughtSlot
 from model.generation import Request, TransformersEngine
 from model.vllm_engine import INSTALL, VllmEngine, is_installed
 from tests.conftest import make_chatml_tokenizer
@@ -84,6 +85,15 @@ def test_the_table_is_found_in_one_file_or_several(tmp_path, files):
     assert torch.equal(light.model.get_input_embeddings()(ids), model.get_input_embeddings()(ids))
 
 
+@pytest.mark.parametrize("mode", ["zero", "placeholder", "assistant_text"])
+def test_the_table_is_enough_to_fill_the_slot(full_base, mode):
+    example = {"index": 3, "hint_ids": [9, 8, 7]}
+    noise = 0.0 if mode == "assistant_text" else 0.1
+    slots = [ThoughtSlot(mode, base, None, LENGTH, 2, noise).fill([example], None)[0]
+             for base in (load_embeddings(EMBEDDED, dtype="float32"), full_base)]
+    assert slots[0].shape == (2, 3 if mode == "assistant_text" else LENGTH, 576) and torch.equal(*slots)
+
+
 @pytest.mark.skipif(is_installed(), reason="vLLM is installed")
 def test_without_vllm_one_line_says_what_to_install(tmp_path, monkeypatch):
     refused_here(f"python evaluate_softcot.py --engine vllm --base_model_id {EMBEDDED} --num_thought_tokens 0",
@@ -149,6 +159,15 @@ class TestCommandLine:
         vllm.write_bytes(whole[:-900])  # cut off in a row
         shell(f"{command} --log_dir vllm {VLLM}", tmp_path, root=ROOT)
         assert vllm.read_bytes() == whole
+
+    @pytest.mark.parametrize("thoughts", ["placeholder", "assistant_text"])
+    def test_controls_are_the_same_in_both_engines(self, tmp_path, thoughts):
+        command = (f"python evaluate_softcot.py --base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} {SMALL} "
+                   f"--thoughts {thoughts} --print_response --greedy --test_k 4")
+        shell(f"{command} --log_dir plain", tmp_path, root=ROOT)
+        shell(f"{command} --log_dir vllm {VLLM}", tmp_path, root=ROOT)
+        (plain,), (vllm,) = ((tmp_path / name).glob("*.jsonl") for name in ("plain", "vllm"))
+        assert len(rows_of(plain)) == 4 and rows_of(plain) == rows_of(vllm)
 
     def test_chains_samples_and_an_assistant_with_another_tokenizer(self, tmp_path):
         assistant = tmp_path / "assistant"

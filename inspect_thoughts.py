@@ -1,0 +1,216 @@
+"""What the soft thoughts of one question look like to the base model: nearest tokens, norms, likeness of chains.
+
+For each soft thought the nearest rows of the base model's embedding table (cosine), its norm against the norms of all
+rows, and how alike the chains are (SoftCoT++; of SoftCoT: the positions). Prints it, draws it, and writes it as JSON.
+Loads, encodes and projects as evaluate_softcot.py does. Cosines and norms describe vectors, not what they do.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from data_loader.tasks import TASKS
+from evaluate_softcot import build_softcot
+from evaluate_softcotpp import build_softcotpp
+from model.softcot import embedding_table, embeddings_of, load_lora, load_projection
+from utils import (
+    Parser,
+    add_common_arguments,
+    check_against_training,
+    encode_split,
+    load_backbones,
+    load_instances,
+    make_encoder,
+    natural,
+    path_or_none,
+    positive,
+    quiet_libraries,
+    stop_with_one_line,
+    write_json,
+)
+
+CHUNK = 8192  # rows of the embedding table in float32 at once
+
+
+def table_rows(base):
+    """Rows of the tokenizer's tokens, as the model embeds them: (first id, `[chunk, d_b]` float32) after another."""
+    count = min(len(base.tokenizer), len(embedding_table(base.model)))
+    for first in range(0, count, CHUNK):
+        yield first, embeddings_of(base.model, range(first, min(first + CHUNK, count))).float()
+
+
+@torch.no_grad()
+def nearest_tokens(base, vectors, top):
+    """The `top` nearest tokens of each vector: cosines `[M, top]` and ids `[M, top]`; and all rows' norms `[V]`.
+
+    vectors: `[M, d_b]` float32.
+    """
+    directions = F.normalize(vectors, dim=-1)
+    norms, cosines, ids = [], [], []
+    for first, rows in table_rows(base):
+        norms.append(rows.norm(dim=-1))
+        values, places = (directions @ F.normalize(rows, dim=-1).T).topk(min(top, len(rows)))
+        cosines.append(values)
+        ids.append(places + first)
+    cosines, ids = torch.cat(cosines, dim=1), torch.cat(ids, dim=1)
+    cosines, order = cosines.topk(min(top, cosines.shape[1]))
+    return cosines, ids.gather(1, order), torch.cat(norms)
+
+
+def likeness(vectors):
+    """Cosines of all pairs of rows: `[M, D] -> [M, M]`."""
+    directions = F.normalize(vectors, dim=-1)
+    return directions @ directions.T
+
+
+@torch.no_grad()
+def soft_thoughts_of(softcot, collate, example):
+    """Soft thoughts of one encoded example as the base model gets them: `[N, L, d_b]` float32."""
+    table, batch = embedding_table(softcot.base), collate([example])
+    states = softcot.thought_states(batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device))
+    soft = softcot.soft_thoughts(states)[0].to(table.dtype).float()
+    if not torch.isfinite(soft).all():
+        raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
+    return soft
+
+
+def describe(base, soft, top):
+    """All that is shown, as plain numbers. soft: `[N, L, d_b]`."""
+    chains, length, _ = soft.shape
+    cosines, ids, norms = nearest_tokens(base, soft.flatten(0, 1), top)
+    sorted_norms = norms.sort().values
+    thoughts = []
+    for place, vector in enumerate(soft.flatten(0, 1)):
+        norm = vector.norm()
+        below = torch.searchsorted(sorted_norms, norm).item() / len(sorted_norms)
+        nearest = [{"id": token, "token": base.tokenizer.decode([token]), "cosine": cosine}
+                   for token, cosine in zip(ids[place].tolist(), cosines[place].tolist(), strict=True)]
+        thoughts.append({"chain": place // length, "position": place % length, "norm": norm.item(),
+                         "share_of_smaller_embeddings": below, "nearest": nearest})
+    shares = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+    quantiles = {f"{share:g}": sorted_norms[round(share * (len(norms) - 1))].item() for share in shares}
+    return {"thoughts": thoughts, "embedding_norm_quantiles": quantiles,
+            "chain_similarity": likeness(soft.flatten(1)).tolist(),
+            "position_similarity": [likeness(chain).tolist() for chain in soft]}, norms.tolist()
+
+
+def show(found):
+    """The report on standard output."""
+    quantiles = found["embedding_norm_quantiles"]
+    print(f"Question: {found['question']}\n")
+    print("Norms of the base model's embeddings, quantiles: "
+          + ", ".join(f"{float(share):.0%} {value:.3f}" for share, value in quantiles.items()))
+    print("\nchain position     norm  larger than  nearest tokens (cosine)")
+    for thought in found["thoughts"]:
+        nearest = "  ".join(f"{entry['token']!r} {entry['cosine']:+.3f}" for entry in thought["nearest"])
+        print(f"{thought['chain']:5d} {thought['position']:8d} {thought['norm']:8.3f}  "
+              f"{thought['share_of_smaller_embeddings']:10.1%}  {nearest}")
+    name = "chain" if len(found["chain_similarity"]) > 1 else "position"
+    matrix = found["chain_similarity"] if name == "chain" else found["position_similarity"][0]
+    print(f"\nCosines between {name}s:")
+    for row in matrix:
+        print("  " + " ".join(f"{value:+.3f}" for value in row))
+
+
+def draw(found, norms, path):
+    """Norms, likeness of the chains (or positions), and each thought's nearest token, as one picture."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    chains, length = len(found["chain_similarity"]), len(found["position_similarity"][0])
+    figure, axes = plt.subplots(1, 3, figsize=(16, max(4.5, 0.35 * max(chains, length))), layout="constrained")
+    axes[0].hist(norms, bins=80, color="lightgray", label="embeddings of all tokens")
+    axes[0].set_yscale("log")
+    for chain in range(chains):
+        values = [t["norm"] for t in found["thoughts"] if t["chain"] == chain]
+        axes[0].plot(values, [2 * 1.3**chain] * length, "|", markersize=12, color=f"C{chain % 10}",
+                     label=f"soft thoughts, chain {chain}" if chains <= 12 else None)
+    axes[0].set(xlabel="norm", ylabel="tokens", title="norms")
+    axes[0].legend(fontsize="small")
+
+    name = "chain" if chains > 1 else "position"
+    matrix = found["chain_similarity"] if chains > 1 else found["position_similarity"][0]
+    image = axes[1].imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+    axes[1].set(xlabel=name, ylabel=name, title=f"cosines between {name}s")
+    figure.colorbar(image, ax=axes[1], shrink=0.8)
+
+    best = torch.tensor([t["nearest"][0]["cosine"] for t in found["thoughts"]]).reshape(chains, length)
+    image = axes[2].imshow(best.T.tolist(), vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    if chains * length <= 160:
+        for thought in found["thoughts"]:
+            # Letters that the plot's font lacks are shown by their code; $ would open mathematics.
+            token = ascii(thought["nearest"][0]["token"])[1:-1][:14].replace("$", r"\$")
+            axes[2].text(thought["chain"], thought["position"], token, ha="center", va="center", fontsize=7)
+    axes[2].set(xlabel="chain", ylabel="position", title="nearest token and its cosine")
+    for axis in (axes[1].xaxis, axes[1].yaxis, axes[2].xaxis, axes[2].yaxis):
+        axis.get_major_locator().set_params(integer=True)
+    figure.colorbar(image, ax=axes[2], shrink=0.8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def arguments():
+    parser = Parser(__doc__)
+    parser.add_argument("--base_model_id", default="meta-llama/Llama-3.1-8B-Instruct",
+                        help="base model: Hub id, directory, or embedded/...")
+    parser.add_argument("--assistant_model_id", default="meta-llama/Llama-3.2-1B-Instruct", help="assistant model")
+    parser.add_argument("--params_file_name", required=True,
+                        help="projection.bin; of SoftCoT++, the number of chains is its number of initial tokens")
+    parser.add_argument("--base_model_ckpt", type=path_or_none, help="LoRA adapter of the base model; None: none")
+    parser.add_argument("--assistant_model_ckpt", type=path_or_none, help="LoRA adapter of the assistant; None: none")
+    parser.add_argument("--num_thought_tokens", type=positive, default=4, help="L")
+    parser.add_argument("--task_name", choices=list(TASKS), default="gsm8k", help="whose prompt and data")
+    parser.add_argument("--question", help="a question's text, in place of one of the task's data")
+    parser.add_argument("--index", type=natural, default=0, help="the question's place in the split, from 0")
+    parser.add_argument("--split", default="test", help="test, dev, or another of --data_dir")
+    parser.add_argument("--top", type=positive, default=5, help="nearest tokens of each thought")
+    parser.add_argument("--picture", default="results/thoughts.png", help="where the PNG goes")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers there too")
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def question_of(args):
+    """The Instance to look at."""
+    if args.question is not None:
+        if not args.question.strip():
+            raise ValueError("--question is empty")
+        return {"question": args.question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
+    instances = load_instances(args, args.split)
+    if args.index >= len(instances):
+        raise ValueError(f"--index {args.index}: the split {args.split} has {len(instances)} questions, "
+                         f"0 to {len(instances) - 1}")
+    return instances[args.index]
+
+
+def main():
+    args = arguments()
+    quiet_libraries()
+    state = load_projection(args.params_file_name)
+    question = question_of(args)
+    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id)
+    encoder, collate = make_encoder(args, base, assistant)
+    check_against_training(args, encoder, args.params_file_name)
+    for backbone, adapter in ((base, args.base_model_ckpt), (assistant, args.assistant_model_ckpt)):
+        if adapter:
+            load_lora(backbone, adapter)
+    args.num_scaling_times = len(state["embedding"]) if "embedding" in state else 1
+    softcot = (build_softcotpp if "embedding" in state else build_softcot)(args, base, assistant).eval()
+    softcot.projection.to(next(iter(state.values())).dtype)
+    softcot.load_projection_state(state)
+    (example,) = encode_split(args, encoder, base, [question], "eval")
+
+    found, norms = describe(base, soft_thoughts_of(softcot, collate, example), args.top)
+    found = {"question": question["question"], "projection": str(args.params_file_name), **found}
+    show(found)
+    draw(found, norms, args.picture)
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        write_json(found, args.json)
+    print(f"\nWrote {args.picture}" + (f" and {args.json}" if args.json else ""))
+
+
+if __name__ == "__main__":
+    stop_with_one_line(main)

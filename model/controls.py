@@ -1,0 +1,71 @@
+"""What stands in the base model's thought slot: the soft thoughts, or a control in their place.
+
+Prompt, sampling and vote are the same in every mode; only the embeddings between the begin and the
+end token differ. Knows tensors and token ids, never a task or text.
+"""
+
+import torch
+
+from model.generation import row_generator
+from model.softcot import embedding_table, embeddings_of, refuse_not_finite
+
+# Mode -> what stands in the slot, as --help shows it.
+THOUGHTS = {
+    "projected": "soft thoughts through the trained projection",
+    "shuffled": "those of the next question of the split (after the last, the first)",
+    "untrained": "soft thoughts through the projection that training starts from",
+    "zero": "zero vectors",
+    "placeholder": "the base model's own placeholder embeddings (CoT-Unk)",
+    "assistant_text": "up to L tokens of text that the assistant writes greedily (Assist-CoT)",
+}
+SOFT = ("projected", "shuffled", "untrained")  # modes with thought states and a projection
+FROM_FILE = ("projected", "shuffled")  # modes that read a projection.bin
+WITH_ASSISTANT = (*SOFT, "assistant_text")
+UNTRAINED_SEED = 42  # training's own default seed: the same initial weights
+
+
+class ThoughtSlot:
+    """Fills the slot of encoded examples by one mode of THOUGHTS.
+
+    softcot: for the SOFT modes, with the projection to use (of another question's `assistant_ids`
+    where thoughts are shuffled), else None. length: L; chains: N. noise: standard deviation of
+    Gaussian noise added to every vector in the slot, drawn a (question, chain) whatever the seed of
+    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P.
+    """
+
+    def __init__(self, mode, base, softcot, length: int, chains: int, noise: float = 0.0):
+        self.mode, self.base, self.softcot = mode, base, softcot
+        self.length, self.chains, self.noise = length, chains, noise
+        self.placeholder = base.tokenizer.convert_tokens_to_ids(base.thought_tokens.placeholder)
+
+    @torch.no_grad()
+    def fill(self, examples, collate) -> list[torch.Tensor]:
+        """`[N, L, d_b]` an example, in the base model's dtype (assistant_text: `hint_ids` for L).
+
+        Raises FloatingPointError where soft thoughts are not finite.
+        """
+        table = embedding_table(self.base.model)
+        if self.mode in SOFT:
+            batch = collate(examples)
+            states = self.softcot.thought_states(batch["assistant_ids"].to(table.device),
+                                                 batch["assistant_mask"].to(table.device))
+            thoughts = self.softcot.soft_thoughts(states)
+            refuse_not_finite(thoughts, [example["index"] for example in examples],
+                              "the soft thoughts hold NaN or inf: the projection does not fit these models")
+        elif self.mode == "zero":
+            thoughts = table.new_zeros(len(examples), 1, self.length, table.shape[1])
+        elif self.mode == "placeholder":
+            own = embeddings_of(self.base.model, [self.placeholder] * self.length)
+            thoughts = own.expand(len(examples), 1, -1, -1)
+        else:
+            thoughts = [embeddings_of(self.base.model, example["hint_ids"])[None] for example in examples]
+        return [self.perturbed(own.expand(self.chains, -1, -1), example["index"]).to(table.dtype)
+                for own, example in zip(thoughts, examples, strict=True)]
+
+    def perturbed(self, thoughts, index):
+        """thoughts `[N, L, d_b]` of question `index` with each chain's own noise."""
+        if not self.noise:
+            return thoughts
+        noise = torch.stack([torch.randn(chain.shape, generator=row_generator((index, place)))
+                             for place, chain in enumerate(thoughts)])
+        return thoughts.float() + self.noise * noise.to(thoughts.device)

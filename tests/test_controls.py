@@ -1,0 +1,417 @@
+"""Each control puts into the slot what it says, from the command line to the answer, and nothing else changes."""
+
+import hashlib
+import importlib
+import json
+import re
+import shlex
+import sys
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+from data_loader.loaders import load_task
+from data_loader.prompts import PromptEncoder
+from model.backbone import FAMILIES
+from model.controls import THOUGHTS, UNTRAINED_SEED, ThoughtSlot
+from model.softcot import SoftCoT, SoftCoTPlusPlus
+from tests import oracle
+from tests.conftest import make_chatml_tokenizer
+from tests.test_cli import ROOT, refused_here, rows_of, save_data, shell
+from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
+from utils import Parser, add_evaluation_arguments, add_training_arguments, log_name, method_name
+
+L, NEW = 3, 12
+BASE, ASSISTANT = "base", "assistant"
+IDS = f"--base_model_id {{m}}/{BASE} --assistant_model_id {{m}}/{ASSISTANT}"
+SMALL = f"--prompt_dir {ROOT}/data/mini/prompts --data_dir {{data}} --dtype float32 --device cpu"
+PLUS = "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>' --assistant_initial_token 30"
+WITHOUT_FILE = ("untrained", "zero", "placeholder", "assistant_text")
+
+
+def noise_of(index, chain, shape):
+    """The noise's definition, written out once more."""
+    digest = hashlib.sha256(repr((index, chain)).encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return torch.randn(shape, generator=generator)
+
+
+# ---- the slot alone ----
+
+def slot_of(mode, chains=1, noise=0.0, plus=False, base="llama"):
+    base, assistant = tiny_backbone(base, 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    torch.manual_seed(3)
+    softcot = SoftCoTPlusPlus(base, assistant, L, chains) if plus else SoftCoT(base, assistant, L)
+    return ThoughtSlot(mode, base, softcot.eval(), L, chains, noise), base, softcot
+
+
+@pytest.mark.parametrize("plus, chains", [(False, 1), (False, 2), (True, 4)])
+def test_soft_thoughts_in_the_slot_are_the_oracle_s(plus, chains):
+    slot, _, softcot = slot_of("projected", chains, plus=plus)
+    examples = ragged_examples(L)
+    for example, filled in zip(examples, slot.fill(examples, batch_of_ids), strict=True):
+        assert filled.shape == (chains, L, 48)
+        for chain in range(chains):
+            states = oracle.thought_states(softcot.assistant, example["assistant_ids"], L,
+                                           softcot.embedding[chain if plus else 0])
+            expected = states @ softcot.projection.weight.T + softcot.projection.bias
+            assert torch.allclose(filled[chain], expected, atol=1e-5)
+
+
+def batch_of_ids(examples):
+    return batch_of([{"labels": [], **example} for example in examples])
+
+
+def test_zero_vectors():
+    slot, *_ = slot_of("zero", chains=2)
+    for filled in slot.fill(ragged_examples(L), None):
+        assert torch.equal(filled, torch.zeros(2, L, 48))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])  # Gemma scales the table's rows
+def test_the_placeholder_s_own_embeddings_are_what_the_model_itself_embeds(family):
+    slot, base, _ = slot_of("placeholder", chains=2, base=family)
+    expected = oracle.input_embeddings(base.model, [3] * L)
+    for filled in slot.fill(ragged_examples(L), None):
+        assert torch.equal(filled, expected.expand(2, -1, -1))
+
+
+def test_text_is_embedded_as_text_also_where_nothing_was_written():
+    slot, base, _ = slot_of("assistant_text", chains=2)
+    examples = ragged_examples(L)
+    for example, ids in zip(examples, ([7, 8, 9], [], [11]), strict=True):
+        example["hint_ids"] = ids
+    for example, filled in zip(examples, slot.fill(examples, None), strict=True):
+        expected = oracle.input_embeddings(base.model, example["hint_ids"])
+        assert torch.equal(filled, expected.expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("mode", ["projected", "zero", "placeholder"])
+def test_noise_is_each_chain_s_own_and_a_question_s_whatever_the_batch(mode):
+    examples = ragged_examples(L)
+    plain, noisy = slot_of(mode, chains=3)[0], slot_of(mode, chains=3, noise=0.5)[0]
+    before, after = plain.fill(examples, batch_of_ids), noisy.fill(examples, batch_of_ids)
+    for example, a, b in zip(examples, before, after, strict=True):
+        for chain in range(3):
+            assert torch.allclose(b[chain], a[chain] + 0.5 * noise_of(example["index"], chain, (L, 48)), atol=1e-5)
+        alone, = noisy.fill([example], batch_of_ids)
+        assert torch.allclose(alone, b, atol=1e-5)
+    added = torch.stack(after) - torch.stack(before)
+    assert abs(added.std().item() - 0.5) < 0.03 and abs(added.mean().item()) < 0.03
+    flat = added.flatten(2).flatten(0, 1)
+    assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 0.4  # nine different draws
+
+
+def test_thoughts_that_are_not_finite_are_an_error():
+    slot, _, softcot = slot_of("projected")
+    nn.init.constant_(softcot.projection.bias, float("nan"))
+    with pytest.raises(FloatingPointError, match="NaN or inf"):
+        slot.fill(ragged_examples(L), batch_of_ids)
+
+
+# ---- through the command line ----
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two tiny models with a byte-level tokenizer: a small vocabulary keeps the plain loops fast."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed, (name, width) in enumerate(((BASE, 48), (ASSISTANT, 32))):
+        tiny_model("llama", width, 273, seed, pad_token_id=1).save_pretrained(folder / name)
+        make_chatml_tokenizer().save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    save_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with a projection of SoftCoT and one of SoftCoT++ (two chains)."""
+    folder = tmp_path_factory.mktemp("controls")
+    torch.manual_seed(5)
+    state = {key: 4 * value for key, value in nn.Linear(32, 48).state_dict().items()}  # so that they matter
+    torch.save(state, folder / "projection.bin")
+    torch.save(state | {"embedding": 0.15 * torch.randn(2, 32)}, folder / "plus.bin")
+    return folder
+
+
+def here(command, cwd, monkeypatch, capsys, **values):
+    """Run a script in this process; its output."""
+    words = shlex.split(command.format(**values))
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", words)
+    importlib.import_module(words[0].removesuffix(".py")).main()
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def evaluate(work, models, data, monkeypatch, capsys):
+    """Evaluate with --thoughts MODE and more options: the result rows of the one new file, and the output."""
+    def run(mode, options="", script="evaluate_softcot.py", log_dir="logs"):
+        file = "" if mode in WITHOUT_FILE else "--params_file_name projection.bin"
+        out = here(f"{script} {IDS} {file} --num_thought_tokens {L} --thoughts {mode} --max_new_tokens {NEW} "
+                   f"--print_response --log_dir {log_dir} {SMALL} {options}", work, monkeypatch, capsys, m=models,
+                   data=data)
+        file, = (work / log_dir).glob("*.jsonl")
+        return rows_of(file), out
+    return run
+
+
+class Oracle:
+    """Greedy answers by whole forward passes over prefix, slot and suffix."""
+
+    def __init__(self, models, data, work):
+        tokens = FAMILIES[-1][1]
+        self.tokenizer = AutoTokenizer.from_pretrained(models / BASE)
+        self.base, self.assistant = (AutoModelForCausalLM.from_pretrained(models / name).eval()
+                                     for name in (BASE, ASSISTANT))
+        encoder = PromptEncoder("gsm8k", self.tokenizer, tokens, self.tokenizer, tokens, L,
+                                ROOT / "data" / "mini" / "prompts")
+        self.examples = [encoder.encode(instance, "eval")
+                         for instance in load_task("gsm8k", str(data), "test").get_dataset("test")]
+        self.placeholder = self.tokenizer.convert_tokens_to_ids(tokens.placeholder)
+        self.trained = torch.load(work / "projection.bin")
+        self.plus = torch.load(work / "plus.bin")
+
+    def greedy(self, model, embeds, steps):
+        ids = []
+        while len(ids) < steps:
+            ids.append(model(inputs_embeds=embeds[None], use_cache=False).logits[0, -1].argmax().item())
+            if ids[-1] == self.tokenizer.eos_token_id:
+                break
+            embeds = torch.cat([embeds, oracle.input_embeddings(model, ids[-1:])])
+        return ids
+
+    @torch.no_grad()
+    def soft(self, example, state, chain=None):
+        fill = oracle.input_embeddings(self.assistant, [self.placeholder])[0] if chain is None \
+            else state["embedding"][chain]
+        return oracle.thought_states(self.assistant, example["assistant_ids"], L, fill) @ state["weight"].T \
+            + state["bias"]
+
+    @torch.no_grad()
+    def slot(self, mode, index):
+        example = self.examples[index]
+        if mode == "projected":
+            return self.soft(example, self.trained)
+        if mode == "shuffled":
+            return self.soft(self.examples[(index + 1) % len(self.examples)], self.trained)
+        if mode == "untrained":
+            set_seed(UNTRAINED_SEED)
+            return self.soft(example, nn.Linear(32, 48).state_dict())
+        if mode == "zero":
+            return torch.zeros(L, 48)
+        if mode == "placeholder":
+            return oracle.input_embeddings(self.base, [self.placeholder] * L)
+        written = self.greedy(self.assistant, oracle.input_embeddings(self.assistant, example["assistant_ids"][:-L]), L)
+        text = self.tokenizer.decode(written, skip_special_tokens=True).strip()
+        return oracle.input_embeddings(self.base, self.tokenizer.encode(text, add_special_tokens=False)[:L])
+
+    @torch.no_grad()
+    def response(self, index, slot):
+        example = self.examples[index]
+        before, after = (oracle.input_embeddings(self.base, example[key]) for key in ("prefix_ids", "suffix_ids"))
+        return self.tokenizer.decode(self.greedy(self.base, torch.cat([before, slot, after]), NEW),
+                                     skip_special_tokens=True)
+
+
+@pytest.fixture(scope="module")
+def plain(models, data, work):
+    return Oracle(models, data, work)
+
+
+@pytest.mark.parametrize("mode", THOUGHTS)
+def test_every_mode_answers_as_the_oracle_with_that_slot(evaluate, plain, work, mode):
+    rows, _ = evaluate(mode, "--greedy --print_input", log_dir=f"greedy_{mode}")
+    assert len(rows) == len(plain.examples) == 4
+    for row in rows:
+        slot = plain.slot(mode, row["index"])
+        assert row["responses"] == [plain.response(row["index"], slot)]
+        assert row["input"].count("<issue_start>") == 1
+    file, = (work / f"greedy_{mode}").glob("*.jsonl")
+    record = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["run"]
+    assert record["thoughts"] == mode and record["perturb_std"] == 0
+    assert ("projection" in record) is (mode in ("projected", "shuffled"))
+    assert file.stem == f"gsm8k--seed_42-ntt_{L}-nrs_1-{BASE}-{ASSISTANT}" + ("" if mode == "projected" else f"-{mode}")
+
+
+def test_the_slots_give_different_answers(plain):
+    answers = {tuple(plain.response(index, plain.slot(mode, index)) for index in range(4)) for mode in THOUGHTS}
+    assert len(answers) == len(THOUGHTS)
+
+
+@pytest.mark.parametrize("mode", ["shuffled", "assistant_text", "zero"])
+def test_answers_depend_on_no_batch_and_no_restart(evaluate, mode):
+    noise = "" if mode == "assistant_text" else "--perturb_std 0.1"
+    options = f"--num_return_sequences 2 {noise}"
+    whole, _ = evaluate(mode, options, log_dir=f"whole_{mode}")
+    for part in ("--test_k 3", ""):
+        parts, _ = evaluate(mode, f"{options} --eval_batch_size 1 {part}", log_dir=f"parts_{mode}")
+    assert parts == whole and len(whole) == 4
+
+
+def test_softcot_p_perturbs_softcot_s_thoughts_chain_by_chain(evaluate, plain):
+    options = f"--greedy --perturb_std 3 --num_scaling_times 2 {PLUS}"
+    rows, out = evaluate("projected", options, "evaluate_softcotpp.py", "p")
+    for row in rows:
+        own = plain.slot("projected", row["index"])
+        expected = [plain.response(row["index"], own + 3 * noise_of(row["index"], chain, (L, 48)))
+                    for chain in range(2)]
+        assert row["responses"] == expected
+    assert any(row["responses"][0] != row["responses"][1] for row in rows)
+    assert out.strip().endswith("%), SoftCoT-P, noise 3, vote of 2")
+
+
+def test_softcotpp_takes_the_controls_too(evaluate, plain):
+    plus = f"--params_file_name plus.bin --greedy --num_scaling_times 2 {PLUS}"
+    rows, out = evaluate("shuffled", plus, "evaluate_softcotpp.py", "plus")
+    for row in rows:
+        other = plain.examples[(row["index"] + 1) % 4]
+        expected = [plain.response(row["index"], plain.soft(other, plain.plus, chain)) for chain in range(2)]
+        assert row["responses"] == expected
+    assert out.strip().endswith("%), SoftCoT++ with shuffled thoughts, vote of 2")
+
+
+def test_self_consistency_votes_and_is_named(evaluate):
+    rows, out = evaluate("projected", "--num_return_sequences 3 --seed_from 41 --seed_to 41", log_dir="sc")
+    assert all(len(row["answers"]) == 3 for row in rows)
+    assert out.strip().endswith("%), SoftCoT-SC, vote of 3")
+
+
+@pytest.mark.parametrize("options, message", [
+    ("--num_thought_tokens 0 --thoughts zero", "--num_thought_tokens 0 leaves no slot for --thoughts zero"),
+    ("--num_thought_tokens 0 --perturb_std 0.1", "--num_thought_tokens 0 leaves no slot .*--perturb_std 0.1"),
+    ("--thoughts assistant_text --perturb_std 0.1", "--perturb_std moves vectors, .*text"),
+    ("--thoughts shuffled", "--params_file_name is missing"),
+    ("--thoughts shuffled --params_file_name projection.bin --split one", "the split has only one"),
+    ("--num_thought_tokens 0 --tune_base_model", "--base_model_ckpt FOLDER"),
+])
+def test_a_bad_combination_is_one_clear_line(work, models, data, tmp_path, monkeypatch, options, message):
+    for file in ("test", "one"):
+        lines = (data / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        (tmp_path / f"{file}.jsonl").write_text("".join(lines if file == "test" else lines[:1]), encoding="utf-8")
+    refused_here(f"python evaluate_softcot.py {IDS} {SMALL} --log_dir bad {options}", work, monkeypatch, message,
+                 m=models, data=tmp_path)
+    assert not (work / "bad").exists()
+
+
+def test_softcot_s_projection_without_noise_is_no_softcotpp(work, models, data, monkeypatch):
+    refused_here(f"python evaluate_softcotpp.py {IDS} --params_file_name projection.bin {SMALL} {PLUS}", work,
+                 monkeypatch, "all chains would be the same; give --perturb_std", m=models, data=data)
+
+
+@pytest.mark.parametrize("words", ["--perturb_std -1", "--perturb_std inf", "--thoughts hints"])
+def test_a_bad_value_is_refused(words, capsys):
+    parser = Parser("")
+    add_evaluation_arguments(parser, "base", "assistant")
+    with pytest.raises(SystemExit):
+        parser.parse_args(words.split())
+    assert f"argument {words.split()[0]}" in capsys.readouterr().err
+
+
+# ---- names ----
+
+@pytest.mark.parametrize("words, chains, plus, name", [
+    ("--num_thought_tokens 0", None, False, "Zero-Shot CoT"),
+    ("--num_thought_tokens 0 --num_return_sequences 5", 10, False, "Zero-Shot CoT-SC, vote of 5"),
+    ("--num_thought_tokens 0 --base_model_ckpt X", None, False, "LoRA"),
+    ("--thoughts placeholder", None, False, "CoT-Unk"),
+    ("--thoughts assistant_text", None, False, "Assist-CoT"),
+    ("", None, False, "SoftCoT"),
+    ("--num_return_sequences 10", None, False, "SoftCoT-SC, vote of 10"),
+    ("--perturb_std 0.01", 10, False, "SoftCoT-P, noise 0.01, vote of 10"),
+    ("", 10, True, "SoftCoT++, vote of 10"),
+    ("--num_return_sequences 2", 10, True, "SoftCoT++-SC, vote of 20"),
+    ("--thoughts untrained", 10, True, "SoftCoT++ with untrained thoughts, vote of 10"),
+    ("--thoughts zero --num_return_sequences 3", None, False, "SoftCoT-SC with zero thoughts, vote of 3"),
+])
+def test_methods_are_named_as_in_the_papers(words, chains, plus, name):
+    parser = Parser("")
+    add_evaluation_arguments(parser, "base", "assistant")
+    args = parser.parse_args(words.split())
+    state = {"weight": 0, "bias": 0} | ({"embedding": 0} if plus else {}) if args.thoughts == "projected" else None
+    assert method_name(args, chains, state) == name
+    changed = args.thoughts != "projected" or args.perturb_std
+    assert log_name(args, 42, chains).endswith("-base-assistant") is not bool(changed)
+
+
+def methods_of_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("| method | script | options |")[1].split("\n\n")[0]
+    return re.findall(r"^\| ([^|]+) \| (E, E\+|E\+?) \| `([^`]+)`", section, re.M)
+
+
+@pytest.mark.parametrize("method, scripts, options", methods_of_the_readme())
+def test_the_readme_s_methods_are_what_their_options_give(method, scripts, options):
+    parser = Parser("")
+    add_evaluation_arguments(parser, "base", "assistant")
+    parser.add_argument("--num_scaling_times", type=int)
+    args = parser.parse_args(options.replace(" S", " 0.1").split())
+    state = {"weight": 0, "bias": 0} | ({"embedding": 0} if method == "SoftCoT++" else {})
+    name = method_name(args, args.num_scaling_times, state if args.params_file_name else None)
+    expected = f"SoftCoT with {method} thoughts" if method in THOUGHTS else method
+    assert name.split(",")[0] == expected
+
+
+def test_the_readme_has_every_method():
+    assert {method for method, *_ in methods_of_the_readme()} >= {
+        "Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "zero",
+        "shuffled", "untrained"}
+
+
+# ---- LoRA alone ----
+
+LORA_RUN = f"lora-gsm8k-3.0-0-{BASE}-{ASSISTANT}"
+
+
+@pytest.mark.slow
+def test_lora_is_trained_without_thoughts_and_evaluated(models, data, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("peft")
+    command = (f"train_softcot.py --large_model_id {{m}}/{BASE} --output_name lora --num_thought_tokens 0 "
+               f"--batch_size 1 --n_epochs 3 --k_shot 4 --learning_rate 1e-2 --tune_base_model {SMALL}")
+    # The assistant is not there and not missed.
+    shell(f"python {command} --small_model_id {{m}}/absent/{ASSISTANT}", tmp_path, m=models, data=data)
+    run = tmp_path / "ckpt" / LORA_RUN
+    files = {path.name for path in run.iterdir() if "checkpoint" not in path.name}
+    assert files == {"base_model", "run.json", "run.lock"}
+    history = json.loads((tmp_path / "results" / LORA_RUN / "loss.json").read_text(encoding="utf-8"))
+    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    assert len(losses) == 3 and losses[-1] < losses[0] - 0.1
+    evaluation = f"evaluate_softcot.py {IDS} --num_thought_tokens 0 --greedy --print_response {SMALL}"
+    responses = []
+    for adapter in ("", f"--tune_base_model --base_model_ckpt ckpt/{LORA_RUN}/base_model --run_name tuned"):
+        out = here(f"{evaluation} --max_new_tokens {NEW} {adapter}", tmp_path, monkeypatch, capsys, m=models, data=data)
+        name = "tuned" if adapter else ""
+        file = tmp_path / "inference_logs" / f"{name}gsm8k--seed_42-ntt_0-nrs_1-{BASE}-{ASSISTANT}.jsonl"
+        responses.append([row["responses"] for row in rows_of(file)])
+        assert out.strip().endswith(f"%), {'LoRA' if adapter else 'Zero-Shot CoT'}")
+    assert responses[0] != responses[1]
+    refused_here(f"python {evaluation} {adapter} --base_model_id {{m}}/{ASSISTANT}", tmp_path, monkeypatch,
+                 f"was trained with {BASE}", m=models, data=data)
+
+
+@pytest.mark.parametrize("options", ["", "--tune_assistant_model", "--tune_base_model --tune_assistant_model"])
+def test_training_without_thoughts_trains_the_base_s_adapter_or_nothing(tmp_path, monkeypatch, options):
+    refused_here(f"python train_softcot.py --output_name x --num_thought_tokens 0 {options}", tmp_path, monkeypatch,
+                 "--num_thought_tokens 0 leaves only the base model's LoRA adapter")
+
+
+def test_softcotpp_trains_with_thoughts_only(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_softcotpp.py", "--output_name", "x", "--num_thought_tokens", "0"])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module("train_softcotpp").main()
+    assert stop.value.code == 2 and "SoftCoT++ needs 1 or more" in capsys.readouterr().err
+
+
+def test_training_takes_no_thoughts_or_more_and_no_fewer(capsys):
+    parser = Parser("")
+    add_training_arguments(parser, "base", "assistant")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--output_name", "x", "--num_thought_tokens", "-1"])
+    assert "want 0 or more" in capsys.readouterr().err

