@@ -124,7 +124,8 @@ def main():
     scores["zero_shot"], seconds["evaluate_zero_shot"] = evaluate(
         "evaluate_softcot.py", "zero_shot", questions, "--num_thought_tokens", 0)
 
-    folder, seconds["train_softcot"] = train("train_softcot.py", "softcot", softcot_size, "--learning_rate", LEARNING_RATE)
+    folder, seconds["train_softcot"] = train("train_softcot.py", "softcot", softcot_size,
+                                             "--learning_rate", LEARNING_RATE)
     scores["softcot"], seconds["evaluate_softcot"] = evaluate(
         "evaluate_softcot.py", "softcot", questions, "--num_thought_tokens", LENGTH,
         "--params_file_name", f"ckpt/{folder}/projection.bin")

@@ -253,15 +253,15 @@ def needed_operations(model, batch):
 def measure_training(preset, method, device, repeats):
     model, backbones = build(preset, method, device)
     batch = collate(examples(preset, preset.batch), device)
-    states_s, cached = timed(lambda: with_states(model, batch), device)
     plain, ours = [], []
-    for turn in range(repeats + 1):  # the first turn warms up
-        a, _ = timed(lambda: gradient_of(plain_step, model, batch), device)
-        b, _ = timed(lambda: gradient_of(our_step, model, cached), device)
-        if turn:
-            plain.append(a)
-            ours.append(b + states_s / EPOCHS)
-        print(f"{method}: plain {a:.2f} s, ours {b:.2f} s" + ("" if turn else " (warm-up)"), flush=True)
+    small = collate(examples(preset, 1), device)
+    gradient_of(plain_step, model, small)  # warms up
+    gradient_of(our_step, model, with_states(model, small))
+    states_s, cached = timed(lambda: with_states(model, batch), device)
+    for _ in range(repeats):
+        plain.append(timed(lambda: gradient_of(plain_step, model, batch), device)[0])
+        ours.append(timed(lambda: gradient_of(our_step, model, cached), device)[0] + states_s / EPOCHS)
+        print(f"{method}: plain {plain[-1]:.2f} s, ours {ours[-1]:.2f} s", flush=True)
     rate = matrix_rate(device)
     row = {"plain_s": statistics.median(plain), "ours_s": statistics.median(ours)}
     row["ratio"] = row["plain_s"] / row["ours_s"]
@@ -281,7 +281,7 @@ def measure_difference(preset, method):
 
 
 def peak_memory(preset_name, method, side, device):
-    """GiB that a process of its own comes to in two steps: models, activations, everything."""
+    """GiB that a process of its own comes to in one step: models, activations, everything."""
     command = [sys.executable, "-m", "benchmarks.speed", "--preset", preset_name, "--device", device,
                "--peak_of", method, side]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=RESULTS.parent.parent)
@@ -294,8 +294,7 @@ def peak_of(preset, method, side, device):
     batch = collate(examples(preset, preset.batch), device)
     if side == "ours":
         batch = with_states(model, batch)
-    for _ in range(2):
-        gradient_of(plain_step if side == "plain" else our_step, model, batch)
+    gradient_of(plain_step if side == "plain" else our_step, model, batch)
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / GIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
@@ -400,7 +399,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, help="default: cpu without a GPU, else llama-8b-1b")
     parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
-    parser.add_argument("--repeats", type=int, default=3, help="measured turns of each side of training (default: 3)")
+    parser.add_argument("--repeats", type=int, default=2, help="measured turns of each side of training (default: 2)")
     parser.add_argument("--sweep", action="store_true", help="measure a step against N, L, P and the batch size too")
     parser.add_argument("--output", type=Path, help="default: benchmarks/results/<cpu or GPU and preset>.json")
     parser.add_argument("--peak_of", nargs=2, metavar=("METHOD", "SIDE"), help=argparse.SUPPRESS)

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from transformers import DynamicCache
 
 IGNORE = -100
+LOGITS_AT_ONCE = 2**23  # float32 numbers
+MICRO_BATCH_SIZE = {"cpu": 2}  # else 8: a GPU wants more rows at once
 
 
 def bare(model):
@@ -115,8 +117,40 @@ def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
     cap = getattr(config, "final_logit_softcapping", None)  # Gemma
     if cap:
         logits = cap * torch.tanh(logits / cap)
-    scale = getattr(config, "logit_scale", None) or 1.0  # Cohere
-    return logits * scale / (getattr(config, "logits_scaling", None) or 1.0)  # Granite
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    return logits if scale == 1.0 else logits * scale  # Cohere, Granite
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Weighted cross-entropy of hidden states `[K, d]`, a few rows of logits at a time.
+
+    All K rows at once would hold K x V float32 logits several times over: gigabytes. A chunk's
+    gradient is taken before the next chunk is made.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, model, labels, weights):
+        needs_gradient = ctx.needs_input_grad[0]
+        total = hidden.new_zeros((), dtype=torch.float32)
+        gradient = torch.zeros_like(hidden) if needs_gradient else None
+        rows = max(1, LOGITS_AT_ONCE // text_config(model).vocab_size)
+        for part in torch.arange(len(hidden), device=hidden.device).split(rows):
+            leaf = hidden[part].detach().requires_grad_(needs_gradient)
+            label, weight = labels[part, None], weights[part]
+            with torch.set_grad_enabled(needs_gradient):
+                logits = label_logits(model, leaf)
+            scores = logits.detach()
+            log_sum = scores.logsumexp(-1, keepdim=True)
+            total += ((log_sum - scores.gather(-1, label))[:, 0] * weight).sum()
+            if needs_gradient:  # of cross-entropy: softmax less the label's one-hot vector
+                slope = (scores - log_sum).exp_().scatter_add_(-1, label, -torch.ones_like(log_sum))
+                gradient[part] = torch.autograd.grad(logits, leaf, slope.mul_(weight[:, None]))[0]
+        ctx.gradient = gradient
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient_of_loss):
+        return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None, None
 
 
 def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels, weights) -> torch.Tensor:
@@ -127,9 +161,8 @@ def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels
     hidden, _ = continue_prefix(model, prefix, rows, torch.cat([soft, suffix], dim=1)[:, :used], mask[:, :used])
     row, column = (labels[rows] != IGNORE).nonzero(as_tuple=True)
     # Suffix token t stands at column L + t, so the column before it, L + t - 1, predicts it.
-    logits = label_logits(model, hidden[row, soft.shape[1] + column - 1])
-    losses = F.cross_entropy(logits, labels[rows][row, column], reduction="none")
-    return (losses * weights[rows][row, column]).sum()
+    return _HeadLoss.apply(hidden[row, soft.shape[1] + column - 1], model, labels[rows][row, column],
+                           weights[rows][row, column])
 
 
 class _FrozenLoss(torch.autograd.Function):
@@ -156,7 +189,7 @@ class _FrozenLoss(torch.autograd.Function):
 
 
 def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, suffix_mask, labels,
-                   micro_batch_size: int = 8) -> torch.Tensor:
+                   micro_batch_size: int = 0) -> torch.Tensor:
     """Token loss summed over chains: SoftCoT eq. 5 for one chain, SoftCoT++'s first term for N.
 
     prefix_ids, prefix_mask: `[B, P]`, left-padded. soft_thoughts: `[B, N, L, d_b]` (L may be 0). suffix_ids,
@@ -171,7 +204,9 @@ def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, su
     weights = (labels != IGNORE) / counts / batch
     soft = soft_thoughts.to(bare(model).get_input_embeddings().weight.dtype).flatten(0, 1)
     question = torch.arange(batch, device=soft.device).repeat_interleave(chains)
-    micro_batches = torch.arange(len(soft), device=soft.device).split(micro_batch_size)
+    # Rows of like length together: a micro-batch is as wide as its longest row.
+    order = suffix_mask.sum(-1)[question].argsort(stable=True)
+    micro_batches = order.split(micro_batch_size or MICRO_BATCH_SIZE.get(soft.device.type, 8))
     model_learns = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
     with torch.set_grad_enabled(model_learns):
         prefix = run_prefix(model, embed(model, prefix_ids), prefix_mask)

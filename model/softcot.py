@@ -53,7 +53,7 @@ class SoftCoT(AroundModels):
     num_chains = 1
 
     def __init__(self, base: Backbone, assistant: Backbone, num_thought_tokens: int, *,
-                 projection_dtype: torch.dtype = torch.float32, micro_batch_size: int = 8):
+                 projection_dtype: torch.dtype = torch.float32, micro_batch_size: int = 0):
         super().__init__(base=base.model, assistant=assistant.model)
         if num_thought_tokens < 1:
             raise ValueError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
@@ -178,7 +178,7 @@ class LoRAOnly(AroundModels):
     Takes what `SoftCoT.forward` takes of prompt and answer, with the same loss.
     """
 
-    def __init__(self, base: Backbone, micro_batch_size: int = 8):
+    def __init__(self, base: Backbone, micro_batch_size: int = 0):
         super().__init__(base=base.model)
         self.micro_batch_size = micro_batch_size
 
