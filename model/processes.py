@@ -27,6 +27,7 @@ def join(device: str) -> PartialState:
 
 def leave() -> None:
     """After the last exchange."""
+    PartialState().wait_for_everyone()  # see signal_of_any
     PartialState().destroy_process_group()
 
 
@@ -53,6 +54,8 @@ def signal_of_any() -> int:
     signum = int(gather(torch.tensor([stop_waits()], device=PartialState().device)).max())
     if signum:
         let_wait(signum)
+        # Gloo's thread may still hold a gathered tensor: without a further exchange, the process would hang at its end.
+        PartialState().wait_for_everyone()
     return signum
 
 
