@@ -165,3 +165,41 @@ def test_the_tokenizer_s_end_of_text_counts_too():
     backbone = backbone_of("llama")
     backbone.model.generation_config.eos_token_id = None
     assert TransformersEngine(backbone).eos == {2}
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")])
+def test_out_of_memory_halves_the_rows_and_gives_the_same_answers(family, error, capsys):
+    if family == "gemma3" and not TRANSFORMERS_5:
+        pytest.skip("transformers 4.51 loses exactness in padded rows shorter than Gemma's sliding window")
+    prompts = soft_prompts()
+    keys = [(41, question, 0, sample) for question in range(5) for sample in range(3)]
+    rows = [prompts[key[1]] for key in keys]
+    expected = generate(TransformersEngine(backbone_of(family), rows=2), rows, keys, 12)
+    backbone = backbone_of(family)
+    room = {"rows": 3}
+
+    def refuse(module, args, kwargs):
+        given = kwargs.get("inputs_embeds")
+        if len(kwargs["input_ids"] if given is None else given) > room["rows"]:
+            raise error
+
+    backbone.model.get_decoder().register_forward_pre_hook(refuse, with_kwargs=True)
+    engine = TransformersEngine(backbone, rows=12)
+    assert generate(engine, rows, keys, 12) == expected
+    assert engine.rows == 3 and capsys.readouterr().out.count("out of memory: going on with") == 2
+    room["rows"] = 0
+    with pytest.raises(ValueError, match="out of memory with a single row"):
+        generate(engine, rows, keys, 12)
+
+
+def test_another_runtime_error_is_not_taken_for_a_lack_of_memory():
+    backbone = backbone_of("llama")
+
+    def fail(module, args):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    backbone.model.get_output_embeddings().register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        generate(TransformersEngine(backbone), soft_prompts(), [(0, i, 0, 0) for i in range(5)], 3)
