@@ -82,6 +82,7 @@ def make_inputs(folder):
 def start(script, arguments, folder):
     """Fork a process that runs a script's main in `folder`, its output in the file `output`; returns its id."""
     folder.mkdir(exist_ok=True)
+    (folder / "output").write_text("")  # a child killed at once must not leave the words of the one before it
     sys.stdout.flush()
     process = os.fork()
     if process:
