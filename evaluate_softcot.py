@@ -108,7 +108,7 @@ def evaluate(args, build, chains=None):
     run |= {part: fingerprint(Path(run[part], "adapter_model.safetensors"))
             for part in ("base_model_ckpt", "assistant_model_ckpt") if run[part]}
     if state:
-        run["projection"] = fingerprint(found_projection(args.params_file_name))
+        run |= {"projection": fingerprint(found_projection(args.params_file_name)), "own_chains": "embedding" in state}
     results = {}
 
     def open_results(part=None, overwrite=False, echo=False):
@@ -171,6 +171,8 @@ def evaluate(args, build, chains=None):
                 bar.update()
                 done = [r for r in results.values() if r.rows]
                 bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
+    if unanswered := sum(map(len, waiting.values())):
+        raise ValueError(f"the engine left {unanswered} questions without all their answers; run again to go on")
     if not alone or any(list(result.rows) != sorted(result.rows) for result in results.values()):
         for result in results.values():
             result.close()

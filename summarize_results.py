@@ -195,7 +195,7 @@ def method_of(settings):
                              f"projected, {', '.join(OF_THOUGHTS)}")
         return name
     if settings["perturb_std"]:
-        return "SoftCoT++-P" if "embedding" in (settings.get("projection") or {}) else "SoftCoT-P"
+        return "SoftCoT++-P" if settings.get("own_chains") else "SoftCoT-P"
     if settings.get("num_scaling_times"):
         return "SoftCoT++"
     if tuned:

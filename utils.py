@@ -187,7 +187,7 @@ def add_evaluation_arguments(parser, base, assistant):
                         help="the assistant was tuned: needs --assistant_model_ckpt")
     parser.add_argument("--split", default="test", help="file to evaluate: test, dev, or another of --data_dir")
     parser.add_argument("--eval_batch_size", type=positive, default=64,
-                        help="rows (question x seed x chain x sample) decoded at once; changes no result")
+                        help="rows (question x seed x chain x sample) decoded at once; in float32 it changes no answer")
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers",
                         help="what generates; vllm needs requirements-vllm.txt")
     parser.add_argument("--tensor_parallel_size", type=positive, default=1, help="vLLM: GPUs that share each layer")
@@ -226,6 +226,9 @@ def stop_with_one_line(main):
     except OSError as error:
         let_main_speak_first()
         sys.exit(f"error: {one_line_of(error)}")
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"error: {first_line(error)}; less memory: --micro_batch_size and --batch_size in training, "
+                 "--eval_batch_size in evaluation, --quantization")
     except (Stop, KeyboardInterrupt) as stop:
         signum = getattr(stop, "signum", signal.SIGINT)
         if is_main():
@@ -389,7 +392,7 @@ def check_against_training(args, encoder, params_file):
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{record} is not what training writes ({type(error).__name__}: {first_line(error)}): "
                          "mend or remove it") from None
-    if written and written != fingerprint(params_file):
+    if written and params_file.is_file() and written != fingerprint(params_file):  # an adapter is a folder
         raise ValueError(f"{record} describes another {params_file.name} than the one beside it: "
                          "put the two of one run together, or remove run.json")
     ours = ("base", "assistant") if args.num_thought_tokens else ("base",)

@@ -1,8 +1,8 @@
 """Sampling from soft prompts: requests in, token ids out.
 
 An engine is a class with `generate(requests, max_new_tokens)`. Each row samples from its own
-generator, so its text depends neither on the batch it shares nor on order or restarts. Knows
-nothing about tasks, thoughts or files.
+generator, so its text depends neither on the batch it shares nor on order or restarts (up to
+rounding, which can change a sample in bfloat16). Knows nothing about tasks, thoughts or files.
 """
 
 import gc
@@ -164,23 +164,25 @@ class TransformersEngine:
     @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
         """Each request with its token ids up to the end-of-text token (kept), in the order they finish."""
-        queue = Queue(requests)
-        while queue:
-            batch = (Batch if can_share_prefix(self.model) else GenerateBatch)(self, max_new_tokens)
+        kind = Batch if can_share_prefix(self.model) else GenerateBatch
+        queue, batch = Queue(requests), kind(self, max_new_tokens)
+        while batch.requests or queue:
+            free = self.rows - len(batch.requests)
+            # Not tried again: what makes the requests could not go on after an error of its own.
+            new = queue.take(free) if free >= max(1, self.rows // 4) or not batch.requests else []
             try:
-                while queue or batch.requests:
-                    if self.rows - len(batch.requests) >= max(1, self.rows // 4) or not batch.requests:
-                        batch.add(queue.take(self.rows - len(batch.requests)))
-                    yield from batch.step()
+                batch.add(new)
+                yield from batch.step()
+                continue
             except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no class of its own
                 if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                     raise
                 if self.rows == 1:
                     raise ValueError("out of memory with a single row: model and response do not fit") from error
-                queue.put_back(batch.requests)
-                self.rows = max(1, min(self.rows, len(batch.requests)) // 2)
-                print(f"out of memory: going on with {self.rows} rows at a time", flush=True)
-            del batch
+            queue.put_back(batch.requests)
+            self.rows = max(1, min(self.rows, len(batch.requests)) // 2)
+            print(f"out of memory: going on with {self.rows} rows at a time", flush=True)
+            batch = kind(self, max_new_tokens)
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -203,3 +203,14 @@ def test_another_runtime_error_is_not_taken_for_a_lack_of_memory():
     backbone.model.get_output_embeddings().register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         generate(TransformersEngine(backbone), soft_prompts(), [(0, i, 0, 0) for i in range(5)], 3)
+
+
+def test_requests_that_cannot_be_made_are_an_error_and_not_an_end():
+    prompts = soft_prompts()
+
+    def fail():
+        yield from requests(prompts, [(0, i, 0, 0) for i in range(5)])
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(TransformersEngine(backbone_of("llama"), rows=4).generate(fail(), 3))

@@ -165,9 +165,9 @@ METHOD_SETTINGS = {
     "SoftCoT (L=4)": {"thoughts": "projected"},
     "SoftCoT (L=8)": {"num_thought_tokens": 8},
     "SoftCoT-SC (L=4, R=10)": {"num_return_sequences": 10},
-    "SoftCoT-P (L=4, N=2, std=0.1)": {"perturb_std": 0.1, "num_scaling_times": 2, "projection": {"weight": 1}},
-    "SoftCoT++ (L=4, N=2)": {"num_scaling_times": 2, "projection": {"weight": 1, "embedding": 2}},
-    "SoftCoT++ (L=4, N=10)": {"num_scaling_times": 10},
+    "SoftCoT-P (L=4, N=2, std=0.1)": {"perturb_std": 0.1, "num_scaling_times": 2, "own_chains": False},
+    "SoftCoT++ (L=4, N=2)": {"num_scaling_times": 2, "own_chains": True},
+    "SoftCoT++ (L=4, N=10)": {"num_scaling_times": 10, "own_chains": True},
 }
 
 
@@ -183,7 +183,8 @@ def test_methods_are_told_by_their_arguments(tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 5000
     # The averages' figure of SoftCoT++ with ten chains needs all its tasks.
     for task, label in (("asdiv-aug", "a"), ("aqua", "b"), ("strategyqa", "c"), ("du", "d")):
-        save_run(tmp_path / "logs", label, 41, verdicts(label), task_name=task, num_scaling_times=10)
+        save_run(tmp_path / "logs", label, 41, verdicts(label), task_name=task, num_scaling_times=10,
+                 own_chains=True)
     summarize(tmp_path, "logs", "--out", "out", "--no_plots")
     cell = cells_of(tmp_path / "out")[0]["SoftCoT++ (L=4, N=10)", "overall average"]
     assert cell["published"] == 77.57
