@@ -400,6 +400,9 @@ def check_against_training(args, encoder, params_file):
         mine = short_name(getattr(args, f"{part}_model_id"))
         if mine != wanted:
             raise ValueError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({record})")
+        if arguments.get(f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
+            raise ValueError(f"{params_file} was trained together with a LoRA adapter of the {part} model ({record}): "
+                             f"give its folder with --{part}_model_ckpt")
     fixed = (encoder.base_family, encoder.assistant_family)
     for part, mine, wanted in zip(ours, fixed, families, strict=False):
         if mine != wanted:

@@ -491,6 +491,7 @@ def test_result_files_refuse_other_arguments_data_and_projections(place, run):
     (lambda record: record["arguments"].update(large_model_id="x/other"), "--base_model_id is base, but .* with other"),
     (lambda record: record["arguments"].update(small_model_id="other"), "--assistant_model_id is assistant, but"),
     (lambda record: record.update(assistant_family="llama"), "assistant model's thought tokens .* custom, .* llama"),
+    (lambda record: record["arguments"].update(tune_assistant_model=True), "folder with --assistant_model_ckpt"),
     (lambda record: record.update(projection="1 abc"), "run.json describes another projection.bin"),
     (lambda record: record.clear(), "run.json is not what training writes"),
     (lambda record: record.update(arguments=[]), "run.json is not what training writes"),
