@@ -34,62 +34,19 @@ else # sourced by run_batch_softcotpp.sh, which has set evaluation and more_valu
     value_options+=("${more_value_options[@]}")
 fi
 
-usage() { # the header of the script that was called, then the options
-    awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
-    known
-}
-
-known() {
-    printf '\nOptions with a value:\n'
-    printf '  %s\n' "${value_options[@]}"
-    printf 'Flags:\n'
-    printf '  %s\n' "${flags[@]}"
-}
-
-fail() {
-    printf '%s: %s\n' "${0##*/}" "$1" >&2
-    exit 2
-}
-
-is_in() { # is_in WORD LIST...
-    local word=$1 entry
-    shift
-    for entry; do
-        [[ $entry != "$word" ]] || return 0
-    done
-    return 1
-}
+here=$(dirname -- "${BASH_SOURCE[0]}")
+# shellcheck source=run_arguments.sh
+source "$here/run_arguments.sh"
 
 # Defaults stand first: of an option given twice, the evaluation takes the last.
 defaults=(--log_dir=inference_logs --run_name=)
 sweep=(--seed_from=41 --seed_to=45)
 arguments=()
 while (($#)); do
-    name=${1%%=*}
-    if [[ $1 == -h || $1 == --help ]]; then
-        usage
-        exit 0
-    elif [[ $1 == \\ ]] && (($# == 1)); then
-        : # the line-end backslash of a copied command, with no line after it
-    elif is_in "$1" "${flags[@]}"; then
-        arguments+=("$1")
-    elif is_in "$name" "${flags[@]}"; then
-        fail "$name is a flag and takes no value, found $1"
-    elif ! is_in "$name" "${value_options[@]}"; then
-        fail "unknown argument '$1'. $(known)"
-    elif [[ $1 == *=* ]]; then
-        arguments+=("$1")
-    elif (($# == 1)); then
-        fail "$name needs a value"
-    elif is_in "$2" "${value_options[@]}" "${flags[@]}"; then
-        fail "$name needs a value, found the option $2 (if that is the value: $name=$2)"
-    else # one word, so that the evaluation takes a value with leading dashes
-        arguments+=("$1=$2")
-        shift
-    fi
+    read_option "$@"
+    shift "$words"
+    [[ -z $option ]] || arguments+=("$option")
     [[ $name != --seed ]] || sweep=()
-    shift
 done
 
-here=$(dirname -- "${BASH_SOURCE[0]}")
 exec "${PYTHON:-python}" "$here/$evaluation" "${defaults[@]}" "${sweep[@]}" "${arguments[@]}"

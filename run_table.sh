@@ -63,77 +63,31 @@ declare -A title_of=(
     [softcot_p]='SoftCoT-P' [softcotpp]='SoftCoT++' [softcotpp_sc]='SoftCoT++'
 )
 
-usage() {
-    awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
-    known
-}
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=run_arguments.sh
+source "$here/run_arguments.sh"
 
-known() {
-    printf '\nOptions with a value:\n'
-    printf '%s\n' "${!setting[@]}" "${training_options[@]}" "${evaluation_options[@]}" "${common_options[@]}" |
-        sort | sed 's/^/  /'
-    printf 'Flags:\n'
-    printf '  %s\n' --dry_run "${evaluation_flags[@]}" "${common_flags[@]}"
-}
-
-fail() {
-    printf '%s: %s\n' "${0##*/}" "$1" >&2
-    exit 2
-}
-
-is_in() { # is_in WORD LIST...
-    local word=$1 entry
-    shift
-    for entry; do
-        [[ $entry != "$word" ]] || return 0
-    done
-    return 1
-}
-
-value_options=("${!setting[@]}" "${training_options[@]}" "${evaluation_options[@]}" "${common_options[@]}")
+mapfile -t value_options < <(
+    printf '%s\n' "${!setting[@]}" "${training_options[@]}" "${evaluation_options[@]}" "${common_options[@]}" | sort)
 flags=(--dry_run "${evaluation_flags[@]}" "${common_flags[@]}")
 dry_run='' for_training=() for_evaluation=()
 while (($#)); do
-    name=${1%%=*}
-    if [[ $1 == -h || $1 == --help ]]; then
-        usage
-        exit 0
-    elif [[ $1 == \\ ]] && (($# == 1)); then
-        break # the line-end backslash of a copied command, with no line after it
-    elif [[ $1 == -- ]]; then
-        shift
-        for_evaluation+=("$@")
+    if [[ $1 == -- ]]; then
+        for_evaluation+=("${@:2}")
         break
-    elif is_in "$1" "${flags[@]}"; then
-        if [[ $1 == --dry_run ]]; then
-            dry_run=yes
-        else
-            for_evaluation+=("$1")
-            ! is_in "$1" "${common_flags[@]}" || for_training+=("$1")
-        fi
-        shift
-        continue
-    elif is_in "$name" "${flags[@]}"; then
-        fail "$name is a flag and takes no value, found $1"
-    elif ! is_in "$name" "${value_options[@]}"; then
-        fail "unknown argument '$1'. $(known)"
-    elif [[ $1 == *=* ]]; then
-        value=${1#*=}
-    elif (($# == 1)); then
-        fail "$name needs a value"
-    elif is_in "$2" "${value_options[@]}" "${flags[@]}"; then
-        fail "$name needs a value, found the option $2 (if that is the value: $name=$2)"
-    else
-        value=$2
-        shift
     fi
-    shift
-    if is_in "$name" "${!setting[@]}"; then
-        setting[$name]=$value
-        continue
+    read_option "$@"
+    shift "$words"
+    if [[ $name == --dry_run ]]; then
+        dry_run=yes
+    elif is_in "$name" "${!setting[@]}"; then
+        setting[$name]=${option#*=}
+    elif [[ -n $option ]]; then
+        ! is_in "$name" "${training_options[@]}" "${common_options[@]}" "${common_flags[@]}" ||
+            for_training+=("$option")
+        ! is_in "$name" "${evaluation_options[@]}" "${evaluation_flags[@]}" "${common_options[@]}" "${common_flags[@]}" ||
+            for_evaluation+=("$option")
     fi
-    ! is_in "$name" "${training_options[@]}" "${common_options[@]}" || for_training+=("$name=$value")
-    ! is_in "$name" "${evaluation_options[@]}" "${common_options[@]}" || for_evaluation+=("$name=$value")
 done
 
 is_in "${setting[--table]}" "${!methods_of[@]}" || fail "--table ${setting[--table]}: choose softcot, softcotpp, controls or all"
@@ -153,7 +107,6 @@ for name in --seed_from --seed_to --num_thought_tokens --train_thought_tokens --
 done
 ((setting[--seed_from] <= setting[--seed_to])) || fail "--seed_to is below --seed_from"
 
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-python}
 out=${setting[--out]:-results/${setting[--output_name]}}
 base=${setting[--base_model_id]%/} assistant=${setting[--assistant_model_id]%/}

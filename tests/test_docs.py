@@ -93,7 +93,7 @@ def test_the_table_has_every_default_and_choice(parsers, script):
 @pytest.mark.parametrize("document", ["README.md", "docs/DEVIATIONS.md", "docs/REPRODUCING.md"])
 def test_every_option_named_in_the_text_exists(parsers, document):
     known = {option for parser in parsers.values() for option in actions_of(parser)}
-    for script in ("summarize_results.py", "inspect_thoughts.py", "run_table.sh"):
+    for script in ("summarize_results.py", "inspect_thoughts.py", "run_table.sh", "run_arguments.sh"):
         known |= set(re.findall(r"(?<![\w-])--[a-z]\w+", (ROOT / script).read_text(encoding="utf-8")))
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", (ROOT / document).read_text(encoding="utf-8")))
     assert named <= known | FOREIGN
