@@ -152,7 +152,8 @@ def add_training_arguments(parser, large, small):
     parser.add_argument("--learning_rate", type=positive_float, default=2e-5, help="start of the linear decay")
     parser.add_argument("--gradient_accumulation_steps", type=positive, default=1, help="batches a step")
     parser.add_argument("--micro_batch_size", type=natural, default=0,
-                        help="rows (question x chain) with activations in memory at once; 0: 2 on a CPU, else 8")
+                        help="rows (question x chain) with activations in memory at once; 0: as many as come to "
+                             "400 tokens on a CPU, else 2048")
     parser.add_argument("--projection_dtype", choices=DTYPES, default="float32",
                         help="bfloat16 restores the published rounding of the projection's updates")
     parser.add_argument("--seed", type=int, default=42, help="of initial weights and the order of examples")

@@ -33,9 +33,21 @@ def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, sc
             attention_mask = attention_mask.clamp(min=torch.finfo(attention_mask.dtype).min / 2)
         attention_mask = attention_mask[:, :, None, :, : key.shape[2]]
         attention_mask = attention_mask.expand(-1, -1, group, -1, -1).flatten(2, 3)
-    output = F.scaled_dot_product_attention(query.reshape(batch, shared, group * length, width), key, value,
-                                            attn_mask=attention_mask, dropout_p=dropout, scale=scaling)
+    query = query.reshape(batch, shared, group * length, width)
+    if query.requires_grad and query.device.type == "cpu" and attention_mask is not None and not dropout:
+        output = plain_attention(query, key, value, attention_mask, scaling or width**-0.5)
+    else:
+        output = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, dropout_p=dropout,
+                                                scale=scaling)
     return output.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
+
+
+def plain_attention(query, key, value, attention_mask, scaling: float):
+    """Scores, softmax, sum, as transformers' eager path has them: on a CPU with gradient twice as fast as sdpa."""
+    if not attention_mask.is_floating_point():
+        lowest = torch.finfo(query.dtype).min / 2
+        attention_mask = query.new_zeros(attention_mask.shape).masked_fill_(~attention_mask, lowest)
+    return ((query * scaling) @ key.transpose(-1, -2) + attention_mask).softmax(-1) @ value
 
 
 def group_heads(model) -> None:

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from transformers import DynamicCache
 
 IGNORE = -100
-LOGITS_AT_ONCE = 2**23  # float32 numbers
-MICRO_BATCH_SIZE = {"cpu": 2}  # else 8: a GPU wants more rows at once
+LOGITS_AT_ONCE = 2**25  # in the model's dtype; the matrix products want many rows
+SCORES_AT_ONCE = 2**21  # in float32; small enough for a CPU's cache
+MICRO_BATCH_TOKENS = {"cpu": 400}  # padding too; else 2048: a GPU wants larger products
 
 
 def bare(model):
@@ -111,8 +112,11 @@ def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Ten
 
 def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
     """Logits `[K, V]` in float32 of chosen hidden states `[K, d]`."""
-    model = bare(model)
-    logits = model.get_output_embeddings()(hidden).to(hidden.device).float()
+    return shaped(model, bare(model).get_output_embeddings()(hidden).to(hidden.device).float())
+
+
+def shaped(model, logits: torch.Tensor) -> torch.Tensor:
+    """What some families do to the logits behind the vocabulary's matrix; the others' are returned as they are."""
     config = text_config(model)
     cap = getattr(config, "final_logit_softcapping", None)  # Gemma
     if cap:
@@ -122,10 +126,10 @@ def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Weighted cross-entropy of hidden states `[K, d]`, a few rows of logits at a time.
+    """Weighted cross-entropy of hidden states `[K, d]`, some rows of logits at a time.
 
-    All K rows at once would hold K x V float32 logits several times over: gigabytes. A chunk's
-    gradient is taken before the next chunk is made.
+    All K rows at once would hold K x V float32 logits several times over: gigabytes. Here logits stay in the model's
+    dtype, are made for some rows, and their gradient takes their place a few rows at a time in float32.
     """
 
     @staticmethod
@@ -133,24 +137,49 @@ class _HeadLoss(torch.autograd.Function):
         needs_gradient = ctx.needs_input_grad[0]
         total = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.zeros_like(hidden) if needs_gradient else None
-        rows = max(1, LOGITS_AT_ONCE // text_config(model).vocab_size)
-        for part in torch.arange(len(hidden), device=hidden.device).split(rows):
+        head, vocabulary = bare(model).get_output_embeddings(), text_config(model).vocab_size
+        for part in evenly(len(hidden), max(1, LOGITS_AT_ONCE // vocabulary), hidden.device):
             leaf = hidden[part].detach().requires_grad_(needs_gradient)
-            label, weight = labels[part, None], weights[part]
             with torch.set_grad_enabled(needs_gradient):
-                logits = label_logits(model, leaf)
-            scores = logits.detach()
-            log_sum = scores.logsumexp(-1, keepdim=True)
-            total += ((log_sum - scores.gather(-1, label))[:, 0] * weight).sum()
-            if needs_gradient:  # of cross-entropy: softmax less the label's one-hot vector
-                slope = (scores - log_sum).exp_().scatter_add_(-1, label, -torch.ones_like(log_sum))
-                gradient[part] = torch.autograd.grad(logits, leaf, slope.mul_(weight[:, None]))[0]
+                logits = head(leaf)
+            slopes = logits.detach()  # the same memory
+            for few in evenly(len(part), max(1, SCORES_AT_ONCE // vocabulary), hidden.device):
+                loss, slope = loss_and_slope(model, slopes[few].to(hidden.device), labels[part[few]],
+                                             weights[part[few]], needs_gradient)
+                total += loss
+                if needs_gradient:
+                    slopes[few] = slope.to(slopes)
+            if needs_gradient:
+                gradient[part] = torch.autograd.grad(logits, leaf, slopes)[0]
         ctx.gradient = gradient
         return total
 
     @staticmethod
     def backward(ctx, gradient_of_loss):
         return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None, None
+
+
+def evenly(count: int, most: int, device) -> tuple[torch.Tensor, ...]:
+    """0 .. count - 1 in parts of like size, none above `most`."""
+    return torch.arange(count, device=device).tensor_split(max(1, -(-count // most)))
+
+
+def loss_and_slope(model, logits, labels, weights, needs_gradient: bool):
+    """Sum of weight x cross-entropy in float32 and its gradient `[K, V]` by what the vocabulary's matrix gave (or None).
+
+    logits: `[K, V]`, as `shaped` takes them; labels, weights: `[K]`.
+    """
+    raw = logits.float().requires_grad_(needs_gradient)
+    with torch.set_grad_enabled(needs_gradient):
+        scores = shaped(model, raw)
+    logarithms = scores.detach().log_softmax(-1)
+    loss = -(logarithms.gather(-1, labels[:, None])[:, 0] * weights).sum()
+    if not needs_gradient:
+        return loss, None
+    # Of cross-entropy: softmax less the label's one-hot vector.
+    slope = logarithms.exp_().scatter_add_(-1, labels[:, None], logarithms.new_full((len(labels), 1), -1.0))
+    slope *= weights[:, None]
+    return loss, slope if scores is raw else torch.autograd.grad(scores, raw, slope)[0]
 
 
 def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels, weights) -> torch.Tensor:
@@ -163,6 +192,17 @@ def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels
     # Suffix token t stands at column L + t, so the column before it, L + t - 1, predicts it.
     return _HeadLoss.apply(hidden[row, soft.shape[1] + column - 1], model, labels[rows][row, column],
                            weights[rows][row, column])
+
+
+def rows_together(lengths: list[int], most: int, tokens: int) -> list[list[int]]:
+    """Rows of like length in micro-batches: at most `most` rows, or with 0 as many as come to `tokens` with padding."""
+    parts = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        full = parts and (len(parts[-1]) == most if most else (len(parts[-1]) + 1) * lengths[row] > tokens)
+        if full or not parts:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
 
 
 class _FrozenLoss(torch.autograd.Function):
@@ -204,12 +244,12 @@ def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, su
     weights = (labels != IGNORE) / counts / batch
     soft = soft_thoughts.to(bare(model).get_input_embeddings().weight.dtype).flatten(0, 1)
     question = torch.arange(batch, device=soft.device).repeat_interleave(chains)
-    # Rows of like length together: a micro-batch is as wide as its longest row.
-    order = suffix_mask.sum(-1)[question].argsort(stable=True)
-    micro_batches = order.split(micro_batch_size or MICRO_BATCH_SIZE.get(soft.device.type, 8))
     model_learns = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
     with torch.set_grad_enabled(model_learns):
         prefix = run_prefix(model, embed(model, prefix_ids), prefix_mask)
+    lengths = suffix_mask.sum(-1) + soft.shape[1] + (prefix_mask.sum(-1) if prefix.layers is None else 0)
+    micro_batches = [torch.tensor(part, device=soft.device) for part in rows_together(
+        lengths[question].tolist(), micro_batch_size, MICRO_BATCH_TOKENS.get(soft.device.type, 2048))]
 
     def loss_of(part, soft_part):
         return rows_loss(model, prefix, question[part], soft_part, suffix_ids, suffix_mask, labels, weights)

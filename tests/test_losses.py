@@ -189,7 +189,7 @@ def test_lora_alone_learns_from_the_plain_loss_without_thoughts(family, micro_ba
     for ours, theirs in zip(torch.autograd.grad(loss, learned), torch.autograd.grad(plain, learned), strict=True):
         assert theirs.abs().max() > 1e-5
         assert_close(ours, theirs)
-    assert torch.equal(loss.detach(), evaluated(model, batch))
+    assert_close(loss.detach(), evaluated(model, batch))  # attention without gradient is another path
 
 
 @torch.no_grad()
