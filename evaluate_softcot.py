@@ -12,9 +12,11 @@ import torch
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
+from methods import method_of
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
 from model.files import fingerprint
 from model.generation import Request, TransformersEngine
+from model.memory import in_parts
 from model.processes import decided_by_main, is_main, join, leave
 from model.softcot import SoftCoT, check_adapter, embeddings_of, found_projection, load_lora, load_projection
 from model.vllm_engine import VllmEngine, check_can_start
@@ -32,7 +34,6 @@ from utils import (
     log_name,
     make_encoder,
     mean_and_std,
-    method_name,
     quiet_libraries,
     stop_with_one_line,
 )
@@ -103,7 +104,8 @@ def evaluate(args, build, chains=None):
                                   args.perturb_std)
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
-    run |= {"prompt_hash": encoder.prompt_hash, "data_hash": data, "max_new_tokens": max_new_tokens,
+    run |= {"prompt_hash": encoder.prompt_hash, "data_hash": data, "questions_in_split": len(split),
+            "max_new_tokens": max_new_tokens,
             "vllm_args": {key: value for key, value in args.vllm_args.items() if key not in FREE_OF_VLLM}}
     run |= {part: fingerprint(Path(run[part], "adapter_model.safetensors"))
             for part in ("base_model_ckpt", "assistant_model_ckpt") if run[part]}
@@ -137,7 +139,7 @@ def evaluate(args, build, chains=None):
     def requests():
         for start in range(0, len(todo), QUESTIONS_AT_ONCE):
             chosen = todo[start : start + QUESTIONS_AT_ONCE]
-            prompts = soft_prompts(slot, base, collate, [example for example, _ in chosen])
+            prompts = in_parts(lambda part: soft_prompts(slot, base, collate, part), [example for example, _ in chosen])
             for (example, open_seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
                 samples = range(args.num_return_sequences)
                 for seed, (chain, tail), sample in product(open_seeds, enumerate(tails), samples):
@@ -180,7 +182,9 @@ def evaluate(args, build, chains=None):
         if processes.is_main_process:
             open_results(echo=not alone)
     if processes.is_main_process:
-        report(results, {example["index"] for example in examples}, method_name(args, chains, state))
+        name = method_of(run) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
+        report(results, {example["index"] for example in examples},
+               name + (f", vote of {answers}" if answers > 1 else ""))
     leave()
 
 
@@ -273,10 +277,9 @@ def report(results, asked, method):
     for seed, score in scores.items():
         print(f"Seed {seed}: accuracy {100 * score['accuracy']:.2f} % (strict {100 * score['accuracy_strict']:.2f} %), "
               f"{score['questions']} questions, {score['tokens']:.1f} tokens a response")
-    mean, std = mean_and_std([100 * score["accuracy"] for score in scores.values()])
-    strict, strict_std = mean_and_std([100 * score["accuracy_strict"] for score in scores.values()])
-    print(f"Seeds {min(scores)} to {max(scores)}: accuracy {mean:.2f} +- {std:.2f} % "
-          f"(strict {strict:.2f} +- {strict_std:.2f} %), {method}", flush=True)
+    both = ["".join((f"{mean:.2f}", f" +- {std:.2f}" if len(scores) > 1 else "")) for mean, std in (
+        mean_and_std([100 * score[rule] for score in scores.values()]) for rule in ("accuracy", "accuracy_strict"))]
+    print(f"Seeds {min(scores)} to {max(scores)}: accuracy {both[0]} % (strict {both[1]} %), {method}", flush=True)
 
 
 def main():

@@ -148,15 +148,35 @@ trained() {
     epochs=$("$python" -c 'import sys; print(float(sys.argv[1]))' "${setting[--n_epochs]}") ||
         fail "--n_epochs wants a number, found '${setting[--n_epochs]}'"
     trained=ckpt/${setting[--output_name]}-$task-$epochs-$length$chains-${base##*/}-${assistant##*/}$end/$file
-    [[ ! -e $trained ]] || return 0
+    data_of "$task"
+    local training=(
+        "$here/$script" "--large_model_id=$base" "--small_model_id=$assistant" "--task_name=$task"
+        "--output_name=${setting[--output_name]}" "--batch_size=${setting[--batch_size]}"
+        "--n_epochs=${setting[--n_epochs]}" "--num_thought_tokens=$length" --resume
+        "${data[@]}" "${more[@]}" "${for_training[@]}"
+    )
+    local command=${trained%/*}/.command this
+    this=$(printf '%q ' "${training[@]}" && sums_of "$task")
+    if [[ -e $trained ]]; then # the name tells neither options nor data
+        [[ ! -e $command || $this == "$(cat "$command")" ]] ||
+            fail "$trained was trained by another command or on other data or prompts ($command): take another --output_name, or remove the folder"
+        return
+    fi
     ! is_in "$trained" "${planned[@]}" || return 0
     planned+=("$trained") # a dry run shows each training once
-    data_of "$task"
-    run "$here/$script" "--large_model_id=$base" "--small_model_id=$assistant" "--task_name=$task" \
-        "--output_name=${setting[--output_name]}" "--batch_size=${setting[--batch_size]}" \
-        "--n_epochs=${setting[--n_epochs]}" "--num_thought_tokens=$length" --resume \
-        "${data[@]}" "${more[@]}" "${for_training[@]}"
-    [[ -e $trained || $dry_run ]] || fail "training did not write $trained"
+    run "${training[@]}"
+    [[ ! $dry_run ]] || return 0
+    [[ -e $trained ]] || fail "training did not write $trained"
+    printf '%s\n' "$this" >"$command"
+}
+
+sums_of() { # checksums of the data and the prompts of a task, read by `data_of`
+    local folder=${data[*]:-} prompts="$here/data_loader/prompts" word
+    for word in "${for_evaluation[@]}"; do
+        [[ $word != --prompt_dir=* ]] || prompts=${word#--prompt_dir=}
+    done
+    folder=${folder#--data_dir=}
+    find "${folder:-$here/data/$1}" "$prompts" -maxdepth 1 -type f ! -name '*.md' -exec cksum {} + 2>/dev/null | sort || true
 }
 
 weights_of() { # a checksum of a projection or an adapter
@@ -196,8 +216,9 @@ for task in "${tasks[@]}"; do
             "--num_thought_tokens=$length" "--seed_from=${setting[--seed_from]}" "--seed_to=${setting[--seed_to]}"
             "--log_dir=$logs" "${data[@]}" "${options[@]}" "${for_evaluation[@]}"
         )
-        # What is finished need not even load its models: the same command, the same trained weights, all seeds' files.
-        this=$(printf '%q ' "${evaluation[@]}" && weights_of "$trained")
+        # What is finished need not even load its models: the same command, data, prompts and trained weights, all
+        # seeds' files.
+        this=$(printf '%q ' "${evaluation[@]}" && sums_of "$task" && weights_of "$trained")
         if [[ $this == "$(cat "$logs/.done" 2>/dev/null)" ]] && ! is_in --overwrite "${for_evaluation[@]}" &&
             (($(find "$logs" -name '*.jsonl' | wc -l) >= setting[--seed_to] - setting[--seed_from] + 1)); then
             printf '\n%s, %s: done before\n' "$task" "$method"

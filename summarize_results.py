@@ -19,20 +19,15 @@ from pathlib import Path
 import numpy as np
 
 from data_loader.tasks import TASKS
+from methods import METHODS, OF_THOUGHTS, method_of
 from model.files import replaced
 
 ROOT = Path(__file__).resolve().parent
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))
-# In the tables' order.
-METHODS = ("Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "Zero vectors", "Untrained projection",
-           "Shuffled thoughts", "SoftCoT", "SoftCoT + LoRA", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++-P")
-OF_THOUGHTS = {"placeholder": "CoT-Unk", "assistant_text": "Assist-CoT", "zero": "Zero vectors",
-               "shuffled": "Shuffled thoughts", "untrained": "Untrained projection"}
 NO_ASSISTANT = ("Zero-Shot CoT", "CoT-Unk", "LoRA", "Zero vectors")
 # What a result file's record, or a log, is silent about.
-DEFAULTS = {"thoughts": "projected", "perturb_std": 0.0, "split": "test", "data_dir": None, "num_return_sequences": 1,
-            "tune_base_model": False, "tune_assistant_model": False, "base_model_ckpt": None,
-            "assistant_model_ckpt": None}
+DEFAULTS = {"thoughts": "projected", "perturb_std": 0.0, "split": "test", "data_hash": None, "num_return_sequences": 1,
+            "base_model_ckpt": None, "assistant_model_ckpt": None}
 IN_LABEL = ("num_thought_tokens", "num_scaling_times", "num_return_sequences", "perturb_std", "thoughts", "task_name",
             "split")
 
@@ -182,27 +177,6 @@ def tell_logs_apart(logs):
 
 # ---- cells: seeds of the same task and method ----
 
-def method_of(settings):
-    """The papers' name of what a run's arguments evaluate."""
-    tuned = any(settings[key] for key in ("tune_base_model", "base_model_ckpt", "tune_assistant_model",
-                                          "assistant_model_ckpt"))
-    if not settings["num_thought_tokens"]:
-        return "LoRA" if tuned else "Zero-Shot CoT"
-    if settings["thoughts"] != "projected":
-        name = OF_THOUGHTS.get(settings["thoughts"])
-        if not name:
-            raise ValueError(f"unknown thoughts {settings['thoughts']!r} in a result file's record: known are "
-                             f"projected, {', '.join(OF_THOUGHTS)}")
-        return name
-    if settings["perturb_std"]:
-        return "SoftCoT++-P" if settings.get("own_chains") else "SoftCoT-P"
-    if settings.get("num_scaling_times"):
-        return "SoftCoT++"
-    if tuned:
-        return "SoftCoT + LoRA"
-    return "SoftCoT-SC" if settings["num_return_sequences"] > 1 else "SoftCoT"
-
-
 @dataclass
 class Cell:
     """All seeds of one task, split, base model and method with its arguments."""
@@ -211,6 +185,7 @@ class Cell:
     settings: dict
     runs: list = field(default_factory=list)
     left_out: list = field(default_factory=list)  # incomplete runs
+    aside: list = field(default_factory=list)  # runs that another of the same seed holds whole
     label: str = ""
     expected: int = 0  # questions of a whole run
 
@@ -251,7 +226,8 @@ def score(run, strict=False):
 
 
 def make_cells(runs, include_incomplete=False):
-    """Cells in the tables' order. Raises ValueError where two files claim the same seed of the same run."""
+    """Cells in the tables' order. Of two result files with the same seed of the same run the longer counts. Raises
+    ValueError where their answers differ, and for two such logs, which do not tell all arguments."""
     cells = {}
     for run in runs:
         settings, method = run.settings, method_of(run.settings)
@@ -261,7 +237,12 @@ def make_cells(runs, include_incomplete=False):
             settings = {key: value for key, value in settings.items() if key not in ("num_scaling_times", "model_name")}
         cell = cells.setdefault(json.dumps(settings, sort_keys=True), Cell(method, settings))
         twice = next((other for other in cell.runs if other.seed == run.seed), None)
-        if twice:
+        shorter, longer = sorted((run, twice or run), key=lambda r: len(r.rows))
+        if twice and not (twice.from_log or run.from_log) and shorter.rows.items() <= longer.rows.items():
+            run = longer
+            cell.runs.remove(twice)
+            cell.aside.append(shorter)
+        elif twice:
             raise ValueError(f"{twice.path} and {run.path} are both seed {run.seed} of the same run: remove one, or "
                              "name the folders to summarize one by one")
         cell.runs.append(run)
@@ -281,7 +262,7 @@ def make_cells(runs, include_incomplete=False):
 
 
 def data_of(cell):
-    return cell.base, cell.column, str(cell.settings["data_dir"])
+    return cell.base, cell.column, cell.settings["data_hash"]
 
 
 def name_cells(cells):
@@ -315,7 +296,7 @@ def published(base, method, column, votes):
     """The papers' (mean, std or None, source) of a task or average, None where they give none."""
     for paper in PAPERS["papers"]:
         row = paper["models"].get(base, {}).get(method, {})
-        if "votes" in paper and votes != paper["votes"]:
+        if votes not in (None, paper["votes"]):  # None: of a row that is missing here
             continue
         value, tasks = row.get(column), PAPERS["averages"].get(column)
         if value is None and tasks and None not in [row.get(task) for task in tasks]:
@@ -364,6 +345,11 @@ def record_of(base, label, method, column, most_seeds, cell):
                    "files": [str(run.path) for run in cell.runs]}
         flags = [f"seed {run.seed}: {len(run.rows)} of {cell.expected} questions, "
                  + ("averaged all the same" if run in cell.runs else "left out") for run in cell.left_out]
+        flags += [f"seed {run.seed}: {run.path.name} is left aside, another file has the same answers and more"
+                  for run in cell.aside]
+        in_split = cell.settings.get("questions_in_split")
+        if in_split and cell.expected < in_split:
+            flags.append(f"{cell.expected} of the split's {in_split} questions")
         if 0 < len(cell.runs) < most_seeds:
             flags.append(f"{len(cell.runs)} of {most_seeds} seeds")
         wanted = PAPERS["questions"].get(column)
@@ -374,8 +360,7 @@ def record_of(base, label, method, column, most_seeds, cell):
 
 
 def with_published(record):
-    found = published(record["base"], record["method"], record["task"],
-                      record["votes"] or PAPERS["papers"][1]["votes"])
+    found = published(record["base"], record["method"], record["task"], record["votes"])
     value, std, source = found or (None, None, None)
     known = None not in (value, record["mean"])
     return record | {"published": value, "published_std": std, "source": source,
@@ -392,7 +377,8 @@ def averages_of(row):
                     for key in ("mean", "strict_mean", "tokens")}
             records.append(with_published(row[0] | {
                 "task": name, "status": "ok", "std": None, "strict_std": None, "questions": None, **mean, "files": [],
-                "seeds": [], "accuracies": {}, "flags": [], "votes": parts[0]["votes"]}))
+                "seeds": [], "accuracies": {}, "votes": parts[0]["votes"],
+                "flags": [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]]}))
     return records
 
 

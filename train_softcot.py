@@ -22,6 +22,7 @@ from model.trainer import (
     key_of,
     last_checkpoint,
     training_arguments,
+    weights_hash,
 )
 from utils import (
     Parser,
@@ -40,8 +41,8 @@ from utils import (
     write_json,
 )
 
-# Arguments that change no bit of the result, or that the run's name or a hash stands for: a run may be
-# resumed under other values of them. Of the batch only the whole counts, over all processes.
+# Arguments that change no more than the rounding of the result, or that the run's name or a hash stands for: a run may
+# be resumed under other values of them. Of the batch only the whole counts, over all processes.
 FREE = ("resume", "output_name", "device", "base_device_map", "micro_batch_size", "batch_size",
         "gradient_accumulation_steps", "large_model_id", "small_model_id", "data_dir", "prompt_dir",
         "trust_remote_code")
@@ -57,6 +58,9 @@ def build_softcot(args, base, assistant):
 def train(args, name, build):
     """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`."""
     quiet_libraries()
+    if args.device not in ("auto", "cpu", "cuda"):  # the Trainer takes the first GPU that it sees
+        raise ValueError(f"--device {args.device}: training knows auto, cpu and cuda; CUDA_VISIBLE_DEVICES chooses "
+                         "the GPU")
     processes = join(device_of(args)).num_processes
     thinks = args.num_thought_tokens > 0
     if not thinks and (args.tune_assistant_model or not args.tune_base_model):
@@ -69,15 +73,18 @@ def train(args, name, build):
     train_set, dev_set = load_instances(args, "train", args.k_shot), load_instances(args, "dev")
     hashes = {"train_hash": data_hash(train_set), "dev_hash": data_hash(dev_set)}
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
-    set_seed(args.seed)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 else float("inf")
     train_set = encode_split(args, encoder, base, train_set, "train", limit=limit, assistant=assistant)
     dev_set = encode_split(args, encoder, base, dev_set, "dev", assistant=assistant)
+    hashes |= {f"{part}_weights": weights_hash(backbone.model)
+               for part, backbone in (("base", base), ("assistant", assistant)) if backbone}
+    set_seed(args.seed)
     if args.tune_base_model:
         add_lora(base)
     if args.tune_assistant_model:
         add_lora(assistant)
+    set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
     softcot = build(args, base, assistant)
     record = {key: value for key, value in vars(args).items() if key not in FREE}
     record |= {"prompt_hash": encoder.prompt_hash, **hashes,
@@ -91,7 +98,9 @@ def train(args, name, build):
             collate = without_assistant(collate)
         elif softcot.thoughts_are_constant:
             splits = {"train": train_set, "dev": dev_set}
-            collate = with_thought_states(args, softcot, assistant, collate, splits, folder)
+            states_of = key_of(hashes["assistant_weights"], str(assistant.model.config), args.dtype,
+                               softcot.embedding.tolist())
+            collate = with_thought_states(softcot, collate, splits, folder, states_of)
         trainer = ProjectionTrainer(
             model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set, record=record,
             args=training_arguments(
@@ -147,28 +156,20 @@ def one_run(args, folder, record):
         yield decided_by_main(begin)
 
 
-def with_thought_states(args, softcot, assistant, collate, splits, folder):
+def with_thought_states(softcot, collate, splits, folder, assistant_key):
     """A collator that adds each example's thought states, computed once; the assistant then leaves the device."""
     for split, examples in splits.items():
-        fingerprint = key_of([e["assistant_ids"] for e in examples], args.small_model_id, str(assistant.model.config),
-                             args.dtype, softcot.embedding.tolist(), sum_of_weights(assistant.model))
-        path = folder / f"thoughts-{split}-{fingerprint}.bin"
-        states = cached_thought_states(softcot, examples, collate, path)
+        key = key_of([example["assistant_ids"] for example in examples], assistant_key)
+        states = cached_thought_states(softcot, examples, collate, folder / f"thoughts-{split}-{key}.bin")
         for example, state in zip(examples, states, strict=True):
             example["thought_states"] = state
-    if softcot.assistant is not softcot.base:
-        softcot.assistant.to("cpu")
+    softcot.assistant.to("cpu")
 
     def collate_with_states(examples):
         batch = without_assistant(collate)(examples)
         return {**batch, "thought_states": torch.stack([example["thought_states"] for example in examples])}
 
     return collate_with_states
-
-
-def sum_of_weights(model):
-    """A cheap fingerprint of a model's weights: the sum of each tensor's magnitudes."""
-    return [parameter.abs().sum(dtype=torch.float32).item() for parameter in model.parameters()]
 
 
 def main():

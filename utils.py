@@ -177,7 +177,7 @@ def add_evaluation_arguments(parser, base, assistant):
                              "question and chain; with SoftCoT's projection and N chains: SoftCoT-P")
     parser.add_argument("--num_return_sequences", type=positive, default=1, help="R, samples a chain")
     parser.add_argument("--task_name", choices=list(TASKS), default="gsm8k", help="what to evaluate on")
-    parser.add_argument("--print_input", action="store_true", help="write each prompt to the log")
+    parser.add_argument("--print_input", action="store_true", help="write each prompt to the log and results")
     parser.add_argument("--print_response", action="store_true", help="write each response to the log and results")
     parser.add_argument("--test_k", type=natural, default=0, help="first k questions; 0: all")
     parser.add_argument("--seed", type=int, default=42, help="the one seed, without --seed_from")
@@ -251,13 +251,25 @@ def one_line_of(error):
 # ---- loading ----
 
 def device_of(args):
-    return ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    """The device asked for. Raises ValueError where there is none of that name."""
+    if args.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(args.device).type
+    except RuntimeError as error:
+        raise ValueError(f"--device {args.device}: {first_line(error)}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {args.device}: torch sees no GPU here")
+    return args.device
 
 
 def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):
     """Base (with `embeddings_only` no more of it than those) and assistant as Backbones (None without it)."""
     if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ValueError("--base_device_map spreads the base over the GPUs of one process; without torchrun, please")
+    if args.base_device_map and args.tune_base_model and not hasattr(args, "base_model_ckpt"):
+        raise ValueError("--base_device_map is for a frozen base: train a LoRA adapter without it (several GPUs: "
+                         "torchrun)")
     common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
     if embeddings_only:
         base = load_embeddings(base_id, custom_tokens=args.base_thought_tokens, **common)
@@ -322,24 +334,6 @@ def log_name(args, seed, chains=None):
     return (f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}"
             f"-ntt_{args.num_thought_tokens}-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
             f"-{short_name(args.assistant_model_id)}{control}")
-
-
-def method_name(args, chains=None, state=None):
-    """What an evaluation is called in the papers' tables, and how many answers vote."""
-    plain_state = state and "embedding" not in state
-    control = ""
-    if not args.num_thought_tokens:
-        name, chains = "LoRA" if args.base_model_ckpt else "Zero-Shot CoT", None
-    elif args.thoughts in ("placeholder", "assistant_text"):
-        name = {"placeholder": "CoT-Unk", "assistant_text": "Assist-CoT"}[args.thoughts]
-    else:
-        name = "SoftCoT++" if chains and not plain_state else "SoftCoT"
-        name += "-P" if args.perturb_std else ""
-        control = "" if args.thoughts == "projected" else f" with {args.thoughts} thoughts"
-    name += "-SC" if args.num_return_sequences > 1 else ""
-    answers = (chains or 1) * args.num_return_sequences
-    return (name + control + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
-            + (f", vote of {answers}" if answers > 1 else ""))
 
 
 def git_commit():
@@ -451,7 +445,12 @@ class SeedResults:
         self.votes, self.echo = votes, echo
         self.rows, self.correct, self.tokens = {}, 0, []
         path = Path(results_path)
+        new = not path.exists()
         self.file, self.log = self.open(path), self.open(Path(log_path)) if log_path else None
+        if self.log and new and not overwrite and Path(log_path).stat().st_size:
+            path.unlink()
+            raise ValueError(f"{log_path} is a log without its result file {path}: use another --run_name or "
+                             "--log_dir, or --overwrite")
         run = json.loads(json.dumps(run))
         parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.part-*"))
         kept, end = ([], 0) if overwrite else self.read(path, run)

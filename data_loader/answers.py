@@ -112,7 +112,7 @@ _CLEAN = (
     (re.compile(r"\\left|\\right|\\\(|\\\)|\\\[|\\\]"), ""),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\^\s*(?:\{[^{}]*\}|-?\w|\\circ)|\^\\circ"), ""),
-    (re.compile(r"[$€£%*]"), ""),
+    (re.compile(r"[$€£%]|\*\*"), ""),  # two stars are bold type, one multiplies
 )
 
 
@@ -131,7 +131,8 @@ def _to_number(digits):
 
 
 def _value(match):
-    """The value of a match of _NUMBER: int where it is whole, else float; None if none."""
+    """The value of a match of _NUMBER: int where it is whole, else float to two places, so that 1/3 and 0.333 vote
+    alike; None if none."""
     sign = -1 if match["sign"] == "-" else 1
     try:
         if match["decimal"]:
@@ -139,15 +140,19 @@ def _value(match):
         else:
             whole = int(match["whole"] or match["whole2"] or 0)
             value = whole + Fraction(int(match["p"] or match["p2"]), int(match["q"] or match["q2"]))
-        return sign * (int(value) if value.denominator == 1 else float(value))
+        return sign * (int(value) if value.denominator == 1 else round(float(value), 2))
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
 
 
+_PRODUCT = re.compile(r"\s*[*×]\s*")
+
+
 def _read_number(text):
-    """The number that a short answer text gives: after its last "=", the first one; or None."""
-    match = _NUMBER.search(_clean(text).split("=")[-1])
-    return _value(match) if match else None
+    """The number that a short answer text gives: after its last "=" (that in brackets tells how it came about), the first
+    one; or None, also where that begins a product: its factors are no answer."""
+    match = _NUMBER.search(tail := re.sub(r"\([^()]*=[^()]*\)", "", _clean(text)).split("=")[-1])
+    return _value(match) if match and not _PRODUCT.match(tail, match.end()) else None
 
 
 # An arithmetic expression of plain numbers: what stands in a box in place of one number. The
@@ -179,7 +184,7 @@ def _expression_value(text):
         return None
     if not math.isfinite(value):
         return None
-    return int(value) if value.is_integer() else value
+    return int(value) if value.is_integer() else round(value, 2)
 
 
 def _strict_number(task, text, boxed):
@@ -188,12 +193,16 @@ def _strict_number(task, text, boxed):
         return _read_number(_GROUPED.sub(lambda m: m[0].replace(" ", ""), boxed)) if value is None else value
     stated = _stated(text)
     value = _read_number(stated) if stated else None
+    if value is None and stated and "=" not in stated:
+        value = _expression_value(stated)
     if value is not None:
         return value
     text = _clean(text)
     found = list(_NUMBER.finditer(text))
-    if not found or re.match(r"\s*(?:=|[-+/×]|\\times|\\cdot)\s*$", text[found[-1].end() :]):
+    if not found or re.match(r"\s*(?:=|[-+/×*]|\\times|\\cdot)\s*$", text[found[-1].end() :]):
         return None  # nothing, or a calculation that was cut off
+    if re.search(r"[*×]\s*$", text[: found[-1].start()]):
+        return None  # a factor of a product that nobody worked out
     return _value(found[-1])
 
 

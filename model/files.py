@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -176,14 +177,15 @@ class Stop(BaseException):
         self.signum = signum
 
 
-_held, _waiting = 0, None
+TOGETHER = 2.0  # seconds: torchrun and a scheduler may both pass one signal on; a person's second one comes later
+_held, _waiting, _since = 0, None, 0.0
 
 
 def _on_signal(signum, _frame):
-    global _waiting
+    global _waiting, _since
     if _held and _waiting is None:
-        _waiting = signum
-    else:
+        _waiting, _since = signum, time.monotonic()
+    elif not _held or time.monotonic() - _since > TOGETHER:
         raise Stop(signum)
 
 
@@ -203,7 +205,7 @@ def signals_raise_stop():
 
 @contextlib.contextmanager
 def held():
-    """In the block a first signal waits for the block's end; a second one does not."""
+    """In the block a first signal waits for the block's end; a second one, not at once with it, does not."""
     global _held, _waiting
     _held += 1
     try:

@@ -165,9 +165,9 @@ def evenly(count: int, most: int, device) -> tuple[torch.Tensor, ...]:
 
 
 def loss_and_slope(model, logits, labels, weights, needs_gradient: bool):
-    """Sum of weight x cross-entropy in float32 and its gradient `[K, V]` by what the vocabulary's matrix gave (or None).
+    """Sum of weight x cross-entropy in float32, and its gradient `[K, V]` by the logits (or None).
 
-    logits: `[K, V]`, as `shaped` takes them; labels, weights: `[K]`.
+    logits: `[K, V]`, as the vocabulary's matrix gives them, before `shaped`; labels, weights: `[K]`.
     """
     raw = logits.float().requires_grad_(needs_gradient)
     with torch.set_grad_enabled(needs_gradient):

@@ -5,7 +5,6 @@ generator, so its text depends neither on the batch it shares nor on order or re
 rounding, which can change a sample in bfloat16). Knows nothing about tasks, thoughts or files.
 """
 
-import gc
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from model.frozen_lm import bare, can_share_prefix, continue_prefix, embed, label_logits, run_prefix
+from model.memory import free_memory, is_out_of_memory
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with where a model's generation config is silent
 # Settings of a generation config that would change the samples and that no family's model uses.
@@ -98,7 +98,7 @@ class Slots(DynamicCache):
         self.lengths = torch.zeros(size, dtype=torch.long, device=device)
         self.rows, self.width = 0, 0
 
-    def put(self, layers, source: torch.Tensor, start: torch.Tensor, lengths: torch.Tensor, room: int) -> None:
+    def put(self, layers, source: torch.Tensor, start: torch.Tensor, lengths: torch.Tensor) -> None:
         """Fill the next slots: slot i gets columns start[i] : start[i] + lengths[i] of row source[i]."""
         new = slice(self.rows, self.rows + len(source))
         longest = int(lengths.max())
@@ -106,7 +106,7 @@ class Slots(DynamicCache):
         for layer, pair in enumerate(layers):
             columns = columns.clamp(max=pair[0].shape[2] - 1)  # past a row's end stands what no mask lets through
             for half, states in enumerate(pair):
-                buffer = self.grown(layer, states, longest + room)
+                buffer = self.grown(layer, states, longest + 1)
                 here = source[:, None].to(states.device), columns.to(states.device)  # layers may be on several devices
                 buffer[half, new, :, :longest] = states[here[0], :, here[1]].transpose(1, 2)
         self.lengths[new] = lengths
@@ -124,6 +124,12 @@ class Slots(DynamicCache):
                 wider[:, :, :, :have] = buffer
             self.buffers[layer] = buffer = wider
         return buffer
+
+    def widen(self, width: int) -> None:
+        """Let a step of `width` columns take place."""
+        self.width = width
+        for layer, buffer in enumerate(self.buffers):
+            self.grown(layer, buffer[0], width)
 
     def move(self, source: list[int], target: list[int]) -> None:
         """Copy what some slots hold into others."""
@@ -174,8 +180,8 @@ class TransformersEngine:
                 batch.add(new)
                 yield from batch.step()
                 continue
-            except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no class of its own
-                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
                     raise
                 if self.rows == 1:
                     raise ValueError("out of memory with a single row: model and response do not fit") from error
@@ -183,18 +189,19 @@ class TransformersEngine:
             self.rows = max(1, min(self.rows, len(batch.requests)) // 2)
             print(f"out of memory: going on with {self.rows} rows at a time", flush=True)
             batch = kind(self, max_new_tokens)
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            free_memory()
 
     def pick(self, logits, uniforms, ids):
         """Next token of each row `[R]`; ids: what each row has generated so far."""
-        if self.penalty != 1.0:
-            logits = logits.clone()
-            for row, generated in enumerate(ids):
-                if generated:
-                    seen = logits[row, generated]
-                    logits[row, generated] = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
+        longest = max(map(len, ids))
+        if self.penalty != 1.0 and longest:
+            # Rows are filled up with a token of their own, which is changed all the same.
+            padded = [row + (row[:1] or [0]) * (longest - len(row)) for row in ids]
+            tokens = torch.tensor(padded, device=logits.device)
+            seen = logits.gather(-1, tokens)
+            changed = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
+            started = torch.tensor([[bool(row)] for row in ids], device=logits.device)
+            logits = logits.scatter(-1, tokens, torch.where(started, changed, seen))
         return draw(logits, uniforms, **self.sampling) if self.sampling else logits.argmax(-1)
 
 
@@ -247,9 +254,10 @@ class Batch:
         place = {id(r.tail): i for i, r in enumerate(tails)}
         source = torch.tensor([place[id(r.tail)] for r in requests], device=device)
         if self.slots is None:
-            self.slots = Slots(len(layers), self.engine.rows, device)
+            # No more rows than now are ever in work: fewer than the engine's come only when no others wait.
+            self.slots = Slots(len(layers), len(requests), device)
         lengths = (prompts + after)[source]
-        self.slots.put(layers, source, (prompts.max() - prompts)[source], lengths, self.limit)
+        self.slots.put(layers, source, (prompts.max() - prompts)[source], lengths)
         self.hidden = torch.cat([self.hidden, last[source]]) if self.hidden is not None else last[source]
         uniforms = uniforms_of(requests, self.limit).to(device)
         self.uniforms = torch.cat([self.uniforms, uniforms]) if self.uniforms is not None else uniforms
@@ -269,24 +277,26 @@ class Batch:
 
     def drop(self, done, tokens):
         """Take rows out: the last rows move into their slots. Returns the tokens of the rows that stay."""
+        if not done:
+            return tokens
         gone, stay = set(done), len(self.requests) - len(done)
         source = [row for row in range(stay, len(self.requests)) if row not in gone]
         target = [row for row in done if row < stay]
-        self.slots.move(source, target)
-        self.slots.rows = stay
         order = list(range(stay))
         for old, new in zip(source, target, strict=True):
             order[new] = old
+        uniforms, hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
+        self.slots.move(source, target)
+        # Last: where memory ran out above, all rows are still here to be put back.
+        self.slots.rows, self.uniforms, self.hidden = stay, uniforms, hidden
         self.requests = [self.requests[row] for row in order]
         self.ids = [self.ids[row] for row in order]
-        if done:
-            self.uniforms, self.hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
         return tokens
 
     def decode(self, tokens):
         slots, rows = self.slots, len(self.requests)
         lengths = slots.lengths[:rows]
-        slots.width = int(lengths.max()) + 1
+        slots.widen(int(lengths.max()) + 1)
         mask = (torch.arange(slots.width, device=lengths.device) <= lengths[:, None]).long()
         output = self.model.get_decoder()(inputs_embeds=embed(self.model, tokens[:, None]), attention_mask=mask,
                                           position_ids=lengths[:, None], past_key_values=slots, use_cache=True)

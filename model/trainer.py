@@ -5,6 +5,7 @@ frozen models. Knows nothing about tasks.
 """
 
 import contextlib
+import glob
 import hashlib
 import itertools
 import json
@@ -22,6 +23,7 @@ from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerStat
 
 from model.backbone import TRANSFORMERS_5, first_line
 from model.files import MANIFEST, damage, held, locked, refuse_differences, remove_folder, replaced, seal
+from model.memory import in_parts
 from model.processes import decided_by_main, signal_of_any
 from model.softcot import refuse_not_finite
 
@@ -114,19 +116,28 @@ class ProjectionTrainer(Trainer):
         are spread over and however short the last batch is. Examples that only fill up the last round of several
         processes are dropped.
         """
+        batches, sizes = [], []
         # 4.51 asks for too few in an epoch's last step, where batches hold several examples.
-        batches = list(itertools.islice(epoch_iterator, max(num_batches, self.args.gradient_accumulation_steps)))
-        sizes = [len(batch["labels"]) for batch in batches]
-        ending = self.accelerator.gradient_state
-        if batches and ending.end_of_dataloader and ending.remainder > 0:  # process 0's examples come first
-            before = self.args.process_index * self.args.per_device_train_batch_size
-            sizes[-1] = max(0, min(sizes[-1], ending.remainder - before))
+        for batch in itertools.islice(epoch_iterator, max(num_batches, self.args.gradient_accumulation_steps)):
+            batches.append(batch)
+            sizes.append(self.own_examples(len(batch["labels"]), self.args.per_device_train_batch_size))
         total = self.accelerator.gather(torch.tensor([sum(sizes)], device=device)).sum().item()
         for batch, size in zip(batches, sizes, strict=True):
-            for key in batch:
-                batch[key] = batch[key][: max(1, size)]  # also without an example of its own, a process takes part
+            self.cut(batch, size)
             batch["weight"] = size * self.args.world_size / total  # DDP averages over the processes
         return batches, None
+
+    def own_examples(self, size: int, usual: int) -> int:
+        """How many examples of the batch read last are no filling; size: how many it holds, usual: a whole batch's."""
+        ending = self.accelerator.gradient_state
+        if ending.end_of_dataloader and ending.remainder > 0:  # process 0's examples come first
+            return max(0, min(size, ending.remainder - self.args.process_index * usual))
+        return size
+
+    @staticmethod
+    def cut(batch: dict, size: int) -> None:
+        for key in batch:
+            batch[key] = batch[key][: max(1, size)]  # also without an example of its own, a process takes part
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         indices, weight = inputs.pop("index", None), inputs.pop("weight", 1.0)
@@ -149,6 +160,7 @@ class ProjectionTrainer(Trainer):
         return f" (index of the example in its file, from 0: {', '.join(map(str, chosen or indices.tolist()))})"
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        self.cut(inputs, self.own_examples(len(inputs["labels"]), self.args.per_device_eval_batch_size))
         with torch.no_grad():
             loss = self.compute_loss(model, self._prepare_inputs(inputs))
         return loss.detach(), None, None
@@ -235,8 +247,8 @@ def training_arguments(output_dir: str, *, batch_size: int, epochs: float, learn
         gradient_accumulation_steps=accumulation, eval_strategy="epoch",
         save_strategy="epoch", save_total_limit=checkpoints, logging_steps=10, logging_first_step=True,
         report_to=["tensorboard"], remove_unused_columns=False, label_names=["labels"],
-        use_cpu=device == "cpu", dataloader_pin_memory=device != "cpu", ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False)
+        disable_tqdm=False, use_cpu=device == "cpu", dataloader_pin_memory=device != "cpu",
+        ddp_find_unused_parameters=False, ddp_broadcast_buffers=False)
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs: torchrun, not DataParallel
     return arguments
 
@@ -285,6 +297,13 @@ def key_of(*parts) -> str:
     return digest.hexdigest()[:16]
 
 
+def weights_hash(model) -> str:
+    """Hash of some numbers of every weight, the same on every device: tells models of one name apart, at no cost."""
+    samples = (weight.detach().flatten()[:: max(1, weight.numel() // 64)].cpu().contiguous()
+               for weight in model.parameters())
+    return key_of(*(sample.view(torch.uint8).numpy().tobytes() for sample in samples))
+
+
 def reserve(path: Path, size: int) -> None:
     """Give a file its size on disk now: a full disk is an OSError here, but a SIGBUS in mapped memory."""
     with open(path, "r+b") as file:
@@ -296,7 +315,8 @@ def cached_thought_states(model, examples, collate, path: Path, batch_size: int 
 
     The assistant is frozen, so they are a constant of the data: computed once, longest examples first (an
     out-of-memory shows at once), then read by every epoch and every later run whose key is in `path`. Of several
-    processes each computes its share into a file of its own; process 0 joins them.
+    processes each computes its share into a file of its own; process 0 joins them. Earlier files of the same name but
+    for the key, the part behind its last dash, are removed.
     """
     state = PartialState()
     dtype = next(model.assistant.parameters()).dtype
@@ -314,6 +334,10 @@ def cached_thought_states(model, examples, collate, path: Path, batch_size: int 
             if not alone and state.is_main_process:
                 join_files(parts, path)
             state.wait_for_everyone()
+            if state.is_main_process:
+                of_other_data = f"{glob.escape(path.name.rpartition('-')[0])}-*{path.suffix}"
+                for old in set(path.parent.glob(of_other_data)) - {path}:
+                    old.unlink()
     return torch.from_file(str(path), shared=False, size=size, dtype=dtype).view(shape)
 
 
@@ -333,16 +357,20 @@ def compute_thought_states(model, examples, collate, path: Path, shape, dtype, b
     reserve(path, math.prod(shape) * dtype.itemsize)
     states = torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
+
+    def states_of(chosen):
+        batch = collate(chosen)
+        return list(model.thought_states(batch["assistant_ids"].to(model.device_name),
+                                         batch["assistant_mask"].to(model.device_name)).cpu())
+
     bar = tqdm(total=len(order), desc="Thought states", unit="question", disable=not PartialState().is_main_process)
     with torch.no_grad(), bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            batch = collate([examples[i] for i in chosen])
-            computed = model.thought_states(batch["assistant_ids"].to(model.device_name),
-                                            batch["assistant_mask"].to(model.device_name))
+            computed = torch.stack(in_parts(states_of, [examples[i] for i in chosen]))
             refuse_not_finite(computed, [examples[i]["index"] for i in chosen],
                               "the assistant's thought states hold NaN or inf")
-            states[chosen] = computed.cpu()
+            states[chosen] = computed
             bar.update(len(chosen))
 
 

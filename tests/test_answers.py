@@ -100,6 +100,15 @@ def test_published_yes_no_is_the_last_word(text, answer):
         ("It costs $3.", 3),
         ("x=-3", -3),
         ("He has 20 left.", 20),
+        # products: worked out where they are the answer, else unread; how an answer came about is no answer
+        ("\\boxed{3*4}", 12),
+        ("\\boxed{3*4 \\text{ apples}}", None),
+        ("The answer is 2*6", 12),
+        ("Total: 3*4", None),
+        ("## Step 1: 48 *", None),
+        ("3 * 4 = 12", 12),
+        ("The final answer is 7 (7 = 3 + 4).", 7),
+        ("\\boxed{\\frac{1}{3}}", 0.33),
         # decimals, currency, percent, degrees, thousands separators, units after the number
         ("\\boxed{-12.5^\\circ C}", -12.5),
         ("\\boxed{£3.50}", 3.5),

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
+from methods import OF_THOUGHTS, method_of
 from model.backbone import FAMILIES
 from model.controls import THOUGHTS, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT, SoftCoTPlusPlus
@@ -21,7 +22,7 @@ from tests import oracle
 from tests.conftest import make_chatml_tokenizer
 from tests.test_cli import ROOT, refused_here, rows_of, save_data, shell
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
-from utils import Parser, add_evaluation_arguments, add_training_arguments, log_name, method_name
+from utils import Parser, add_evaluation_arguments, add_training_arguments, log_name
 
 L, NEW = 3, 12
 BASE, ASSISTANT = "base", "assistant"
@@ -275,7 +276,7 @@ def test_softcotpp_takes_the_controls_too(evaluate, plain):
         other = plain.examples[(row["index"] + 1) % 4]
         expected = [plain.response(row["index"], plain.soft(other, plain.plus, chain)) for chain in range(2)]
         assert row["responses"] == expected
-    assert out.strip().endswith("%), SoftCoT++ with shuffled thoughts, vote of 2")
+    assert out.strip().endswith("%), Shuffled thoughts, vote of 2")
 
 
 def test_self_consistency_votes_and_is_named(evaluate):
@@ -319,24 +320,25 @@ def test_a_bad_value_is_refused(words, capsys):
 
 @pytest.mark.parametrize("words, chains, plus, name", [
     ("--num_thought_tokens 0", None, False, "Zero-Shot CoT"),
-    ("--num_thought_tokens 0 --num_return_sequences 5", 10, False, "Zero-Shot CoT-SC, vote of 5"),
+    ("--num_thought_tokens 0 --num_return_sequences 5", 10, False, "Zero-Shot CoT"),
     ("--num_thought_tokens 0 --base_model_ckpt X", None, False, "LoRA"),
     ("--thoughts placeholder", None, False, "CoT-Unk"),
     ("--thoughts assistant_text", None, False, "Assist-CoT"),
     ("", None, False, "SoftCoT"),
-    ("--num_return_sequences 10", None, False, "SoftCoT-SC, vote of 10"),
-    ("--perturb_std 0.01", 10, False, "SoftCoT-P, noise 0.01, vote of 10"),
-    ("", 10, True, "SoftCoT++, vote of 10"),
-    ("--num_return_sequences 2", 10, True, "SoftCoT++-SC, vote of 20"),
-    ("--thoughts untrained", 10, True, "SoftCoT++ with untrained thoughts, vote of 10"),
-    ("--thoughts zero --num_return_sequences 3", None, False, "SoftCoT-SC with zero thoughts, vote of 3"),
+    ("--num_return_sequences 10", None, False, "SoftCoT-SC"),
+    ("--perturb_std 0.01", 10, False, "SoftCoT-P"),
+    ("", 10, True, "SoftCoT++"),
+    ("--perturb_std 0.01", 10, True, "SoftCoT++-P"),
+    ("--base_model_ckpt X", None, False, "SoftCoT + LoRA"),
+    ("--num_return_sequences 2", 10, True, "SoftCoT++"),
+    ("--thoughts untrained", 10, True, "Untrained projection"),
+    ("--thoughts zero --num_return_sequences 3", None, False, "Zero vectors"),
 ])
 def test_methods_are_named_as_in_the_papers(words, chains, plus, name):
     parser = Parser("")
     add_evaluation_arguments(parser, "base", "assistant")
     args = parser.parse_args(words.split())
-    state = {"weight": 0, "bias": 0} | ({"embedding": 0} if plus else {}) if args.thoughts == "projected" else None
-    assert method_name(args, chains, state) == name
+    assert method_of(vars(args) | {"num_scaling_times": chains, "own_chains": plus}) == name
     changed = args.thoughts != "projected" or args.perturb_std
     assert log_name(args, 42, chains).endswith("-base-assistant") is not bool(changed)
 
@@ -353,10 +355,8 @@ def test_the_readme_s_methods_are_what_their_options_give(method, scripts, optio
     add_evaluation_arguments(parser, "base", "assistant")
     parser.add_argument("--num_scaling_times", type=int)
     args = parser.parse_args(options.replace(" S", " 0.1").split())
-    state = {"weight": 0, "bias": 0} | ({"embedding": 0} if method == "SoftCoT++" else {})
-    name = method_name(args, args.num_scaling_times, state if args.params_file_name else None)
-    expected = f"SoftCoT with {method} thoughts" if method in THOUGHTS else method
-    assert name.split(",")[0] == expected
+    expected = OF_THOUGHTS.get(method, method)
+    assert method_of(vars(args) | {"own_chains": method == "SoftCoT++"}) == expected
 
 
 def test_the_readme_has_every_method():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.backbone import TRANSFORMERS_5
-from model.generation import DEFAULT_TOP_K, Request, TransformersEngine, draw, row_generator
+from model.generation import DEFAULT_TOP_K, Request, Slots, TransformersEngine, draw, row_generator
 from tests.tiny import VOCABULARY, tiny_backbone
 
 LENGTHS = [5, 12, 3, 9, 7]
@@ -192,6 +192,24 @@ def test_out_of_memory_halves_the_rows_and_gives_the_same_answers(family, error,
     room["rows"] = 0
     with pytest.raises(ValueError, match="out of memory with a single row"):
         generate(engine, rows, keys, 12)
+
+
+def test_out_of_memory_as_rows_finish_loses_none_of_them(monkeypatch):
+    prompts = soft_prompts()
+    keys = [(41, question, 0, sample) for question in range(5) for sample in range(3)]
+    rows = [prompts[key[1]] for key in keys]
+    expected = generate(TransformersEngine(backbone_of("llama"), rows=12), rows, keys, 12)
+    move, calls = Slots.move, []
+
+    def fail_once(slots, source, target):
+        calls.append(source)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        move(slots, source, target)
+
+    monkeypatch.setattr(Slots, "move", fail_once)
+    assert generate(TransformersEngine(backbone_of("llama"), rows=12), rows, keys, 12) == expected
+    assert len(calls) > 1
 
 
 def test_another_runtime_error_is_not_taken_for_a_lack_of_memory():

@@ -1,6 +1,7 @@
 """Training with several processes and with gradient accumulation ends in the weights of one process and one batch."""
 
 import importlib
+import json
 import os
 import shlex
 import shutil
@@ -63,6 +64,11 @@ def projection(folder, name):
     return torch.load(path, weights_only=True)
 
 
+def dev_losses(folder, name):
+    (path,) = (folder / "results").glob(f"{name}-*/loss.json")
+    return [entry["eval_loss"] for entry in json.loads(path.read_text(encoding="utf-8")) if "eval_loss" in entry]
+
+
 def difference(one, other):
     assert one.keys() == other.keys()
     return max((one[key] - other[key]).abs().max().item() for key in one)
@@ -78,10 +84,15 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
     done = torchrun(f"{TRAIN} --output_name two --batch_size 2 --n_epochs 2", tmp_path, **values)
     assert done.stdout.count("5 training examples") == 1 and done.stdout.count("Wrote ") == 1
     assert "Traceback" not in done.stderr
+    torchrun(f"{TRAIN} --output_name both --batch_size 1 --gradient_accumulation_steps 2 --n_epochs 2", tmp_path,
+             **values)
     one = projection(tmp_path, "one")
+    assert difference(one, projection(tmp_path, "both")) < 1e-5
     assert difference(one, projection(tmp_path, "accumulated")) < 1e-5
     assert difference(one, projection(tmp_path, "two")) < 1e-5
     assert difference(one, projection(tmp_path, "three")) > 1e-4  # another batch shows
+    for name in ("two", "both"):
+        assert dev_losses(tmp_path, name) == pytest.approx(dev_losses(tmp_path, "one"), abs=1e-5)
 
     # The thought states of two processes are those of one, in the same order; no part is left over.
     states = {name: sorted((tmp_path / "ckpt").glob(f"{name}-*/thoughts-*.bin")) for name in ("one", "two")}

@@ -39,7 +39,7 @@ def verdicts(seed, count=20, share=0.6):
 
 def save_run(folder, name, seed, pairs, **settings):
     """A result file and its log as an evaluation writes them."""
-    run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "data_dir": None, "seed": seed, **settings}
+    run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "seed": seed, **settings}
     results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, votes=False)
     for index, (right, strict) in enumerate(pairs):
         results.add({"index": index, "gold": index, "answers": [index if right else -1], "vote": None,
@@ -200,7 +200,41 @@ def test_runs_of_other_arguments_are_cells_of_their_own(table):
     assert {"SoftCoT (L=4) [temperature=0.5]", "SoftCoT (L=4) [temperature=1.0]"} <= labels
 
 
-def test_the_same_seed_twice_is_an_error(table):
+def test_two_data_sets_of_a_task_are_whole_each_by_itself(table):
+    for seed in (41, 42, 43):
+        save_run(table / "mini", "zero", seed, verdicts(seed, 7), num_thought_tokens=0, data_hash="mini")
+    summarize(table, "logs", "mini", "--out", "out", "--no_plots")
+    cells, _ = cells_of(table / "out")
+    zeros = [cell for (label, column), cell in cells.items()
+             if label.startswith("Zero-Shot") and column == "gsm8k" and cell["status"] != "missing"]
+    assert sorted(cell["questions"] for cell in zeros) == [7, 20]
+    assert all(cell["status"] == "ok" and cell["seeds"] == [41, 42, 43] for cell in zeros)
+
+
+def test_a_part_of_a_split_is_called_one(table):
+    for seed in (41, 42, 43):
+        save_run(table / "part", "zero", seed, verdicts(seed, 7), num_thought_tokens=0, questions_in_split=200)
+    summarize(table, "part", "--out", "out", "--no_plots")
+    (cell,) = cells_of(table / "out")[0].values()
+    assert cell["flags"][0] == "7 of the split's 200 questions"
+
+
+def test_of_a_trial_and_the_whole_run_the_whole_run_counts(table):
+    save_run(table / "trial", "soft", 42, verdicts(42, share=0.8)[:5], projection={"weight": 1.5, "bias": 0.5})
+    summarize(table, "logs", "trial", "--out", "out", "--no_plots")
+    cell = cells_of(table / "out")[0]["SoftCoT (L=4)", "gsm8k"]
+    assert cell["seeds"] == [41, 42, 43] and cell["questions"] == 20
+    assert "soft-42.jsonl is left aside" in cell["flags"][0]
+
+
+def test_the_papers_figures_are_of_as_many_votes(table):
+    for seed in (41, 42, 43):
+        save_run(table / "ten", "zero", seed, verdicts(seed), num_thought_tokens=0, num_return_sequences=10)
+    summarize(table, "ten", "--out", "out", "--no_plots")
+    assert all(cell["published"] is None for cell in cells_of(table / "out")[0].values())
+
+
+def test_the_same_seed_twice_with_other_answers_is_an_error(table):
     save_run(table / "copy", "soft", 42, verdicts(1), projection={"weight": 1.5, "bias": 0.5})
     assert re.search(r"^error: \S+soft-42.jsonl and \S+soft-42.jsonl are both seed 42",
                      summarize(table, "logs", "copy", code=1).stderr)
