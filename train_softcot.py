@@ -98,9 +98,7 @@ def train(args, name, build):
             collate = without_assistant(collate)
         elif softcot.thoughts_are_constant:
             splits = {"train": train_set, "dev": dev_set}
-            states_of = key_of(hashes["assistant_weights"], str(assistant.model.config), args.dtype,
-                               softcot.embedding.tolist())
-            collate = with_thought_states(softcot, collate, splits, folder, states_of)
+            collate = with_thought_states(softcot, collate, splits, folder)
         trainer = ProjectionTrainer(
             model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set, record=record,
             args=training_arguments(
@@ -156,10 +154,11 @@ def one_run(args, folder, record):
         yield decided_by_main(begin)
 
 
-def with_thought_states(softcot, collate, splits, folder, assistant_key):
+def with_thought_states(softcot, collate, splits, folder):
     """A collator that adds each example's thought states, computed once; the assistant then leaves the device."""
+    of_model = weights_hash(softcot.assistant), str(softcot.assistant.config), softcot.embedding.tolist()
     for split, examples in splits.items():
-        key = key_of([example["assistant_ids"] for example in examples], assistant_key)
+        key = key_of([example["assistant_ids"] for example in examples], *of_model)
         states = cached_thought_states(softcot, examples, collate, folder / f"thoughts-{split}-{key}.bin")
         for example, state in zip(examples, states, strict=True):
             example["thought_states"] = state

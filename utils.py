@@ -46,7 +46,7 @@ from model.files import (
     signals_raise_stop,
     take_lock,
 )
-from model.frozen_lm import text_config
+from model.frozen_lm import can_share_prefix, text_config
 from model.processes import is_main, let_main_speak_first
 from model.softcot import found_projection
 
@@ -276,10 +276,14 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
     else:
         base = load_backbone(base_id, custom_tokens=args.base_thought_tokens, device_map=args.base_device_map,
                              quantization=args.quantization, **common)
-    if not with_assistant:
-        return base, None
-    return base, load_backbone(assistant_id, custom_tokens=args.assistant_thought_tokens,
-                               option="--assistant_thought_tokens", initial_id=args.assistant_initial_token, **common)
+    assistant = load_backbone(assistant_id, custom_tokens=args.assistant_thought_tokens,
+                              option="--assistant_thought_tokens", initial_id=args.assistant_initial_token,
+                              **common) if with_assistant else None
+    for backbone in (base, assistant):
+        if backbone and not embeddings_only and not can_share_prefix(backbone.model):
+            print(f"{backbone.name}: layers whose keys and values cannot be shared (a sliding window, say): each chain "
+                  "runs its whole prompt, the same numbers but slower", flush=True)
+    return base, assistant
 
 
 def pad_id(tokenizer):

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
+from data_loader.collator import Collator
 from model.attention import NAME, group_heads
 from model.backbone import DTYPE_ARGUMENT, Backbone, ThoughtTokens
 from model.frozen_lm import IGNORE
@@ -125,21 +126,9 @@ def examples(preset, count, seed=3):
 
 def collate(made, device):
     """The batch as SoftCoT.forward takes it; every suffix token is a label."""
-    def pad(key, left):
-        width = max(len(example[key]) for example in made)
-        rows = torch.zeros(len(made), width, dtype=torch.long)
-        mask = torch.zeros_like(rows)
-        for row, example in enumerate(made):
-            place = slice(width - len(example[key]), None) if left else slice(len(example[key]))
-            rows[row, place], mask[row, place] = example[key], 1
-        return rows.to(device), mask.to(device)
-
-    prefix, prefix_mask = pad("prefix_ids", True)
-    suffix, suffix_mask = pad("suffix_ids", False)
-    assistant, assistant_mask = pad("assistant_ids", True)
-    return {"prefix_ids": prefix, "prefix_mask": prefix_mask, "suffix_ids": suffix, "suffix_mask": suffix_mask,
-            "labels": suffix.masked_fill(suffix_mask == 0, IGNORE), "assistant_ids": assistant,
-            "assistant_mask": assistant_mask}
+    lists = [{key: ids.tolist() for key, ids in example.items()} for example in made]
+    batch = Collator(0, 0)([ids | {"labels": ids["suffix_ids"], "index": place} for place, ids in enumerate(lists)])
+    return {key: value.to(device) for key, value in batch.items() if key != "index"}
 
 
 # ---- one step, plain and ours: both leave the projection's gradient behind ----
@@ -251,8 +240,8 @@ def needed_operations(model, batch):
     return total
 
 
-def measure_training(preset, method, device, repeats):
-    model, backbones = build(preset, method, device)
+def measure_training(preset, method, device, repeats, backbones=None):
+    model, backbones = build(preset, method, device, backbones=backbones)
     batch = collate(examples(preset, preset.batch), device)
     plain, ours = [], []
     small = collate(examples(preset, 1), device)
@@ -285,7 +274,7 @@ def peak_memory(preset_name, method, side, device):
     """GiB that a process of its own comes to in one step: models, activations, everything."""
     command = [sys.executable, "-m", "benchmarks.speed", "--preset", preset_name, "--device", device,
                "--peak_of", method, side]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=RESULTS.parent.parent)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=RESULTS.parent.parent)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -418,7 +407,9 @@ def main():
     found |= {"machine": machine(device), "date": time.strftime("%Y-%m-%d"), "preset": name}
     backbones = None
     for method in ("softcot", "softcotpp"):
-        row, backbones = measure_training(preset, method, device, args.repeats)
+        row, backbones = measure_training(preset, method, device, args.repeats, backbones)
+        if device != "cpu":
+            torch.cuda.empty_cache()  # the processes below need the room
         for side in ("plain", "ours"):
             row[f"{side}_peak_gb"] = peak_memory(name, method, side, device)
         if device == "cpu":
@@ -435,6 +426,13 @@ def main():
         found["sweep"] = measure_sweep(preset, device)
         write_json(found, path)
         plot_sweep(found["sweep"], path.with_suffix(".png"), f"One training step, {found['machine']}")
+    if device == "cpu" and name == "cpu" and args.output is None:
+        python = RESULTS.parent.parent / ".venv-vllm" / "bin" / "python"
+        if python.is_file():
+            subprocess.run([python, "-m", "benchmarks.vllm_engine"], check=True, cwd=RESULTS.parent.parent)
+            found = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            print("vllm: not measured, no .venv-vllm here (make setup-vllm)")
     print(json.dumps(found, indent=2))
 
 

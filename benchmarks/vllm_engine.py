@@ -57,7 +57,11 @@ def main():
         found[name] = speed(engine, requests[2 * SAMPLES :] + requests[: 2 * SAMPLES])
         engine.close()
         print(f"{name}: {found[name]} tokens/s", flush=True)
-    base = load_backbone(EMBEDDED)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    base = load_backbone(EMBEDDED, device=device)
+    places = {}  # rows of a question go on sharing its tensors
+    requests = [Request(r.key, *(places.setdefault(id(part), part.to(device)) for part in (r.prefix, r.tail)))
+                for r in requests]
     for name, rows, chosen in (("transformers", 64, requests), ("one_at_a_time", 1, requests[:ALONE])):
         engine = TransformersEngine(base, rows=rows)
         speed(engine, requests[:1])

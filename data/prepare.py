@@ -195,9 +195,15 @@ def get_sources(task, source_dir, folder, report):
             note(report, f"{path} is not there: done without it")
             continue
         describe(source, content, path, report, str(path) if source_dir else source.url)
-        if path.suffix == ".zip":
-            content, path = unzip(content, path, source.name), f"{path}/{source.name}"
-        found[source.name] = parse(content, path)
+        try:
+            place = path
+            if path.suffix == ".zip":
+                content, place = unzip(content, path, source.name), f"{path}/{source.name}"
+            found[source.name] = parse(content, place)
+        except PrepareError:
+            if not source_dir:  # an error page, say: fetched again next time
+                path.unlink()
+            raise
     return found
 
 
@@ -210,7 +216,7 @@ def unzip(content, path, name):
                 raise PrepareError(f"{path}: no {name} in it: give --source_dir")
             return archive.read(min(members, key=len))
     except zipfile.BadZipFile as error:
-        raise PrepareError(f"{path}: {error}: remove it and try again") from None
+        raise PrepareError(f"{path}: {error}: try again") from None
 
 
 def parse(content, path):

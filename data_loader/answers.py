@@ -149,8 +149,8 @@ _PRODUCT = re.compile(r"\s*[*×]\s*")
 
 
 def _read_number(text):
-    """The number that a short answer text gives: after its last "=" (that in brackets tells how it came about), the first
-    one; or None, also where that begins a product: its factors are no answer."""
+    """The number that a short answer text gives: after its last "=" (one in brackets tells how it came about), the
+    first one; or None, also where that begins a product: a factor is no answer."""
     match = _NUMBER.search(tail := re.sub(r"\([^()]*=[^()]*\)", "", _clean(text)).split("=")[-1])
     return _value(match) if match and not _PRODUCT.match(tail, match.end()) else None
 

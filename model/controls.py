@@ -21,7 +21,7 @@ THOUGHTS = {
 SOFT = ("projected", "shuffled", "untrained")  # modes with thought states and a projection
 FROM_FILE = ("projected", "shuffled")  # modes that read a projection.bin
 WITH_ASSISTANT = (*SOFT, "assistant_text")
-UNTRAINED_SEED = 42  # training's own default seed: the same initial weights
+UNTRAINED_SEED = 42  # training's default seed: on a CPU and in float32 the same initial weights
 
 
 class ThoughtSlot:

@@ -121,8 +121,9 @@ class SoftCoT(AroundModels):
         expected = {key: tuple(value.shape) for key, value in self.projection_state().items()}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != expected:
+            other = "; evaluate_softcotpp.py takes SoftCoT++'s" if "embedding" in found.keys() - expected.keys() else ""
             raise ValueError(f"the projection holds {found}, but these models and options want {expected} "
-                             "(weight: [base width, assistant width]; embedding: [chains, assistant width])")
+                             f"(weight: [base width, assistant width]; embedding: [chains, assistant width]){other}")
         with torch.no_grad():
             self.projection.weight.copy_(state["weight"])
             self.projection.bias.copy_(state["bias"])

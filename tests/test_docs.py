@@ -93,10 +93,18 @@ def test_the_table_has_every_default_and_choice(parsers, script):
 @pytest.mark.parametrize("document", ["README.md", "docs/DEVIATIONS.md", "docs/REPRODUCING.md"])
 def test_every_option_named_in_the_text_exists(parsers, document):
     known = {option for parser in parsers.values() for option in actions_of(parser)}
-    for script in ("summarize_results.py", "inspect_thoughts.py", "run_table.sh", "run_arguments.sh"):
+    for script in ("summarize_results.py", "inspect_thoughts.py", "run_table.sh", "run_arguments.sh",
+                   "data/prepare.py"):
         known |= set(re.findall(r"(?<![\w-])--[a-z]\w+", (ROOT / script).read_text(encoding="utf-8")))
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", (ROOT / document).read_text(encoding="utf-8")))
     assert named <= known | FOREIGN
+
+
+@pytest.mark.parametrize("script, options", [("E", ""), ("E+", "--num_scaling_times --model_name")])
+def test_the_batch_scripts_take_every_option_of_the_evaluation(parsers, script, options):
+    text = (ROOT / "run_batch_softcot.sh").read_text(encoding="utf-8")
+    lists = re.findall(r"^(?:value_options|flags)=\(\n(.*?)^\)", text, re.M | re.S)
+    assert set(" ".join(lists).split()) | set(options.split()) == set(actions_of(parsers[script])) - {"--help"}
 
 
 def test_there_are_documented_commands():

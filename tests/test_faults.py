@@ -26,11 +26,11 @@ from benchmarks import soak
 from model import trainer as trainer_module
 from model.backbone import embedded_model_dir, load_backbone
 from model.files import MANIFEST, damage, locked, seal
-from model.trainer import ProjectionTrainer, checkpoints
+from model.trainer import ProjectionTrainer, checkpoints, weights_hash
 from tests.test_batch_scripts import AWKWARD, Sweep
 from tests.test_docs import parser_of
-from tests.tiny import once
-from utils import SeedResults, path_or_none, stop_with_one_line
+from tests.tiny import once, tiny_model
+from utils import SeedResults, device_of, path_or_none, stop_with_one_line
 
 EPOCHS = 2
 STEPS = 3  # an epoch: 6 examples, 2 a batch
@@ -347,6 +347,16 @@ def test_a_file_whose_first_line_was_cut_is_started_anew(tmp_path, content):
     assert list(results(tmp_path).rows) == [0]
 
 
+def test_a_log_without_its_result_file_is_left_as_it_is(tmp_path):
+    (tmp_path / "a.log").write_text("of the published code", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a.log is a log without its result file"):
+            results(tmp_path)
+        assert (tmp_path / "a.log").read_text(encoding="utf-8") == "of the published code"
+    SeedResults(tmp_path / "a.jsonl", tmp_path / "a.log", {}, votes=False, overwrite=True)
+    assert not (tmp_path / "a.log").read_text(encoding="utf-8")
+
+
 def test_two_evaluations_of_one_result_file_or_log_refuse(tmp_path):
     first = results(tmp_path)
     first.add(row(0))
@@ -393,9 +403,7 @@ def test_two_first_uses_of_thought_states_compute_them_once(tmp_path):
         softcot = make(2)
         examples = ragged_examples(LENGTH)
         from data_loader.collator import Collator
-        assistant = SimpleNamespace(model=softcot.assistant)
-        args = SimpleNamespace(small_model_id="x", dtype="float32")
-        train_softcot.with_thought_states(args, softcot, assistant, Collator(0, 0), {"train": examples}, tmp_path)
+        train_softcot.with_thought_states(softcot, Collator(0, 0), {"train": examples}, tmp_path)
         print("sum", sum(example["thought_states"].double().sum().item() for example in examples))
 
     script = SimpleNamespace(main=first_use, __name__="first_use")
@@ -410,20 +418,20 @@ def test_changed_data_or_weights_have_other_thought_states(tmp_path):
     from data_loader.collator import Collator
     from tests.test_softcot import LENGTH, make
     from tests.tiny import ragged_examples
-    args = SimpleNamespace(small_model_id="x", dtype="float32")
     softcot = make(2)
 
-    def files():
-        train_softcot.with_thought_states(args, softcot, SimpleNamespace(model=softcot.assistant), Collator(0, 0),
-                                          {"train": examples}, tmp_path)
-        return len(list(tmp_path.glob("*.bin")))
+    def file():
+        train_softcot.with_thought_states(softcot, Collator(0, 0), {"train": examples}, tmp_path)
+        (path,) = tmp_path.glob("*.bin")  # what nothing reads any more is removed
+        return path
 
     examples = ragged_examples(LENGTH)
-    assert (files(), files()) == (1, 1)
+    first = file()
+    assert file() == first
     examples[1]["assistant_ids"].insert(0, 9)
-    assert files() == 2
+    second = file()
     softcot.assistant.model.norm.weight.mul_(2)
-    assert files() == 3
+    assert len({first, second, file()}) == 3
 
 
 @pytest.mark.slow
@@ -699,3 +707,17 @@ def test_a_short_soak_loses_nothing(tmp_path, monkeypatch):
     soak.main()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["lost"] == 0 and summary["identical"] and summary["train_kills"] and summary["eval_kills"]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:1"])
+def test_a_device_that_is_not_there_is_refused(name):
+    if name.startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=f"--device {name}: "):
+        device_of(SimpleNamespace(device=name))
+
+
+def test_other_weights_of_the_same_shape_have_another_hash():
+    one, same, other = (tiny_model("llama", 32, seed=seed) for seed in (0, 0, 1))
+    assert weights_hash(one) == weights_hash(same) != weights_hash(other)
+    assert weights_hash(one.to(torch.bfloat16)) != weights_hash(same)
