@@ -26,9 +26,14 @@ def join(device: str) -> PartialState:
 
 
 def leave() -> None:
-    """After the last exchange."""
-    PartialState().wait_for_everyone()  # see signal_of_any
-    PartialState().destroy_process_group()
+    """After the last exchange. One of several processes ends here."""
+    state = PartialState()
+    state.wait_for_everyone()  # see signal_of_any
+    state.destroy_process_group()
+    if state.num_processes > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # Gloo's threads may want the interpreter while it closes: now and then a process would hang there
 
 
 def is_main() -> bool:
