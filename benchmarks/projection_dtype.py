@@ -28,7 +28,8 @@ def run(out, script, *arguments):
     """One of the project's scripts on data/mini, in the folder `out`."""
     mini = ROOT / "data" / "mini"
     subprocess.run([sys.executable, ROOT / script, *map(str, arguments), "--num_thought_tokens", "16", "--data_dir",
-                    mini, "--prompt_dir", mini / "prompts", "--seed", str(SEED), "--device", "cpu"], cwd=out, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                    mini, "--prompt_dir", mini / "prompts", "--seed", str(SEED), "--device", "cpu"],
+                   cwd=out, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def train(out, dtype, k_shot, learning_rate):
