@@ -99,7 +99,7 @@ def write_report(scores, seconds, questions):
             middle = mean(values)
             axes.bar(row + 0.38 * place - 0.19, middle, 0.36, color=f"C{place}", label=title if row == 0 else None,
                      yerr=[[middle - min(values)], [max(values) - middle]], capsize=4)
-    axes.set_xticks(range(len(METHODS)), METHODS.values())
+    axes.set_xticks(range(len(METHODS)), [title.replace(" (", "\n(") for title in METHODS.values()])
     axes.set(ylabel="accuracy in %, bars: lowest and highest seed", ylim=(0, 100), title=f"data/mini, {SHORT}")
     axes.legend()
     figure.savefig(OUT / "accuracy.png", dpi=120)
