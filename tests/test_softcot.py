@@ -104,7 +104,8 @@ def test_lora_is_saved_and_loaded_again(tmp_path):
         assert parameter.requires_grad is ("lora_" in name)
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    tuned = backbone.model.eval()(ids).logits
+    with torch.no_grad():
+        tuned = backbone.model.eval()(ids).logits
     backbone.model.save_pretrained(tmp_path / "base_model")
     again = tiny_backbone("llama", 48)
     load_lora(again, str(tmp_path / "base_model"))
