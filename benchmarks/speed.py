@@ -345,7 +345,7 @@ def measure_sweep(preset, device):
     preset = replace(preset, batch=1, chains=4)
     model, backbones = build(preset, "softcotpp", device)
     axes = {"chains": (1, 2, 4, 7, 10), "thoughts": (4, 8, 16, 32, 64), "prefix": (130, 260, 520, 1040),
-            "batch": (1, 2, 4, 8)}
+            "batch": (1, 2, 4)}
     points = {}
     for axis, values in axes.items():
         points[axis] = []
