@@ -277,7 +277,7 @@ def report(results, asked, method):
     for seed, score in scores.items():
         print(f"Seed {seed}: accuracy {100 * score['accuracy']:.2f} % (strict {100 * score['accuracy_strict']:.2f} %), "
               f"{score['questions']} questions, {score['tokens']:.1f} tokens a response")
-    both = ["".join((f"{mean:.2f}", f" +- {std:.2f}" if len(scores) > 1 else "")) for mean, std in (
+    both = [f"{mean:.2f}" + (f" +- {std:.2f}" if len(scores) > 1 else "") for mean, std in (
         mean_and_std([100 * score[rule] for score in scores.values()]) for rule in ("accuracy", "accuracy_strict"))]
     print(f"Seeds {min(scores)} to {max(scores)}: accuracy {both[0]} % (strict {both[1]} %), {method}", flush=True)
 

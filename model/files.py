@@ -182,9 +182,8 @@ _held, _waiting, _since = 0, None, 0.0
 
 
 def _on_signal(signum, _frame):
-    global _waiting, _since
     if _held and _waiting is None:
-        _waiting, _since = signum, time.monotonic()
+        let_wait(signum)
     elif not _held or time.monotonic() - _since > TOGETHER:
         raise Stop(signum)
 
@@ -223,6 +222,6 @@ def stop_waits() -> int:
 
 
 def let_wait(signum: int) -> None:
-    """Take over a signal that came to another process, as if it had come here."""
-    global _waiting
-    _waiting = signum
+    """Keep a signal waiting that came here, or to another process as if it had come here."""
+    global _waiting, _since
+    _waiting, _since = signum, time.monotonic()
