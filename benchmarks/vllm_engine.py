@@ -1,8 +1,8 @@
 """Tokens a second of the vLLM engine, the default engine, and one response at a time: python -m benchmarks.vllm_engine
 
-16 questions of data/mini x 4 samples, 128 tokens at most, the embedded model in bfloat16; each engine once to warm up,
-then timed. Merges its numbers as "vllm" into benchmarks/results/cpu.json (gpu.json on a GPU). Without vLLM it says so
-and writes nothing.
+16 questions of data/mini x 4 samples, 128 tokens at most, the embedded model in bfloat16. Each engine first answers as
+many other questions, so that it has compiled and allocated all it needs, then is timed. Merges its numbers as "vllm"
+into benchmarks/results/cpu.json (gpu.json on a GPU). Without vLLM it says so and writes nothing.
 """
 
 import json
@@ -22,9 +22,9 @@ ALONE = 4  # rows that are enough to time one at a time
 
 
 def make_requests(base):
-    """One `Request` a row; the rows of a question share its prompt."""
+    """One `Request` a row, first those to warm up with, then those to time; the rows of a question share its prompt."""
     embed = base.model.get_input_embeddings()
-    lines = (DATA_DIR / "mini" / "test.jsonl").read_text(encoding="utf-8").splitlines()[:QUESTIONS]
+    lines = (DATA_DIR / "mini" / "test.jsonl").read_text(encoding="utf-8").splitlines()[: 2 * QUESTIONS]
     torch.manual_seed(0)
     requests = []
     for index, line in enumerate(lines):
@@ -32,7 +32,8 @@ def make_requests(base):
         prefix = embed(torch.tensor(base.tokenizer(text)["input_ids"])).detach()
         tail = (0.1 * torch.randn(THOUGHTS, prefix.shape[1])).to(prefix.dtype)
         requests += [Request((41, index, 0, sample), prefix, tail) for sample in range(SAMPLES)]
-    return requests
+    half = QUESTIONS * SAMPLES
+    return requests[:half], requests[half:]
 
 
 def speed(engine, requests):
@@ -48,23 +49,25 @@ def main():
         return
     load = os.getloadavg()[0]
     light = load_embeddings(EMBEDDED)
-    requests = make_requests(light)
+    others, requests = make_requests(light)
     found = {"rows": len(requests), "max_new_tokens": TOKENS, "model": EMBEDDED, "torch": torch.__version__,
              "load_before": round(load, 2)}
     for name, caching in (("vllm", True), ("vllm_without_prefix_caching", False)):
         engine = VllmEngine(light, max_model_len=1024, enable_prefix_caching=caching)
-        speed(engine, requests[: 2 * SAMPLES])
-        found[name] = speed(engine, requests[2 * SAMPLES :] + requests[: 2 * SAMPLES])
+        speed(engine, others)
+        found[name] = speed(engine, requests)
         engine.close()
         print(f"{name}: {found[name]} tokens/s", flush=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = load_backbone(EMBEDDED, device=device)
     places = {}  # rows of a question go on sharing its tensors
-    requests = [Request(r.key, *(places.setdefault(id(part), part.to(device)) for part in (r.prefix, r.tail)))
-                for r in requests]
-    for name, rows, chosen in (("transformers", 64, requests), ("one_at_a_time", 1, requests[:ALONE])):
+    others, requests = (
+        [Request(r.key, *(places.setdefault(id(part), part.to(device)) for part in (r.prefix, r.tail))) for r in rows]
+        for rows in (others, requests))
+    for name, rows, warm_up, chosen in (("transformers", 64, others, requests),
+                                        ("one_at_a_time", 1, others[:1], requests[:ALONE])):
         engine = TransformersEngine(base, rows=rows)
-        speed(engine, requests[:1])
+        speed(engine, warm_up)
         found[name] = speed(engine, chosen)
         print(f"{name}: {found[name]} tokens/s", flush=True)
 
