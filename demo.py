@@ -115,7 +115,7 @@ def main():
         questions = {"test": 4, "unseen": 4}
     else:
         size = ["--k_shot", 800, "--n_epochs", 1, "--batch_size", 4]
-        questions = {"test": 80, "unseen": 30}
+        questions = {"test": 64, "unseen": 24}
 
     shutil.rmtree(OUT, ignore_errors=True)
     for old in (*ROOT.glob("ckpt/demo-gsm8k-*"), *ROOT.glob("logs/demo-gsm8k-*"), *ROOT.glob("results/demo-gsm8k-*")):
