@@ -356,8 +356,11 @@ def measure_sweep(preset, device):
             gradient_of(our_step, model, batch)
             seconds = min(timed(lambda m=model, b=batch: gradient_of(our_step, m, b), device)[0] for _ in range(2))
             rows = changed.batch * changed.chains
-            points[axis].append({axis: value, "step_s": seconds, "per_chain_s": seconds / rows})
-            print(f"{axis} {value}: {seconds:.2f} s a step, {seconds / rows:.3f} s a chain", flush=True)
+            needed = needed_operations(model, batch) / rows / 1e12
+            points[axis].append({axis: value, "step_s": seconds, "per_chain_s": seconds / rows,
+                                 "needed_tflop_per_chain": needed})
+            print(f"{axis} {value}: {seconds:.2f} s a step, {seconds / rows:.3f} s and {needed:.3f} TFLOP a chain",
+                  flush=True)
     return points
 
 
