@@ -77,7 +77,6 @@ def train(args, name, build):
     limit = args.max_len if args.max_len > 0 else float("inf")
     train_set = encode_split(args, encoder, base, train_set, "train", limit=limit, assistant=assistant)
     dev_set = encode_split(args, encoder, base, dev_set, "dev", assistant=assistant)
-    dev_set.sort(key=lambda example: len(example["prefix_ids"]) + len(example["suffix_ids"]))  # less padding
     hashes |= {f"{part}_weights": weights_hash(backbone.model)
                for part, backbone in (("base", base), ("assistant", assistant)) if backbone}
     set_seed(args.seed)

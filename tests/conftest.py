@@ -1,10 +1,17 @@
-"""Tokenizers for the tests: two real ones and a small ChatML one."""
+"""Tokenizers for the tests: two real ones and a small ChatML one. One thread a process."""
+
+import os
 
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.tokenizers import real_tokenizer_dir
+
+# Tests compare bytes, and the last bits of a sum depend on the number of threads.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that they start
 
 SMOLLM2_SPECIAL_TOKENS = [
     "<|endoftext|>",
