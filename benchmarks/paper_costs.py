@@ -54,8 +54,8 @@ def main():
                      " / ".join(f"{thoughts_gigabytes(pair, task, n):.1f}" for n in (1, 10)) + " GB"]
             test = [f"{decoding_hours(pair, task, n):.2f} h" for n in (1, 10, 100)]
             print(f"| {name} | {task} | {' | '.join((train if examples else ['-'] * 4) + test)} |")
-    print("\n| pair | weights in bfloat16 | projection with Adam's state | keys and values of 64 rows |\n"
-          + "| --- " * 4 + "|")
+    print("\n| pair | weights in bfloat16 | projection, float32, with Adam's state "
+          "| keys and values of 64 responses |\n" + "| --- " * 4 + "|")
     for name, pair in PAIRS.items():
         weights = 2 * (pair["base"] + pair["assistant"]) / 1e9
         learned = pair["d_a"] * pair["d_b"] + pair["d_b"]

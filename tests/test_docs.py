@@ -2,9 +2,11 @@
 
 import argparse
 import importlib
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,7 +137,8 @@ def test_the_documented_tables_are_understood(command):
     known = {"METHOD": "softcot", "TASK": "gsm8k"}  # of the pattern, to be filled in
     words = [known.get(word, word) for word in words_of(command)]
     words = words[words.index("bash") :]
-    done = subprocess.run([*words, "--dry_run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*words, "--dry_run"], cwd=ROOT, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHON": sys.executable})
     assert done.returncode == 0, done.stderr
     assert "evaluate_softcot.py" in done.stdout
 
