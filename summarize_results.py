@@ -353,6 +353,8 @@ def record_of(base, label, method, column, most_seeds, cell):
         if 0 < len(cell.runs) < most_seeds:
             flags.append(f"{len(cell.runs)} of {most_seeds} seeds")
         wanted = PAPERS["questions"].get(column)
+        if in_split and wanted and in_split != wanted:
+            flags.append(f"not the papers' data: {in_split} questions in place of {wanted}")
         if published(base, method, column, cell.votes) and wanted and cell.expected != wanted:
             flags.append(f"{cell.expected} questions, the papers' {wanted}: the difference does not compare")
         record["flags"] = flags
