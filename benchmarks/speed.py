@@ -341,26 +341,35 @@ def measure_evaluation(preset, device, backbones):
 
 
 def measure_sweep(preset, device):
-    """Seconds of one step of ours along four axes, SoftCoT++ with one example unless said."""
+    """Seconds of one step of ours along four axes, SoftCoT++ with one example unless said.
+
+    Against P also what one more chain costs: a third of what four chains take longer than one.
+    """
     preset = replace(preset, batch=1, chains=4)
-    model, backbones = build(preset, "softcotpp", device)
+    _, backbones = build(preset, "softcotpp", device)
     axes = {"chains": (1, 2, 4, 7, 10), "thoughts": (4, 8, 16, 32, 64), "prefix": (130, 260, 520, 1040),
             "batch": (1, 2, 4)}
+
+    def measure(changed):
+        model, _ = build(changed, "softcotpp", device, backbones=backbones)
+        batch = with_states(model, collate(examples(changed, changed.batch), device))
+        gradient_of(our_step, model, batch)
+        seconds = min(timed(lambda: gradient_of(our_step, model, batch), device)[0] for _ in range(2))
+        return seconds, needed_operations(model, batch) / 1e12
+
     points = {}
     for axis, values in axes.items():
         points[axis] = []
         for value in values:
             changed = replace(preset, **{axis: value})
-            model, _ = build(changed, "softcotpp", device, backbones=backbones)
-            batch = with_states(model, collate(examples(changed, changed.batch), device))
-            gradient_of(our_step, model, batch)
-            seconds = min(timed(lambda m=model, b=batch: gradient_of(our_step, m, b), device)[0] for _ in range(2))
             rows = changed.batch * changed.chains
-            needed = needed_operations(model, batch) / rows / 1e12
-            points[axis].append({axis: value, "step_s": seconds, "per_chain_s": seconds / rows,
-                                 "needed_tflop_per_chain": needed})
-            print(f"{axis} {value}: {seconds:.2f} s a step, {seconds / rows:.3f} s and {needed:.3f} TFLOP a chain",
-                  flush=True)
+            seconds, needed = measure(changed)
+            point = {axis: value, "step_s": seconds, "per_chain_s": seconds / rows,
+                     "needed_tflop_per_chain": needed / rows}
+            if axis == "prefix":
+                point["one_more_chain_s"] = (seconds - measure(replace(changed, chains=1))[0]) / (rows - 1)
+            points[axis].append(point)
+            print(", ".join(f"{key} {number:.4g}" for key, number in point.items()), flush=True)
     return points
 
 
@@ -373,6 +382,10 @@ def plot_sweep(points, path, title):
     for place, (axis, row) in zip(axes, points.items(), strict=True):
         place.plot([point[axis] for point in row], [point["step_s"] for point in row], marker="o", label="step")
         place.plot([point[axis] for point in row], [point["per_chain_s"] for point in row], marker="s", label="a chain")
+        if axis == "prefix":
+            place.plot([point[axis] for point in row], [point["one_more_chain_s"] for point in row], marker="^",
+                       label="one more chain")
+            place.legend()
         place.set(xlabel=labels[axis], ylim=(0, None))
     axes[0].set_ylabel("seconds")
     axes[0].legend()
