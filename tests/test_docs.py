@@ -68,9 +68,9 @@ def options_table():
     return {option: (scripts.split(), default, meaning) for option, scripts, default, meaning in rows}
 
 
-def documented_commands(names):
+def documented_commands(names, documents=DOCUMENTS):
     """Lines of the documents' indented blocks that call one of these scripts, continuation lines joined."""
-    texts = [(ROOT / document).read_text(encoding="utf-8").split("\n") for document in DOCUMENTS]
+    texts = [(ROOT / document).read_text(encoding="utf-8").split("\n") for document in documents]
     code = "\n".join(line[4:] for text in texts for line in text if line.startswith("    "))
     lines = code.replace("\\\n", " ").split("\n")
     calls = re.compile(rf"\b(?:python|bash|torchrun(?: --\S+)*) (?:{'|'.join(map(re.escape, names))})(?!.*\.\.\.)")
@@ -120,9 +120,9 @@ def test_the_batch_scripts_take_every_option_of_the_evaluation(parsers, script, 
     assert set(" ".join(lists).split()) | set(options.split()) == set(actions_of(parsers[script])) - {"--help"}
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_there_are_documented_commands(name):
-    assert documented_commands([name])
+def test_there_are_documented_commands():
+    assert len(documented_commands(FILES, ["README.md"])) >= 9
+    assert all(documented_commands([name]) for name in FILES)
 
 
 @pytest.mark.parametrize("command", documented_commands(FILES))
