@@ -42,12 +42,35 @@ from utils import (
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend")
 # Arguments that change no answer, or that a hash stands for: results may be continued under
 # other values of them.
-FREE = ("eval_batch_size", "seed", "seed_from", "seed_to", "test_k", "device", "overwrite", "print_input",
-        "print_response", "log_dir", "results_dir", "run_name", "params_file_name", "prompt_dir", "data_dir",
-        "base_device_map", *PARALLEL)
+FREE = (
+    "eval_batch_size",
+    "seed",
+    "seed_from",
+    "seed_to",
+    "test_k",
+    "device",
+    "overwrite",
+    "print_input",
+    "print_response",
+    "log_dir",
+    "results_dir",
+    "run_name",
+    "params_file_name",
+    "prompt_dir",
+    "data_dir",
+    "base_device_map",
+    *PARALLEL,
+)
 # Of vLLM's arguments those that change speed and memory only.
-FREE_OF_VLLM = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
-                "enable_prefix_caching", "kv_cache_memory_bytes")
+FREE_OF_VLLM = (
+    "gpu_memory_utilization",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enforce_eager",
+    "enable_prefix_caching",
+    "kv_cache_memory_bytes",
+)
 QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assistant
 
 
@@ -72,9 +95,13 @@ def evaluate(args, build, chains=None):
     data = data_hash(split)
     questions = split[: args.test_k or None]
 
-    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id,
-                                     with_assistant=thinks and args.thoughts in WITH_ASSISTANT,
-                                     embeddings_only=args.engine == "vllm")
+    base, assistant = load_backbones(
+        args,
+        args.base_model_id,
+        args.assistant_model_id,
+        with_assistant=thinks and args.thoughts in WITH_ASSISTANT,
+        embeddings_only=args.engine == "vllm",
+    )
     encoder, collate = make_encoder(args, base, assistant, generation_prompt=not args.no_generation_prompt)
     if state or (not thinks and args.base_model_ckpt):
         check_against_training(args, encoder, args.params_file_name if state else args.base_model_ckpt)
@@ -100,15 +127,23 @@ def evaluate(args, build, chains=None):
     questions = {question["index"]: question for question in questions}
 
     number_of_chains = chains if thinks and chains else 1
-    slot = thinks and ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number_of_chains,
-                                  args.perturb_std)
+    slot = thinks and ThoughtSlot(
+        args.thoughts, base, softcot, args.num_thought_tokens, number_of_chains, args.perturb_std
+    )
     answers = number_of_chains * args.num_return_sequences
     run = {key: value for key, value in vars(args).items() if key not in FREE}
-    run |= {"prompt_hash": encoder.prompt_hash, "data_hash": data, "questions_in_split": len(split),
-            "max_new_tokens": max_new_tokens,
-            "vllm_args": {key: value for key, value in args.vllm_args.items() if key not in FREE_OF_VLLM}}
-    run |= {part: fingerprint(Path(run[part], "adapter_model.safetensors"))
-            for part in ("base_model_ckpt", "assistant_model_ckpt") if run[part]}
+    run |= {
+        "prompt_hash": encoder.prompt_hash,
+        "data_hash": data,
+        "questions_in_split": len(split),
+        "max_new_tokens": max_new_tokens,
+        "vllm_args": {key: value for key, value in args.vllm_args.items() if key not in FREE_OF_VLLM},
+    }
+    run |= {
+        part: fingerprint(Path(run[part], "adapter_model.safetensors"))
+        for part in ("base_model_ckpt", "assistant_model_ckpt")
+        if run[part]
+    }
     if state:
         run |= {"projection": fingerprint(found_projection(args.params_file_name)), "own_chains": "embedding" in state}
     results = {}
@@ -120,8 +155,13 @@ def evaluate(args, build, chains=None):
             log = Path(args.log_dir, f"{name}.log") if part is None else None
             ending = ".jsonl" if part is None else f".jsonl.part-{part}"
             results[seed] = SeedResults(
-                Path(args.results_dir or args.log_dir, name + ending), log, run | {"seed": seed},
-                votes=chains is not None or answers > 1, overwrite=overwrite, echo=echo and len(seeds) == 1)
+                Path(args.results_dir or args.log_dir, name + ending),
+                log,
+                run | {"seed": seed},
+                votes=chains is not None or answers > 1,
+                overwrite=overwrite,
+                echo=echo and len(seeds) == 1,
+            )
         return {seed: set(result.rows) for seed, result in results.items()}
 
     alone = processes.num_processes == 1
@@ -151,7 +191,8 @@ def evaluate(args, build, chains=None):
         row = judge(args.task_name, questions[example["index"]], responses, [len(ids) for ids in rows])
         if args.print_input:
             row["input"] = base.tokenizer.decode(
-                example["prefix_ids"] + example.get("hint_ids", []) + example["suffix_ids"])
+                example["prefix_ids"] + example.get("hint_ids", []) + example["suffix_ids"]
+            )
         if args.print_response:
             row["responses"] = responses
         return row
@@ -160,8 +201,12 @@ def evaluate(args, build, chains=None):
     found = defaultdict(dict)  # (seed, question) -> {(chain, sample): token ids}
     longest = max(len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) for e in examples) + max_new_tokens
     generated = make_engine(args, base, longest).generate(requests(), max_new_tokens) if todo else ()
-    with tqdm(total=sum(map(len, waiting.values())), desc="Questions x seeds", unit="question",
-              disable=not processes.is_main_process) as bar:
+    with tqdm(
+        total=sum(map(len, waiting.values())),
+        desc="Questions x seeds",
+        unit="question",
+        disable=not processes.is_main_process,
+    ) as bar:
         for request, ids in generated:
             seed, index, *place = request.key
             found[seed, index][tuple(place)] = ids
@@ -183,8 +228,9 @@ def evaluate(args, build, chains=None):
             open_results(echo=not alone)
     if processes.is_main_process:
         name = method_of(run) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
-        report(results, {example["index"] for example in examples},
-               name + (f", vote of {answers}" if answers > 1 else ""))
+        report(
+            results, {example["index"] for example in examples}, name + (f", vote of {answers}" if answers > 1 else "")
+        )
     leave()
 
 
@@ -194,31 +240,42 @@ def make_engine(args, base, longest):
     if args.engine == "transformers":
         return TransformersEngine(base, rows=args.eval_batch_size, **sampling)
     options = {name: getattr(args, name) for name in PARALLEL}
-    return VllmEngine(base, dtype=args.dtype, adapter=args.base_model_ckpt, **sampling,
-                      **{"max_model_len": longest, "trust_remote_code": args.trust_remote_code, **options,
-                         **args.vllm_args})
+    return VllmEngine(
+        base,
+        dtype=args.dtype,
+        adapter=args.base_model_ckpt,
+        **sampling,
+        **{"max_model_len": longest, "trust_remote_code": args.trust_remote_code, **options, **args.vllm_args},
+    )
 
 
 def check_thoughts(args):
     """Raise ValueError where the options on the thought slot contradict each other."""
     if not args.num_thought_tokens:
         if args.thoughts != "projected" or args.perturb_std:
-            raise ValueError(f"--num_thought_tokens 0 leaves no slot for --thoughts {args.thoughts} "
-                             f"--perturb_std {args.perturb_std:g}: give 1 or more")
+            raise ValueError(
+                f"--num_thought_tokens 0 leaves no slot for --thoughts {args.thoughts} "
+                f"--perturb_std {args.perturb_std:g}: give 1 or more"
+            )
     elif args.thoughts in FROM_FILE and not args.params_file_name:
-        raise ValueError("--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
-                         "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)")
+        raise ValueError(
+            "--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
+            "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)"
+        )
     elif args.thoughts == "assistant_text" and args.perturb_std:
-        raise ValueError("--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: "
-                         "leave one of them out")
+        raise ValueError(
+            "--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: leave one of them out"
+        )
 
 
 def projection_of(args, chains):
     """State of --params_file_name; SoftCoT's serves N chains only with noise (SoftCoT-P), else all are the same."""
     state = load_projection(args.params_file_name)
     if chains and "embedding" not in state and not args.perturb_std:
-        raise ValueError(f"{args.params_file_name} is SoftCoT's, without initial tokens: all chains would be the "
-                         "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py")
+        raise ValueError(
+            f"{args.params_file_name} is SoftCoT's, without initial tokens: all chains would be the "
+            "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py"
+        )
     return state
 
 
@@ -227,8 +284,10 @@ def seeds_of(args):
     if args.seed_from is None and args.seed_to is None:
         return [args.seed]
     if args.seed_from is None or args.seed_to is None or args.seed_to < args.seed_from:
-        raise ValueError(f"a sweep needs --seed_from and --seed_to, the second not below the first; got "
-                         f"{args.seed_from} and {args.seed_to}")
+        raise ValueError(
+            f"a sweep needs --seed_from and --seed_to, the second not below the first; got "
+            f"{args.seed_from} and {args.seed_to}"
+        )
     return list(range(args.seed_from, args.seed_to + 1))
 
 
@@ -245,8 +304,10 @@ def write_hints(args, assistant, encoder, examples):
     """Let the assistant write up to L tokens after its prompt, greedily; the base's ids go into `hint_ids`."""
     engine = TransformersEngine(assistant, rows=args.eval_batch_size, greedy=True)
     by_index = {example["index"]: example for example in examples}
-    requests = (Request((0, index, 0, 0), *plain_prompt(assistant, example["assistant_ids"][: -encoder.length]))
-                for index, example in by_index.items())
+    requests = (
+        Request((0, index, 0, 0), *plain_prompt(assistant, example["assistant_ids"][: -encoder.length]))
+        for index, example in by_index.items()
+    )
     written = engine.generate(requests, encoder.length)
     for request, ids in tqdm(written, total=len(examples), desc="Hints", unit="question", disable=not is_main()):
         text = assistant.tokenizer.decode(ids, skip_special_tokens=True)
@@ -266,19 +327,29 @@ def soft_prompts(slot, base, collate, examples):
     slot's vectors and what follows `[T, d_b]`. Without a slot the last token is what follows."""
     if not slot:
         return [(prefix, [tail]) for prefix, tail in (plain_prompt(base, e["prefix_ids"]) for e in examples)]
-    return [(embeddings_of(base.model, example["prefix_ids"]),
-             [torch.cat([thoughts, embeddings_of(base.model, example["suffix_ids"])]) for thoughts in chains])
-            for example, chains in zip(examples, slot.fill(examples, collate), strict=True)]
+    return [
+        (
+            embeddings_of(base.model, example["prefix_ids"]),
+            [torch.cat([thoughts, embeddings_of(base.model, example["suffix_ids"])]) for thoughts in chains],
+        )
+        for example, chains in zip(examples, slot.fill(examples, collate), strict=True)
+    ]
 
 
 def report(results, asked, method):
     """Scores of each seed on the questions asked for, then mean and deviation over seeds, by both answer rules."""
     scores = {seed: result.scores(asked) for seed, result in results.items()}
     for seed, score in scores.items():
-        print(f"Seed {seed}: accuracy {100 * score['accuracy']:.2f} % (strict {100 * score['accuracy_strict']:.2f} %), "
-              f"{score['questions']} questions, {score['tokens']:.1f} tokens a response")
-    both = [f"{mean:.2f}" + (f" +- {std:.2f}" if len(scores) > 1 else "") for mean, std in (
-        mean_and_std([100 * score[rule] for score in scores.values()]) for rule in ("accuracy", "accuracy_strict"))]
+        print(
+            f"Seed {seed}: accuracy {100 * score['accuracy']:.2f} % (strict {100 * score['accuracy_strict']:.2f} %), "
+            f"{score['questions']} questions, {score['tokens']:.1f} tokens a response"
+        )
+    both = [
+        f"{mean:.2f}" + (f" +- {std:.2f}" if len(scores) > 1 else "")
+        for mean, std in (
+            mean_and_std([100 * score[rule] for score in scores.values()]) for rule in ("accuracy", "accuracy_strict")
+        )
+    ]
     print(f"Seeds {min(scores)} to {max(scores)}: accuracy {both[0]} % (strict {both[1]} %), {method}", flush=True)
 
 

@@ -16,8 +16,12 @@ def main():
     parser = Parser(__doc__)
     add_evaluation_arguments(parser, "Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B")
     parser.add_argument("--num_scaling_times", type=positive, default=10, help="N, chains a question")
-    parser.add_argument("--model_name", choices=["scaling", "scaling-nce"], default="scaling",
-                        help="stands in the logs' names; how the projection was trained")
+    parser.add_argument(
+        "--model_name",
+        choices=["scaling", "scaling-nce"],
+        default="scaling",
+        help="stands in the logs' names; how the projection was trained",
+    )
     args = parser.parse_args()
     evaluate(args, build_softcotpp, chains=args.num_scaling_times)
 

@@ -84,28 +84,44 @@ def describe(base, soft, top):
     for place, vector in enumerate(soft.flatten(0, 1)):
         norm = vector.norm()
         below = torch.searchsorted(sorted_norms, norm).item() / len(sorted_norms)
-        nearest = [{"id": token, "token": base.tokenizer.decode([token]), "cosine": cosine}
-                   for token, cosine in zip(ids[place].tolist(), cosines[place].tolist(), strict=True)]
-        thoughts.append({"chain": place // length, "position": place % length, "norm": norm.item(),
-                         "share_of_smaller_embeddings": below, "nearest": nearest})
+        nearest = [
+            {"id": token, "token": base.tokenizer.decode([token]), "cosine": cosine}
+            for token, cosine in zip(ids[place].tolist(), cosines[place].tolist(), strict=True)
+        ]
+        thoughts.append(
+            {
+                "chain": place // length,
+                "position": place % length,
+                "norm": norm.item(),
+                "share_of_smaller_embeddings": below,
+                "nearest": nearest,
+            }
+        )
     shares = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
     quantiles = {f"{share:g}": sorted_norms[round(share * (len(norms) - 1))].item() for share in shares}
-    return {"thoughts": thoughts, "embedding_norm_quantiles": quantiles,
-            "chain_similarity": likeness(soft.flatten(1)).tolist(),
-            "position_similarity": [likeness(chain).tolist() for chain in soft]}, norms.tolist()
+    return {
+        "thoughts": thoughts,
+        "embedding_norm_quantiles": quantiles,
+        "chain_similarity": likeness(soft.flatten(1)).tolist(),
+        "position_similarity": [likeness(chain).tolist() for chain in soft],
+    }, norms.tolist()
 
 
 def show(found):
     """The report on standard output."""
     quantiles = found["embedding_norm_quantiles"]
     print(f"Question: {found['question']}\n")
-    print("Norms of the base model's embeddings, quantiles: "
-          + ", ".join(f"{float(share):.0%} {value:.3f}" for share, value in quantiles.items()))
+    print(
+        "Norms of the base model's embeddings, quantiles: "
+        + ", ".join(f"{float(share):.0%} {value:.3f}" for share, value in quantiles.items())
+    )
     print("\nchain position     norm  larger than  nearest tokens (cosine)")
     for thought in found["thoughts"]:
         nearest = "  ".join(f"{entry['token']!r} {entry['cosine']:+.3f}" for entry in thought["nearest"])
-        print(f"{thought['chain']:5d} {thought['position']:8d} {thought['norm']:8.3f}  "
-              f"{thought['share_of_smaller_embeddings']:10.1%}  {nearest}")
+        print(
+            f"{thought['chain']:5d} {thought['position']:8d} {thought['norm']:8.3f}  "
+            f"{thought['share_of_smaller_embeddings']:10.1%}  {nearest}"
+        )
     name = "chain" if len(found["chain_similarity"]) > 1 else "position"
     matrix = found["chain_similarity"] if name == "chain" else found["position_similarity"][0]
     print(f"\nCosines between {name}s:")
@@ -116,16 +132,24 @@ def show(found):
 def draw(found, norms, path):
     """Norms, likeness of the chains (or positions), and each thought's nearest token, as one picture."""
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+
     chains, length = len(found["chain_similarity"]), len(found["position_similarity"][0])
     figure, axes = plt.subplots(1, 3, figsize=(16, max(4.5, 0.35 * max(chains, length))), layout="constrained")
     axes[0].hist(norms, bins=80, color="lightgray", label="embeddings of all tokens")
     axes[0].set_yscale("log")
     for chain in range(chains):
         values = [t["norm"] for t in found["thoughts"] if t["chain"] == chain]
-        axes[0].plot(values, [2 * 1.3**chain] * length, "|", markersize=12, color=f"C{chain % 10}",
-                     label=f"soft thoughts, chain {chain}" if chains <= 12 else None)
+        axes[0].plot(
+            values,
+            [2 * 1.3**chain] * length,
+            "|",
+            markersize=12,
+            color=f"C{chain % 10}",
+            label=f"soft thoughts, chain {chain}" if chains <= 12 else None,
+        )
     axes[0].set(xlabel="norm", ylabel="tokens", title="norms")
     axes[0].legend(fontsize="small")
 
@@ -153,11 +177,17 @@ def draw(found, norms, path):
 
 def arguments():
     parser = Parser(__doc__)
-    parser.add_argument("--base_model_id", default="meta-llama/Llama-3.1-8B-Instruct",
-                        help="base model: Hub id, directory, or embedded/...")
+    parser.add_argument(
+        "--base_model_id",
+        default="meta-llama/Llama-3.1-8B-Instruct",
+        help="base model: Hub id, directory, or embedded/...",
+    )
     parser.add_argument("--assistant_model_id", default="meta-llama/Llama-3.2-1B-Instruct", help="assistant model")
-    parser.add_argument("--params_file_name", required=True,
-                        help="projection.bin; of SoftCoT++, the number of chains is its number of initial tokens")
+    parser.add_argument(
+        "--params_file_name",
+        required=True,
+        help="projection.bin; of SoftCoT++, the number of chains is its number of initial tokens",
+    )
     parser.add_argument("--base_model_ckpt", type=path_or_none, help="LoRA adapter of the base model; None: none")
     parser.add_argument("--assistant_model_ckpt", type=path_or_none, help="LoRA adapter of the assistant; None: none")
     parser.add_argument("--num_thought_tokens", type=positive, default=4, help="L")
@@ -180,8 +210,9 @@ def question_of(args):
         return {"question": args.question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
     instances = load_instances(args, args.split)
     if args.index >= len(instances):
-        raise ValueError(f"--index {args.index}: the split {args.split} has {len(instances)} questions, "
-                         f"0 to {len(instances) - 1}")
+        raise ValueError(
+            f"--index {args.index}: the split {args.split} has {len(instances)} questions, 0 to {len(instances) - 1}"
+        )
     return instances[args.index]
 
 

@@ -26,13 +26,28 @@ ROOT = Path(__file__).resolve().parent
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))
 NO_ASSISTANT = ("Zero-Shot CoT", "CoT-Unk", "LoRA", "Zero vectors")
 # What a result file's record, or a log, is silent about.
-DEFAULTS = {"thoughts": "projected", "perturb_std": 0.0, "split": "test", "data_hash": None, "num_return_sequences": 1,
-            "base_model_ckpt": None, "assistant_model_ckpt": None}
-IN_LABEL = ("num_thought_tokens", "num_scaling_times", "num_return_sequences", "perturb_std", "thoughts", "task_name",
-            "split")
+DEFAULTS = {
+    "thoughts": "projected",
+    "perturb_std": 0.0,
+    "split": "test",
+    "data_hash": None,
+    "num_return_sequences": 1,
+    "base_model_ckpt": None,
+    "assistant_model_ckpt": None,
+}
+IN_LABEL = (
+    "num_thought_tokens",
+    "num_scaling_times",
+    "num_return_sequences",
+    "perturb_std",
+    "thoughts",
+    "task_name",
+    "split",
+)
 
 
 # ---- reading ----
+
 
 @dataclass
 class Run:
@@ -74,9 +89,12 @@ def read_results(path):
 LOG_NAME = re.compile(
     rf"(?P<run_name>.*)(?P<task>{'|'.join(map(re.escape, TASKS))})-(?P<model>[^/]*?)-seed_(?P<seed>-?\d+)"
     r"-ntt_(?P<L>\d+)-nrs_(?P<R>\d+)(?:-nst_(?P<N>\d+))?-(?P<models>.+?)"
-    rf"(?:-(?P<thoughts>{'|'.join(OF_THOUGHTS)}))?(?:-perturb_(?P<std>[\d.e-]+))?")
-EVENT = re.compile(r"(Ground Truth Answer|Is Correct|Correct Count): ?(.*)|Average generated tokens \(\d+ instances\): "
-                   r"?([\d.]+)")
+    rf"(?:-(?P<thoughts>{'|'.join(OF_THOUGHTS)}))?(?:-perturb_(?P<std>[\d.e-]+))?"
+)
+EVENT = re.compile(
+    r"(Ground Truth Answer|Is Correct|Correct Count): ?(.*)|Average generated tokens \(\d+ instances\): "
+    r"?([\d.]+)"
+)
 
 
 def read_log(path):
@@ -103,15 +121,24 @@ def read_log(path):
             if asked == 1:
                 rows, right = {}, 0
             if asked != len(rows) + 1 or correct - right not in (0, 1):
-                raise ValueError(f"{path}: Correct Count goes from {right}/{len(rows)} to {correct}/{asked}: lines of "
-                                 "the log are missing")
+                raise ValueError(
+                    f"{path}: Correct Count goes from {right}/{len(rows)} to {correct}/{asked}: lines of "
+                    "the log are missing"
+                )
             rows[asked - 1] = (gold, correct > right, None)
             right = correct
     base, assistant = split_models(name["models"])
-    settings = {**DEFAULTS, "task_name": name["task"], "num_thought_tokens": int(name["L"]),
-                "num_return_sequences": int(name["R"]), "base_model_id": base, "assistant_model_id": assistant,
-                "thoughts": name["thoughts"] or "projected", "perturb_std": float(name["std"] or 0),
-                "run_name": name["run_name"]}
+    settings = {
+        **DEFAULTS,
+        "task_name": name["task"],
+        "num_thought_tokens": int(name["L"]),
+        "num_return_sequences": int(name["R"]),
+        "base_model_id": base,
+        "assistant_model_id": assistant,
+        "thoughts": name["thoughts"] or "projected",
+        "perturb_std": float(name["std"] or 0),
+        "run_name": name["run_name"],
+    }
     if name["N"]:
         settings |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
     return Run(path, settings, int(name["seed"]), rows, tokens, from_log=True)
@@ -127,8 +154,9 @@ def split_models(text):
 
     def likeness(cut):
         base, assistant = text[:cut], text[cut + 1 :]
-        same = next((i for i, (a, b) in enumerate(zip(base, assistant, strict=False)) if a != b),
-                    min(len(base), len(assistant)))
+        same = next(
+            (i for i, (a, b) in enumerate(zip(base, assistant, strict=False)) if a != b), min(len(base), len(assistant))
+        )
         return same, -abs(len(base) - len(assistant))
 
     best = max(cuts, key=likeness, default=None)
@@ -176,6 +204,7 @@ def tell_logs_apart(logs):
 
 
 # ---- cells: seeds of the same task and method ----
+
 
 @dataclass
 class Cell:
@@ -243,8 +272,10 @@ def make_cells(runs, include_incomplete=False):
             cell.runs.remove(twice)
             cell.aside.append(shorter)
         elif twice:
-            raise ValueError(f"{twice.path} and {run.path} are both seed {run.seed} of the same run: remove one, or "
-                             "name the folders to summarize one by one")
+            raise ValueError(
+                f"{twice.path} and {run.path} are both seed {run.seed} of the same run: remove one, or "
+                "name the folders to summarize one by one"
+            )
         cell.runs.append(run)
     largest = defaultdict(int)
     for cell in cells.values():
@@ -255,8 +286,16 @@ def make_cells(runs, include_incomplete=False):
         cell.left_out = [run for run in cell.runs if len(run.rows) < cell.expected]
         if not include_incomplete:
             cell.runs = [run for run in cell.runs if len(run.rows) == cell.expected]
-    cells = sorted(cells.values(), key=lambda c: (c.base, METHODS.index(c.method), c.settings["num_thought_tokens"],
-                                                  c.votes, list(TASKS).index(c.settings["task_name"])))
+    cells = sorted(
+        cells.values(),
+        key=lambda c: (
+            c.base,
+            METHODS.index(c.method),
+            c.settings["num_thought_tokens"],
+            c.votes,
+            list(TASKS).index(c.settings["task_name"]),
+        ),
+    )
     name_cells(cells)
     return cells
 
@@ -292,6 +331,7 @@ def brief(value):
 
 # ---- the papers' figures ----
 
+
 def published(base, method, column, votes):
     """The papers' (mean, std or None, source) of a task or average, None where they give none."""
     for paper in PAPERS["papers"]:
@@ -308,6 +348,7 @@ def published(base, method, column, votes):
 
 # ---- tables ----
 
+
 def tabulate(cells, tasks=(), methods=()):
     """One record a cell, for every method and task of a base model: what all outputs are made of."""
     records = []
@@ -318,9 +359,17 @@ def tabulate(cells, tasks=(), methods=()):
         labels |= {method: method for method in methods if method not in labels.values()}
         most_seeds = max(len(cell.runs) for cell in mine)
         for label in sorted(labels, key=lambda label: METHODS.index(labels[label])):
-            row = [record_of(base, label, labels[label], column, most_seeds,
-                             next((c for c in mine if c.label == label and c.column == column), None))
-                   for column in columns]
+            row = [
+                record_of(
+                    base,
+                    label,
+                    labels[label],
+                    column,
+                    most_seeds,
+                    next((c for c in mine if c.label == label and c.column == column), None),
+                )
+                for column in columns
+            ]
             records += row + averages_of(row)
     return records
 
@@ -332,21 +381,43 @@ def in_order(columns):
 
 
 def record_of(base, label, method, column, most_seeds, cell):
-    record = {"base": base, "method": method, "label": label, "task": column, "status": "missing", "mean": None,
-              "std": None, "strict_mean": None, "strict_std": None, "tokens": None, "seeds": [], "questions": None,
-              "votes": cell.votes if cell else None, "flags": []}
+    record = {
+        "base": base,
+        "method": method,
+        "label": label,
+        "task": column,
+        "status": "missing",
+        "mean": None,
+        "std": None,
+        "strict_mean": None,
+        "strict_std": None,
+        "tokens": None,
+        "seeds": [],
+        "questions": None,
+        "votes": cell.votes if cell else None,
+        "flags": [],
+    }
     if cell:
         mean, strict = cell.statistics(), cell.statistics(strict=True)
-        record |= {"status": "ok" if mean else "incomplete", "seeds": [run.seed for run in cell.runs],
-                   "questions": cell.expected, "tokens": cell.tokens,
-                   **dict(zip(("mean", "std"), mean or (None, None), strict=True)),
-                   **dict(zip(("strict_mean", "strict_std"), strict or (None, None), strict=True)),
-                   "accuracies": {run.seed: score(run) for run in cell.runs},
-                   "files": [str(run.path) for run in cell.runs]}
-        flags = [f"seed {run.seed}: {len(run.rows)} of {cell.expected} questions, "
-                 + ("averaged all the same" if run in cell.runs else "left out") for run in cell.left_out]
-        flags += [f"seed {run.seed}: {run.path.name} is left aside, another file has the same answers and more"
-                  for run in cell.aside]
+        record |= {
+            "status": "ok" if mean else "incomplete",
+            "seeds": [run.seed for run in cell.runs],
+            "questions": cell.expected,
+            "tokens": cell.tokens,
+            **dict(zip(("mean", "std"), mean or (None, None), strict=True)),
+            **dict(zip(("strict_mean", "strict_std"), strict or (None, None), strict=True)),
+            "accuracies": {run.seed: score(run) for run in cell.runs},
+            "files": [str(run.path) for run in cell.runs],
+        }
+        flags = [
+            f"seed {run.seed}: {len(run.rows)} of {cell.expected} questions, "
+            + ("averaged all the same" if run in cell.runs else "left out")
+            for run in cell.left_out
+        ]
+        flags += [
+            f"seed {run.seed}: {run.path.name} is left aside, another file has the same answers and more"
+            for run in cell.aside
+        ]
         in_split = cell.settings.get("questions_in_split")
         if in_split and cell.expected < in_split:
             flags.append(f"{cell.expected} of the split's {in_split} questions")
@@ -365,8 +436,12 @@ def with_published(record):
     found = published(record["base"], record["method"], record["task"], record["votes"])
     value, std, source = found or (None, None, None)
     known = None not in (value, record["mean"])
-    return record | {"published": value, "published_std": std, "source": source,
-                     "difference": record["mean"] - value if known else None}
+    return record | {
+        "published": value,
+        "published_std": std,
+        "source": source,
+        "difference": record["mean"] - value if known else None,
+    }
 
 
 def averages_of(row):
@@ -375,12 +450,28 @@ def averages_of(row):
     for name, tasks in PAPERS["averages"].items():
         parts = [record for record in row if record["task"] in tasks and record["status"] == "ok"]
         if len(parts) == len(tasks):
-            mean = {key: sum(p[key] for p in parts) / len(parts) if None not in [p[key] for p in parts] else None
-                    for key in ("mean", "strict_mean", "tokens")}
-            records.append(with_published(row[0] | {
-                "task": name, "status": "ok", "std": None, "strict_std": None, "questions": None, **mean, "files": [],
-                "seeds": [], "accuracies": {}, "votes": parts[0]["votes"],
-                "flags": [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]]}))
+            mean = {
+                key: sum(p[key] for p in parts) / len(parts) if None not in [p[key] for p in parts] else None
+                for key in ("mean", "strict_mean", "tokens")
+            }
+            records.append(
+                with_published(
+                    row[0]
+                    | {
+                        "task": name,
+                        "status": "ok",
+                        "std": None,
+                        "strict_std": None,
+                        "questions": None,
+                        **mean,
+                        "files": [],
+                        "seeds": [],
+                        "accuracies": {},
+                        "votes": parts[0]["votes"],
+                        "flags": [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]],
+                    }
+                )
+            )
     return records
 
 
@@ -422,8 +513,12 @@ def markdown_row(cells):
 
 def markdown(records, comparisons):
     """The report: for each base model an overview and the details, then comparisons and notes."""
-    lines = ["# Results", "", "Accuracy in percent, mean ± sample standard deviation over seeds. *Accuracy*: the "
-             "published answer rule; *strict*: the final answer as stated. `-`: not known."]
+    lines = [
+        "# Results",
+        "",
+        "Accuracy in percent, mean ± sample standard deviation over seeds. *Accuracy*: the "
+        "published answer rule; *strict*: the final answer as stated. `-`: not known.",
+    ]
     for base, columns, labels, cells in by_base(records):
         lines += ["", f"## {base}", "", markdown_row(["method", *columns]), markdown_row(["---"] * (1 + len(columns)))]
         for label in labels:
@@ -436,16 +531,33 @@ def markdown(records, comparisons):
         for column in columns:
             for label in labels:
                 if r := cells.get((label, column)):
-                    lines.append(markdown_row([
-                        column, label, cell_text(r), number(r["strict_mean"], r["strict_std"]),
-                        "-" if r["tokens"] is None else f"{r['tokens']:.1f}", seed_list(r["seeds"]),
-                        r["questions"] or "-", number(r["published"], r["published_std"]),
-                        "-" if r["difference"] is None else f"{r['difference']:+.2f}"]))
+                    lines.append(
+                        markdown_row(
+                            [
+                                column,
+                                label,
+                                cell_text(r),
+                                number(r["strict_mean"], r["strict_std"]),
+                                "-" if r["tokens"] is None else f"{r['tokens']:.1f}",
+                                seed_list(r["seeds"]),
+                                r["questions"] or "-",
+                                number(r["published"], r["published_std"]),
+                                "-" if r["difference"] is None else f"{r['difference']:+.2f}",
+                            ]
+                        )
+                    )
     if comparisons:
         head = ["base", "task", "A", "B", "questions", "A - B", "95 % interval", "A - B, strict", "95 % interval"]
-        lines += ["", "## Paired differences", "", "Points of accuracy on the same questions, each question's verdicts "
-                  "averaged over seeds; percentile bootstrap over questions.", "", markdown_row(head),
-                  markdown_row(["---"] * len(head))]
+        lines += [
+            "",
+            "## Paired differences",
+            "",
+            "Points of accuracy on the same questions, each question's verdicts "
+            "averaged over seeds; percentile bootstrap over questions.",
+            "",
+            markdown_row(head),
+            markdown_row(["---"] * len(head)),
+        ]
         for c in comparisons:
             cells = [part for rule in ("published", "strict") for part in interval_text(c[rule])]
             lines.append(markdown_row([c["base"], c["task"], c["a"], c["b"], c["questions"], *cells]))
@@ -469,8 +581,26 @@ def interval_text(found):
 
 def comma_separated(records):
     out = io.StringIO()
-    names = ["base", "task", "method", "label", "status", "mean", "std", "strict_mean", "strict_std", "tokens", "seeds",
-             "questions", "votes", "published", "published_std", "difference", "source", "flags"]
+    names = [
+        "base",
+        "task",
+        "method",
+        "label",
+        "status",
+        "mean",
+        "std",
+        "strict_mean",
+        "strict_std",
+        "tokens",
+        "seeds",
+        "questions",
+        "votes",
+        "published",
+        "published_std",
+        "difference",
+        "source",
+        "flags",
+    ]
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for record in records:
@@ -480,35 +610,51 @@ def comma_separated(records):
 
 def latex(records):
     """A booktabs table a base model: methods down, tasks across, the papers' figures in italics below."""
+
     def plain(text):
         text = re.sub(r"([&%$#_{}])", r"\\\1", text)
         return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}").replace("†", r"$^\dagger$")
+
     lines = ["% needs \\usepackage{booktabs}"]
     for base, columns, labels, cells in by_base(records):
-        lines += [r"\begin{table}[t]", r"\centering", rf"\begin{{tabular}}{{l{'c' * len(columns)}}}", r"\toprule",
-                  " & ".join(["Method", *map(plain, columns)]) + r" \\", r"\midrule"]
+        lines += [
+            r"\begin{table}[t]",
+            r"\centering",
+            rf"\begin{{tabular}}{{l{'c' * len(columns)}}}",
+            r"\toprule",
+            " & ".join(["Method", *map(plain, columns)]) + r" \\",
+            r"\midrule",
+        ]
         for label in labels:
             row = [plain(cell_text(cells.get((label, c)), "@")).replace("@", r"$\pm$") for c in columns]
             lines.append(" & ".join([plain(label), *row]) + r" \\")
             figures = [cells[label, c]["published"] if (label, c) in cells else None for c in columns]
             if any(figure is not None for figure in figures):
-                lines.append(" & ".join([r"\quad\emph{published}", *(rf"\emph{{{number(f)}}}" for f in figures)])
-                             + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}",
-                  rf"\caption{{Accuracy in percent, mean $\pm$ standard deviation over seeds; {plain(base)}. "
-                  r"$^\dagger$: see the notes in table.md.}",
-                  r"\end{table}", ""]
+                lines.append(
+                    " & ".join([r"\quad\emph{published}", *(rf"\emph{{{number(f)}}}" for f in figures)]) + r" \\"
+                )
+        lines += [
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\caption{{Accuracy in percent, mean $\pm$ standard deviation over seeds; {plain(base)}. "
+            r"$^\dagger$: see the notes in table.md.}",
+            r"\end{table}",
+            "",
+        ]
     return "\n".join(lines)
 
 
 # ---- paired bootstrap ----
 
+
 def bootstrap_interval(differences, resamples=10000, seed=0, level=0.95):
     """Percentile interval of the mean of `differences` (one a question) over resampled questions."""
     differences, generator = np.asarray(differences, dtype=float), np.random.default_rng(seed)
     count = len(differences)
-    means = [differences[generator.integers(0, count, size=(min(500, resamples - start), count))].mean(axis=1)
-             for start in range(0, resamples, 500)]
+    means = [
+        differences[generator.integers(0, count, size=(min(500, resamples - start), count))].mean(axis=1)
+        for start in range(0, resamples, 500)
+    ]
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -518,8 +664,9 @@ def per_question(cell, strict):
     rows = [run.rows for run in cell.runs]
     if not rows or any(row[1 + strict] is None for run in rows for row in run.values()):
         return None
-    return {key: sum(run[key][1 + strict] for run in rows) / len(rows) for key in rows[0]
-            if all(key in run for run in rows)}
+    return {
+        key: sum(run[key][1 + strict] for run in rows) / len(rows) for key in rows[0] if all(key in run for run in rows)
+    }
 
 
 def compare(a, b, resamples):
@@ -551,37 +698,56 @@ def comparisons_of(cells, pairs, baseline, resamples):
     found, refused = [], []
     for left, right in pairs:
         for a in (cell for cell in cells if left in (cell.method, cell.label)):
-            for b in (cell for cell in cells if right in (cell.method, cell.label) and cell is not a
-                      and (cell.base, cell.column) == (a.base, a.column)):
+            for b in (
+                cell
+                for cell in cells
+                if right in (cell.method, cell.label)
+                and cell is not a
+                and (cell.base, cell.column) == (a.base, a.column)
+            ):
                 result = compare(a, b, resamples)
                 if result and result not in found:
                     found.append(result)
                 elif not result:
-                    refused.append(f"{a.base}, {a.column}: {a.label} and {b.label} are not compared: "
-                                   "no whole seed of one, or not the same questions in the same order")
+                    refused.append(
+                        f"{a.base}, {a.column}: {a.label} and {b.label} are not compared: "
+                        "no whole seed of one, or not the same questions in the same order"
+                    )
     return found, refused
 
 
 # ---- plots ----
 
+
 def plots(cells, folder):
     """Write what there is to plot; returns {file name: None, or why it is not there}."""
     import matplotlib
+
     matplotlib.use("Agg")
     done = [cell for cell in cells if cell.statistics()]
-    return {"per_task.png": bars(done, folder / "per_task.png"),
-            "accuracy_by_thought_tokens.png": lines_plot(
-                [c for c in done if c.settings["num_thought_tokens"]], folder / "accuracy_by_thought_tokens.png",
-                "number of thought tokens L", lambda c: c.settings["num_thought_tokens"], "num_thought_tokens"),
-            "accuracy_by_chains.png": lines_plot(
-                [c for c in done if c.settings.get("num_scaling_times") and c.settings["num_thought_tokens"]],
-                folder / "accuracy_by_chains.png", "number of chains N", lambda c: c.settings["num_scaling_times"],
-                "num_scaling_times")}
+    return {
+        "per_task.png": bars(done, folder / "per_task.png"),
+        "accuracy_by_thought_tokens.png": lines_plot(
+            [c for c in done if c.settings["num_thought_tokens"]],
+            folder / "accuracy_by_thought_tokens.png",
+            "number of thought tokens L",
+            lambda c: c.settings["num_thought_tokens"],
+            "num_thought_tokens",
+        ),
+        "accuracy_by_chains.png": lines_plot(
+            [c for c in done if c.settings.get("num_scaling_times") and c.settings["num_thought_tokens"]],
+            folder / "accuracy_by_chains.png",
+            "number of chains N",
+            lambda c: c.settings["num_scaling_times"],
+            "num_scaling_times",
+        ),
+    }
 
 
 def lines_plot(cells, path, title, place, key):
     """Accuracy against one argument, a line for all cells that differ in nothing else."""
     from matplotlib import pyplot as plt
+
     groups = defaultdict(list)
     for cell in cells:
         # Each L or N may have its own projection; the rest must be equal.
@@ -595,11 +761,19 @@ def lines_plot(cells, path, title, place, key):
     for group in groups.values():
         means = [cell.statistics() for cell in group]
         s = group[0].settings
-        fixed = [f"{letter}={s[k]}" for letter, k in (("L", "num_thought_tokens"), ("N", "num_scaling_times"),
-                                                     ("R", "num_return_sequences")) if k != key and s.get(k)]
-        axes.errorbar([place(c) for c in group], [m for m, _ in means], yerr=[std or 0 for _, std in means],
-                      marker="o", capsize=4,
-                      label=f"{group[0].base}, {group[0].column}, {group[0].method} ({', '.join(fixed)})")
+        fixed = [
+            f"{letter}={s[k]}"
+            for letter, k in (("L", "num_thought_tokens"), ("N", "num_scaling_times"), ("R", "num_return_sequences"))
+            if k != key and s.get(k)
+        ]
+        axes.errorbar(
+            [place(c) for c in group],
+            [m for m, _ in means],
+            yerr=[std or 0 for _, std in means],
+            marker="o",
+            capsize=4,
+            label=f"{group[0].base}, {group[0].column}, {group[0].method} ({', '.join(fixed)})",
+        )
     axes.set(xlabel=title, ylabel="accuracy in %, bars: standard deviation over seeds")
     axes.set_xticks(sorted({place(c) for group in groups.values() for c in group}))
     axes.legend(fontsize="small")
@@ -611,12 +785,14 @@ def lines_plot(cells, path, title, place, key):
 def bars(cells, path):
     """A panel a base model, a group of bars a task, a bar a method; the papers' figures as black lines."""
     from matplotlib import pyplot as plt
+
     bases = list(dict.fromkeys(cell.base for cell in cells))
     if not bases:
         path.unlink(missing_ok=True)
         return "no whole run"
-    figure, panels = plt.subplots(len(bases), squeeze=False, layout="constrained",
-                                  figsize=(max(7, 0.4 * len(cells) + 3), 4.5 * len(bases)))
+    figure, panels = plt.subplots(
+        len(bases), squeeze=False, layout="constrained", figsize=(max(7, 0.4 * len(cells) + 3), 4.5 * len(bases))
+    )
     for base, axes in zip(bases, panels[:, 0], strict=True):
         mine = [cell for cell in cells if cell.base == base]
         labels = list(dict.fromkeys(cell.label for cell in mine))
@@ -626,8 +802,9 @@ def bars(cells, path):
             row = labels.index(cell.label)
             x = columns.index(cell.column) + (row - (len(labels) - 1) / 2) * width
             mean, std = cell.statistics()
-            axes.bar(x, mean, width * 0.95, yerr=std, capsize=3, color=plt.get_cmap("tab20")(row % 20),
-                     label=cell.label)
+            axes.bar(
+                x, mean, width * 0.95, yerr=std, capsize=3, color=plt.get_cmap("tab20")(row % 20), label=cell.label
+            )
             if found := published(base, cell.method, cell.column, cell.votes):
                 axes.hlines(found[0], x - width / 2, x + width / 2, color="black", label="published")
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
@@ -640,6 +817,7 @@ def bars(cells, path):
 
 
 # ---- the script ----
+
 
 def write(text, path):
     with replaced(path) as scratch:
@@ -654,26 +832,63 @@ def number_above_99(text):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)
-    parser.add_argument("paths", nargs="*", default=["inference_logs"], metavar="PATH",
-                        help="result files, logs, or folders of them at any depth (default: inference_logs); a log "
-                             "counts only where its result file is not there")
-    parser.add_argument("--out", default="results/summary", metavar="FOLDER",
-                        help="where table.md, .csv, .json, .tex and the plots go (default: %(default)s)")
-    parser.add_argument("--tasks", nargs="+", default=[], choices=list(TASKS), metavar="TASK",
-                        help=f"show these even where all is missing: {', '.join(TASKS)}")
-    parser.add_argument("--methods", nargs="+", default=[], choices=METHODS, metavar="METHOD",
-                        help=f"show these even where all is missing: {', '.join(METHODS)}")
-    parser.add_argument("--compare", nargs=2, action="append", default=[], metavar=("A", "B"),
-                        help="paired bootstrap of these two, by method name or by a label of the table; may be given "
-                             "again (default: every method against --baseline)")
-    parser.add_argument("--baseline", default="Zero-Shot CoT", choices=METHODS, metavar="METHOD",
-                        help="what methods are compared with (default: %(default)s)")
-    parser.add_argument("--resamples", type=number_above_99, default=10000, metavar="K",
-                        help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--include_incomplete", action="store_true",
-                        help="average runs with fewer questions than others of their task too, flagged")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        default=["inference_logs"],
+        metavar="PATH",
+        help="result files, logs, or folders of them at any depth (default: inference_logs); a log "
+        "counts only where its result file is not there",
+    )
+    parser.add_argument(
+        "--out",
+        default="results/summary",
+        metavar="FOLDER",
+        help="where table.md, .csv, .json, .tex and the plots go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        default=[],
+        choices=list(TASKS),
+        metavar="TASK",
+        help=f"show these even where all is missing: {', '.join(TASKS)}",
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        choices=METHODS,
+        metavar="METHOD",
+        help=f"show these even where all is missing: {', '.join(METHODS)}",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("A", "B"),
+        help="paired bootstrap of these two, by method name or by a label of the table; may be given "
+        "again (default: every method against --baseline)",
+    )
+    parser.add_argument(
+        "--baseline",
+        default="Zero-Shot CoT",
+        choices=METHODS,
+        metavar="METHOD",
+        help="what methods are compared with (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resamples", type=number_above_99, default=10000, metavar="K", help="of the bootstrap (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--include_incomplete",
+        action="store_true",
+        help="average runs with fewer questions than others of their task too, flagged",
+    )
     parser.add_argument("--no_plots", action="store_true", help="tables only")
     return parser.parse_args()
 

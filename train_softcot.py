@@ -43,29 +43,48 @@ from utils import (
 
 # Arguments that change no more than the rounding of the result, or that the run's name or a hash stands for: a run may
 # be resumed under other values of them. Of the batch only the whole counts, over all processes.
-FREE = ("resume", "output_name", "device", "base_device_map", "micro_batch_size", "batch_size",
-        "gradient_accumulation_steps", "large_model_id", "small_model_id", "data_dir", "prompt_dir",
-        "trust_remote_code")
+FREE = (
+    "resume",
+    "output_name",
+    "device",
+    "base_device_map",
+    "micro_batch_size",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "large_model_id",
+    "small_model_id",
+    "data_dir",
+    "prompt_dir",
+    "trust_remote_code",
+)
 
 
 def build_softcot(args, base, assistant):
     if not args.num_thought_tokens:
         return LoRAOnly(base, args.micro_batch_size)
-    return SoftCoT(base, assistant, args.num_thought_tokens, projection_dtype=DTYPES[args.projection_dtype],
-                   micro_batch_size=args.micro_batch_size)
+    return SoftCoT(
+        base,
+        assistant,
+        args.num_thought_tokens,
+        projection_dtype=DTYPES[args.projection_dtype],
+        micro_batch_size=args.micro_batch_size,
+    )
 
 
 def train(args, name, build):
     """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`."""
     quiet_libraries()
     if args.device not in ("auto", "cpu", "cuda"):  # the Trainer takes the first GPU that it sees
-        raise ValueError(f"--device {args.device}: training knows auto, cpu and cuda; CUDA_VISIBLE_DEVICES chooses "
-                         "the GPU")
+        raise ValueError(
+            f"--device {args.device}: training knows auto, cpu and cuda; CUDA_VISIBLE_DEVICES chooses the GPU"
+        )
     processes = join(device_of(args)).num_processes
     thinks = args.num_thought_tokens > 0
     if not thinks and (args.tune_assistant_model or not args.tune_base_model):
-        raise ValueError("--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
-                         "--tune_base_model and without --tune_assistant_model")
+        raise ValueError(
+            "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
+            "--tune_base_model and without --tune_assistant_model"
+        )
     folder = Path("ckpt", name)
     decided_by_main(lambda: refuse_checkpoints(args, folder))
 
@@ -77,8 +96,11 @@ def train(args, name, build):
     limit = args.max_len if args.max_len > 0 else float("inf")
     train_set = encode_split(args, encoder, base, train_set, "train", limit=limit, assistant=assistant)
     dev_set = encode_split(args, encoder, base, dev_set, "dev", assistant=assistant)
-    hashes |= {f"{part}_weights": weights_hash(backbone.model)
-               for part, backbone in (("base", base), ("assistant", assistant)) if backbone}
+    hashes |= {
+        f"{part}_weights": weights_hash(backbone.model)
+        for part, backbone in (("base", base), ("assistant", assistant))
+        if backbone
+    }
     set_seed(args.seed)
     if args.tune_base_model:
         add_lora(base)
@@ -87,28 +109,48 @@ def train(args, name, build):
     set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
     softcot = build(args, base, assistant)
     record = {key: value for key, value in vars(args).items() if key not in FREE}
-    record |= {"prompt_hash": encoder.prompt_hash, **hashes,
-               "global_batch_size": processes * args.batch_size * args.gradient_accumulation_steps}
+    record |= {
+        "prompt_hash": encoder.prompt_hash,
+        **hashes,
+        "global_batch_size": processes * args.batch_size * args.gradient_accumulation_steps,
+    }
 
     with one_run(args, folder, record) as checkpoint:
         learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
-        print(f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
-              f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}", flush=True)
+        print(
+            f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
+            f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}",
+            flush=True,
+        )
         if not thinks:
             collate = without_assistant(collate)
         elif softcot.thoughts_are_constant:
             splits = {"train": train_set, "dev": dev_set}
             collate = with_thought_states(softcot, collate, splits, folder)
         trainer = ProjectionTrainer(
-            model=softcot, data_collator=collate, train_dataset=train_set, eval_dataset=dev_set, record=record,
+            model=softcot,
+            data_collator=collate,
+            train_dataset=train_set,
+            eval_dataset=dev_set,
+            record=record,
             args=training_arguments(
-                str(folder), batch_size=args.batch_size, epochs=args.n_epochs, learning_rate=args.learning_rate,
-                seed=args.seed, checkpoints=get_task(args.task_name).keep_checkpoints,
-                device=device_of(args), accumulation=args.gradient_accumulation_steps, log_dir=str(Path("logs", name))))
+                str(folder),
+                batch_size=args.batch_size,
+                epochs=args.n_epochs,
+                learning_rate=args.learning_rate,
+                seed=args.seed,
+                checkpoints=get_task(args.task_name).keep_checkpoints,
+                device=device_of(args),
+                accumulation=args.gradient_accumulation_steps,
+                log_dir=str(Path("logs", name)),
+            ),
+        )
         trainer.train(resume_from_checkpoint=checkpoint)
         if trainer.is_world_process_zero():
-            for part, backbone, tuned in (("base_model", base, args.tune_base_model),
-                                          ("assistant_model", assistant, args.tune_assistant_model)):
+            for part, backbone, tuned in (
+                ("base_model", base, args.tune_base_model),
+                ("assistant_model", assistant, args.tune_assistant_model),
+            ):
                 if tuned:
                     with replaced_folder(folder / part) as scratch:
                         backbone.model.save_pretrained(scratch)
@@ -121,22 +163,27 @@ def train(args, name, build):
             results.mkdir(parents=True, exist_ok=True)
             write_json(trainer.state.log_history, results / "loss.json")
             plot_loss(trainer.state.log_history, results / "loss.png", name)
-            print(f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}",
-                  flush=True)
+            print(
+                f"Wrote {folder / ('projection.bin' if thinks else 'base_model')} and {results / 'loss.png'}",
+                flush=True,
+            )
     leave()
 
 
 def without_assistant(collate):
     """The collator without the assistant's part, which thought states or no thoughts at all stand for."""
-    return lambda examples: {key: value for key, value in collate(examples).items()
-                             if key not in ("assistant_ids", "assistant_mask")}
+    return lambda examples: {
+        key: value for key, value in collate(examples).items() if key not in ("assistant_ids", "assistant_mask")
+    }
 
 
 def refuse_checkpoints(args, folder):
     """Nothing of an earlier run is written over without --resume."""
     if not args.resume and checkpoints(folder):
-        raise ValueError(f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
-                         "to start over, remove the folder or take another --output_name")
+        raise ValueError(
+            f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
+            "to start over, remove the folder or take another --output_name"
+        )
 
 
 @contextlib.contextmanager
@@ -144,9 +191,14 @@ def one_run(args, folder, record):
     """Hold the run's folder (of several processes that train together, the first does); yields the checkpoint to
     resume from, or None."""
     with contextlib.ExitStack() as stack:
+
         def begin():
-            stack.enter_context(locked(folder / "run", busy=f"another process is training in {folder}: wait for it, "
-                                                            "or take another --output_name"))
+            stack.enter_context(
+                locked(
+                    folder / "run",
+                    busy=f"another process is training in {folder}: wait for it, or take another --output_name",
+                )
+            )
             remove_stale(folder)
             refuse_checkpoints(args, folder)  # again, now that no other run can write there
             return last_checkpoint(folder, record) if args.resume else None

@@ -11,16 +11,26 @@ from utils import Parser, add_training_arguments, positive, run_name, stop_with_
 
 def build_softcotpp(args, base, assistant):
     return SoftCoTPlusPlus(
-        base, assistant, args.num_thought_tokens, args.num_scaling_times,
-        contrastive=args.model_name == "scaling-nce", tune_init_tokens=args.tune_init_tokens,
-        projection_dtype=DTYPES[args.projection_dtype], micro_batch_size=args.micro_batch_size)
+        base,
+        assistant,
+        args.num_thought_tokens,
+        args.num_scaling_times,
+        contrastive=args.model_name == "scaling-nce",
+        tune_init_tokens=args.tune_init_tokens,
+        projection_dtype=DTYPES[args.projection_dtype],
+        micro_batch_size=args.micro_batch_size,
+    )
 
 
 def main():
     parser = Parser(__doc__)
     add_training_arguments(parser, "Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B")
-    parser.add_argument("--model_name", choices=["scaling", "scaling-nce"], default="scaling",
-                        help="scaling-nce adds the contrastive term")
+    parser.add_argument(
+        "--model_name",
+        choices=["scaling", "scaling-nce"],
+        default="scaling",
+        help="scaling-nce adds the contrastive term",
+    )
     parser.add_argument("--num_scaling_times", type=positive, default=10, help="N, chains a question")
     parser.add_argument("--tune_init_tokens", action="store_true", help="train the initial tokens too")
     args = parser.parse_args()

@@ -40,10 +40,17 @@ def two_products(query, key, value, mask):
 
 def main():
     print("| rows x queries x keys | way | ms for 30 layers |\n| --- | --- | --- |")
-    for rows, length, keys, learns in ((64, 1, 200, False), (64, 1, 500, False), (1, 180, 440, True),
-                                       (2, 180, 440, True), (8, 180, 440, True)):
-        tensors = [torch.randn(rows, heads, size, WIDTH, dtype=torch.bfloat16, requires_grad=learns)
-                   for heads, size in ((HEADS, length), (SHARED, keys), (SHARED, keys))]
+    for rows, length, keys, learns in (
+        (64, 1, 200, False),
+        (64, 1, 500, False),
+        (1, 180, 440, True),
+        (2, 180, 440, True),
+        (8, 180, 440, True),
+    ):
+        tensors = [
+            torch.randn(rows, heads, size, WIDTH, dtype=torch.bfloat16, requires_grad=learns)
+            for heads, size in ((HEADS, length), (SHARED, keys), (SHARED, keys))
+        ]
         mask = torch.ones(length, keys, dtype=torch.bool).tril(keys - length).repeat(rows, 1, 1, 1)
         mask[:, :, :, :20] = False
         for way in (transformers_sdpa, sdpa_enable_gqa, grouped, two_products):
@@ -54,8 +61,11 @@ def main():
                 if learns:
                     torch.autograd.grad(output.sum(), tensors)
                 seconds.append(time.perf_counter() - start)
-            print(f"| {rows} x {length} x {keys}{', with gradient' if learns else ''} | {way.__name__} | "
-                  f"{min(seconds) * LAYERS * 1000:.0f} |", flush=True)
+            print(
+                f"| {rows} x {length} x {keys}{', with gradient' if learns else ''} | {way.__name__} | "
+                f"{min(seconds) * LAYERS * 1000:.0f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -41,9 +41,12 @@ def main():
             part = asked[first : first + BATCH]
             prompts = ["\n".join([*map(write, WORKED), write(left)]) for left, *_ in part]
             batch = base.tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
-            output = base.model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
-                                         max_new_tokens=5, do_sample=False)
-            for ids, (_, operation, operand, result) in zip(output[:, batch["input_ids"].shape[1]:], part, strict=True):
+            output = base.model.generate(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], max_new_tokens=5, do_sample=False
+            )
+            for ids, (_, operation, operand, result) in zip(
+                output[:, batch["input_ids"].shape[1] :], part, strict=True
+            ):
                 found = re.match(r"\s*(\d+)", base.tokenizer.decode(ids))
                 size = "operands to 10" if operand <= 10 else "operands to 20" if operand <= 20 else "larger operands"
                 for key in ("all", operation, f"{operation} {size}"):

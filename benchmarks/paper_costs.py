@@ -16,8 +16,13 @@ PAIRS = {
 # Training examples, test questions; average tokens of prefix and suffix in training, and of the prompt in evaluation,
 # counted with the Llama 3.1 tokenizer (also for the Qwen pairs) and this project's prompts on the official files.
 # AQuA's training texts were not at hand: as GSM8K's. ASDiv-Aug's neither: as GSM8K's.
-TASKS = {"gsm8k": (7473, 1319, 213, 141, 220), "asdiv-aug": (4183, 1038, 213, 141, 220),
-         "aqua": (97467, 254, 213, 141, 268), "strategyqa": (1832, 458, 109, 82, 131), "du": (0, 250, 0, 0, 284)}
+TASKS = {
+    "gsm8k": (7473, 1319, 213, 141, 220),
+    "asdiv-aug": (4183, 1038, 213, 141, 220),
+    "aqua": (97467, 254, 213, 141, 268),
+    "strategyqa": (1832, 458, 109, 82, 131),
+    "du": (0, 250, 0, 0, 284),
+}
 LENGTH, EPOCHS, BATCH, SEEDS, ANSWER, ROWS = 32, 10, 4, 5, 200, 64  # ANSWER: assumed average tokens of a response
 
 
@@ -45,23 +50,31 @@ def cache_gigabytes(pair, new_tokens, prompt=300):
 
 
 def main():
-    print("| pair | task | optimizer steps | training, N = 1 | training, N = 10 | thought states on disk, N = 1 / 10 "
-          "| 5 seeds, 1 answer | 10 answers | 100 answers |\n" + "| --- " * 9 + "|")
+    print(
+        "| pair | task | optimizer steps | training, N = 1 | training, N = 10 | thought states on disk, N = 1 / 10 "
+        "| 5 seeds, 1 answer | 10 answers | 100 answers |\n" + "| --- " * 9 + "|"
+    )
     for name, pair in PAIRS.items():
         for task, (examples, *_) in TASKS.items():
-            train = [f"{-(-examples // BATCH) * EPOCHS:,}",
-                     *(f"{training_hours(pair, task, n):.1f} h" for n in (1, 10)),
-                     " / ".join(f"{thoughts_gigabytes(pair, task, n):.1f}" for n in (1, 10)) + " GB"]
+            train = [
+                f"{-(-examples // BATCH) * EPOCHS:,}",
+                *(f"{training_hours(pair, task, n):.1f} h" for n in (1, 10)),
+                " / ".join(f"{thoughts_gigabytes(pair, task, n):.1f}" for n in (1, 10)) + " GB",
+            ]
             test = [f"{decoding_hours(pair, task, n):.2f} h" for n in (1, 10, 100)]
             print(f"| {name} | {task} | {' | '.join((train if examples else ['-'] * 4) + test)} |")
-    print("\n| pair | weights in bfloat16 | projection, float32, with Adam's state "
-          "| keys and values of 64 responses |\n" + "| --- " * 4 + "|")
+    print(
+        "\n| pair | weights in bfloat16 | projection, float32, with Adam's state "
+        "| keys and values of 64 responses |\n" + "| --- " * 4 + "|"
+    )
     for name, pair in PAIRS.items():
         weights = 2 * (pair["base"] + pair["assistant"]) / 1e9
         learned = pair["d_a"] * pair["d_b"] + pair["d_b"]
         longest = 4096 if "Qwen3" in name else 1024
-        print(f"| {name} | {weights:.1f} GB | {learned / 1e6:.1f} M parameters, {16 * learned / 1e9:.2f} GB "
-              f"| {cache_gigabytes(pair, longest):.0f} GB at {longest:,} new tokens |")
+        print(
+            f"| {name} | {weights:.1f} GB | {learned / 1e6:.1f} M parameters, {16 * learned / 1e9:.2f} GB "
+            f"| {cache_gigabytes(pair, longest):.0f} GB at {longest:,} new tokens |"
+        )
 
 
 if __name__ == "__main__":

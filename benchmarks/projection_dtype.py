@@ -27,24 +27,73 @@ SEED = 42
 def run(out, script, *arguments):
     """One of the project's scripts on data/mini, in the folder `out`."""
     mini = ROOT / "data" / "mini"
-    subprocess.run([sys.executable, ROOT / script, *map(str, arguments), "--num_thought_tokens", "16", "--data_dir",
-                    mini, "--prompt_dir", mini / "prompts", "--seed", str(SEED), "--device", "cpu"],
-                   cwd=out, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / script,
+            *map(str, arguments),
+            "--num_thought_tokens",
+            "16",
+            "--data_dir",
+            mini,
+            "--prompt_dir",
+            mini / "prompts",
+            "--seed",
+            str(SEED),
+            "--device",
+            "cpu",
+        ],
+        cwd=out,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def train(out, dtype, k_shot, learning_rate):
     """Train one projection; returns (its path, the Trainer's log history)."""
     name = f"{dtype}-gsm8k-1.0-16-{short_name(EMBEDDED)}-{short_name(EMBEDDED)}"
-    run(out, "train_softcot.py", "--large_model_id", EMBEDDED, "--small_model_id", EMBEDDED, "--output_name", dtype,
-        "--batch_size", 4, "--n_epochs", 1, "--k_shot", k_shot, "--learning_rate", learning_rate,
-        "--projection_dtype", dtype)
+    run(
+        out,
+        "train_softcot.py",
+        "--large_model_id",
+        EMBEDDED,
+        "--small_model_id",
+        EMBEDDED,
+        "--output_name",
+        dtype,
+        "--batch_size",
+        4,
+        "--n_epochs",
+        1,
+        "--k_shot",
+        k_shot,
+        "--learning_rate",
+        learning_rate,
+        "--projection_dtype",
+        dtype,
+    )
     history = json.loads((out / "results" / name / "loss.json").read_text(encoding="utf-8"))
     return out / "ckpt" / name / "projection.bin", history
 
 
 def accuracy(out, dtype, projection, test_k):
-    run(out, "evaluate_softcot.py", "--base_model_id", EMBEDDED, "--assistant_model_id", EMBEDDED, "--greedy",
-        "--params_file_name", projection.resolve(), "--test_k", test_k, "--max_new_tokens", 120, "--log_dir", dtype)
+    run(
+        out,
+        "evaluate_softcot.py",
+        "--base_model_id",
+        EMBEDDED,
+        "--assistant_model_id",
+        EMBEDDED,
+        "--greedy",
+        "--params_file_name",
+        projection.resolve(),
+        "--test_k",
+        test_k,
+        "--max_new_tokens",
+        120,
+        "--log_dir",
+        dtype,
+    )
     (path,) = (out / dtype).glob("*.jsonl")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     return sum(row["correct"] for row in rows) / len(rows)
@@ -68,8 +117,10 @@ def main():
         losses = [entry["loss"] for entry in history if "loss" in entry]
         dev = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
         right = accuracy(args.out, dtype, path, args.test_k)
-        lines.append(f"{dtype} | {100 * (change > 0).double().mean():.1f} % | {change.mean():.2e} | {losses[-1]:.4f} | "
-                     f"{dev[-1]:.4f} | {100 * right:.1f} %")
+        lines.append(
+            f"{dtype} | {100 * (change > 0).double().mean():.1f} % | {change.mean():.2e} | {losses[-1]:.4f} | "
+            f"{dev[-1]:.4f} | {100 * right:.1f} %"
+        )
     print("\n".join(lines), flush=True)
 
 

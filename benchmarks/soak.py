@@ -39,21 +39,72 @@ from model.trainer import checkpoints
 from utils import stop_with_one_line
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<begin>", "<end>"]
-CHATML = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-          "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-LAZY = ("accelerate", "matplotlib.pyplot", "torch.utils.tensorboard", "transformers.models.llama.modeling_llama",
-        "transformers.generation.utils")  # what the scripts import later on
-COMMON = ["--data_dir", "../data", "--dtype", "float32", "--device", "cpu", "--num_thought_tokens", "3",
-          "--base_thought_tokens", "<|endoftext|>,<begin>,<end>",
-          "--assistant_thought_tokens", "<|endoftext|>,<begin>,<end>", "--assistant_initial_token", "20"]
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LAZY = (
+    "accelerate",
+    "matplotlib.pyplot",
+    "torch.utils.tensorboard",
+    "transformers.models.llama.modeling_llama",
+    "transformers.generation.utils",
+)  # what the scripts import later on
+COMMON = [
+    "--data_dir",
+    "../data",
+    "--dtype",
+    "float32",
+    "--device",
+    "cpu",
+    "--num_thought_tokens",
+    "3",
+    "--base_thought_tokens",
+    "<|endoftext|>,<begin>,<end>",
+    "--assistant_thought_tokens",
+    "<|endoftext|>,<begin>,<end>",
+    "--assistant_initial_token",
+    "20",
+]
 CHAINS = ["--num_scaling_times", "2", "--model_name", "scaling-nce"]
-TRAIN = ["--large_model_id", "../base", "--small_model_id", "../assistant", "--output_name", "soak",
-         "--batch_size", "2", "--n_epochs", "4", "--learning_rate", "1e-3", *COMMON]
-EVALUATE = ["--base_model_id", "../base", "--assistant_model_id", "../assistant", "--seed_from", "41", "--seed_to",
-            "42", "--max_new_tokens", "24", "--eval_batch_size", "4", "--print_response", "--log_dir", "logs", *COMMON]
+TRAIN = [
+    "--large_model_id",
+    "../base",
+    "--small_model_id",
+    "../assistant",
+    "--output_name",
+    "soak",
+    "--batch_size",
+    "2",
+    "--n_epochs",
+    "4",
+    "--learning_rate",
+    "1e-3",
+    *COMMON,
+]
+EVALUATE = [
+    "--base_model_id",
+    "../base",
+    "--assistant_model_id",
+    "../assistant",
+    "--seed_from",
+    "41",
+    "--seed_to",
+    "42",
+    "--max_new_tokens",
+    "24",
+    "--eval_batch_size",
+    "4",
+    "--print_response",
+    "--log_dir",
+    "logs",
+    *COMMON,
+]
 RUN = "ckpt/soak-gsm8k-4.0-3{chains}-base-assistant{nce}"
-METHODS = {"softcot": (train_softcot, evaluate_softcot, [], RUN.format(chains="", nce="")),
-           "softcotpp": (train_softcotpp, evaluate_softcotpp, CHAINS, RUN.format(chains="-2", nce="-nce"))}
+METHODS = {
+    "softcot": (train_softcot, evaluate_softcot, [], RUN.format(chains="", nce="")),
+    "softcotpp": (train_softcotpp, evaluate_softcotpp, CHAINS, RUN.format(chains="-2", nce="-nce")),
+}
 
 
 def make_inputs(folder):
@@ -68,9 +119,19 @@ def make_inputs(folder):
     for seed, (name, width) in enumerate((("base", 48), ("assistant", 32))):
         torch.manual_seed(seed)
         config = LlamaConfig(
-            vocab_size=len(vocabulary), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, initializer_range=0.15, tie_word_embeddings=True,
-            max_position_embeddings=4096, eos_token_id=2, bos_token_id=None, pad_token_id=2)
+            vocab_size=len(vocabulary),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.15,
+            tie_word_embeddings=True,
+            max_position_embeddings=4096,
+            eos_token_id=2,
+            bos_token_id=None,
+            pad_token_id=2,
+        )
         AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     (folder / "data").mkdir()
@@ -123,8 +184,10 @@ def finish(script, arguments, folder):
     """Run a script to its end; returns the seconds it took."""
     begin = time.monotonic()
     if code := end_of(start(script, arguments, folder)):
-        sys.exit(f"error: {script.__name__} in {folder} ended with code {code}:\n"
-                 + (folder / "output").read_text(errors="replace")[-2000:])
+        sys.exit(
+            f"error: {script.__name__} in {folder} ended with code {code}:\n"
+            + (folder / "output").read_text(errors="replace")[-2000:]
+        )
     return time.monotonic() - begin
 
 
@@ -166,8 +229,9 @@ def disturbed(kind, script, arguments, folder, seconds, state, kept, count, dice
         if name and signum:
             setattr(count, f"{kind}_{name}", getattr(count, f"{kind}_{name}") + 1)
         elif code:
-            count.lost.append(f"{folder.name}: exit code {code}: "
-                              + (folder / "output").read_text(errors="replace").strip()[-300:])
+            count.lost.append(
+                f"{folder.name}: exit code {code}: " + (folder / "output").read_text(errors="replace").strip()[-300:]
+            )
             return
         count.lost += [f"{folder.name}: {what}" for what in kept(folder, before)]
         if code == 0:
@@ -197,8 +261,7 @@ def soak_training(work, method, count, dice, target, deadline):
         folder = work / f"{method}-train-{count.runs}"
         disturbed("train", script, arguments, folder, seconds, lambda f: newest(f / run), kept, count, dice, left)
         count.runs += 1
-        same = (folder / run / "projection.bin").is_file() and \
-            (folder / run / "projection.bin").read_bytes() == whole
+        same = (folder / run / "projection.bin").is_file() and (folder / run / "projection.bin").read_bytes() == whole
         litter = [path.name for path in (folder / run).glob(".*.tmp")]
         count.identical_runs += same and not litter
         shutil.rmtree(folder)
@@ -252,14 +315,27 @@ def main():
             soak_training(work, method, count, dice, round(args.train_kills * share), until)
             until = begin + (deadline - begin) * share
             soak_evaluation(work, method, count, dice, round(args.eval_kills * share), until)
-            print(f"{method}: {count.train_kills} kills of training, {count.eval_kills} of evaluation so far, "
-                  f"{len(count.lost)} losses", flush=True)
-    summary = {"train_kills": count.train_kills, "eval_kills": count.eval_kills, "lost": len(count.lost),
-               "identical": count.runs > 0 and count.identical_runs == count.runs, "runs": count.runs,
-               "identical_runs": count.identical_runs, "train_terminated": count.train_terminated,
-               "eval_terminated": count.eval_terminated, "losses": count.lost[:20], "seed": args.seed,
-               "seconds": round(time.monotonic() - begin), "torch": torch.__version__,
-               "transformers": transformers.__version__, "machine": platform.platform()}
+            print(
+                f"{method}: {count.train_kills} kills of training, {count.eval_kills} of evaluation so far, "
+                f"{len(count.lost)} losses",
+                flush=True,
+            )
+    summary = {
+        "train_kills": count.train_kills,
+        "eval_kills": count.eval_kills,
+        "lost": len(count.lost),
+        "identical": count.runs > 0 and count.identical_runs == count.runs,
+        "runs": count.runs,
+        "identical_runs": count.identical_runs,
+        "train_terminated": count.train_terminated,
+        "eval_terminated": count.eval_terminated,
+        "losses": count.lost[:20],
+        "seed": args.seed,
+        "seconds": round(time.monotonic() - begin),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "machine": platform.platform(),
+    }
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -57,25 +57,54 @@ class Preset:
 
 
 def llama(width, layers, heads, shared, inner, tied):
-    return LlamaConfig(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-                       num_key_value_heads=shared, intermediate_size=inner, vocab_size=128256,
-                       tie_word_embeddings=tied, max_position_embeddings=8192, head_dim=width // heads)
+    return LlamaConfig(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
+        intermediate_size=inner,
+        vocab_size=128256,
+        tie_word_embeddings=tied,
+        max_position_embeddings=8192,
+        head_dim=width // heads,
+    )
 
 
 def qwen3(width, layers, heads, shared, inner, tied):
-    return Qwen3Config(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-                       num_key_value_heads=shared, intermediate_size=inner, vocab_size=151936,
-                       tie_word_embeddings=tied, max_position_embeddings=8192, head_dim=128)
+    return Qwen3Config(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
+        intermediate_size=inner,
+        vocab_size=151936,
+        tie_word_embeddings=tied,
+        max_position_embeddings=8192,
+        head_dim=128,
+    )
 
 
 PRESETS = {
     "cpu": Preset(llama(576, 30, 9, 3, 1536, True), llama(384, 12, 6, 2, 1024, True)),
-    "llama-8b-1b": Preset(llama(4096, 32, 32, 8, 14336, False), llama(2048, 16, 32, 8, 8192, True), questions=64,
-                          rows=256),
-    "qwen3-8b-0.6b": Preset(qwen3(4096, 36, 32, 8, 12288, False), qwen3(1024, 28, 16, 8, 3072, True), questions=64,
-                            rows=256),
-    "tiny": Preset(llama(64, 2, 4, 2, 128, True), llama(32, 2, 4, 2, 64, True), prefix=40, thoughts=4, suffix=20,
-                   chains=3, rows=8, questions=4, seeds=2, max_new_tokens=16, response=8),
+    "llama-8b-1b": Preset(
+        llama(4096, 32, 32, 8, 14336, False), llama(2048, 16, 32, 8, 8192, True), questions=64, rows=256
+    ),
+    "qwen3-8b-0.6b": Preset(
+        qwen3(4096, 36, 32, 8, 12288, False), qwen3(1024, 28, 16, 8, 3072, True), questions=64, rows=256
+    ),
+    "tiny": Preset(
+        llama(64, 2, 4, 2, 128, True),
+        llama(32, 2, 4, 2, 64, True),
+        prefix=40,
+        thoughts=4,
+        suffix=20,
+        chains=3,
+        rows=8,
+        questions=4,
+        seeds=2,
+        max_new_tokens=16,
+        response=8,
+    ),
 }
 
 
@@ -98,8 +127,10 @@ def backbone(config, device, dtype, seed):
 
 
 def build(preset, method, device, dtype=torch.bfloat16, backbones=None):
-    base, assistant = backbones or (backbone(preset.base, device, dtype, 0),
-                                    backbone(preset.assistant, device, dtype, 1))
+    base, assistant = backbones or (
+        backbone(preset.base, device, dtype, 0),
+        backbone(preset.assistant, device, dtype, 1),
+    )
     torch.manual_seed(2)
     if method == "softcot":
         return SoftCoT(base, assistant, preset.thoughts).train(), (base, assistant)
@@ -119,8 +150,13 @@ def examples(preset, count, seed=3):
         wide, long = torch.randn(2, generator=draw).tolist()
         prefix = preset.prefix * (1 + 0.08 * max(-2.5, min(2.5, wide)))
         suffix = preset.suffix * 2.718 ** (0.44 * max(-2.0, min(2.0, long)) - 0.1)
-        made.append({"prefix_ids": ids(prefix), "suffix_ids": ids(suffix),
-                     "assistant_ids": torch.cat([ids(prefix), torch.full((preset.thoughts,), PLACEHOLDER)])})
+        made.append(
+            {
+                "prefix_ids": ids(prefix),
+                "suffix_ids": ids(suffix),
+                "assistant_ids": torch.cat([ids(prefix), torch.full((preset.thoughts,), PLACEHOLDER)]),
+            }
+        )
     return made
 
 
@@ -133,14 +169,16 @@ def collate(made, device):
 
 # ---- one step, plain and ours: both leave the projection's gradient behind ----
 
+
 def plain_step(model, batch):
     """The assistant and, chain by chain, the whole sequence; each chain's graph is freed before the next is built."""
     use_heads(model, "sdpa")
     base, assistant = model.base, model.assistant
     embed, embed_small = base.get_input_embeddings(), assistant.get_input_embeddings()
     length = model.num_thought_tokens
-    full_mask = torch.cat([batch["prefix_mask"], batch["prefix_mask"].new_ones(len(batch["labels"]), length),
-                           batch["suffix_mask"]], dim=1)
+    full_mask = torch.cat(
+        [batch["prefix_mask"], batch["prefix_mask"].new_ones(len(batch["labels"]), length), batch["suffix_mask"]], dim=1
+    )
     position_ids = (full_mask.cumsum(-1) - 1).clamp(min=0)
     total, chains = 0.0, []
     for initial in model.embedding:
@@ -148,13 +186,15 @@ def plain_step(model, batch):
             before = embed_small(batch["assistant_ids"])
             before[:, -length:] = initial.to(before.dtype)
             mask = batch["assistant_mask"]
-            states = assistant.model(inputs_embeds=before, attention_mask=mask,
-                                     position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-                                     use_cache=False).last_hidden_state[:, -length:]
+            states = assistant.model(
+                inputs_embeds=before,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+                use_cache=False,
+            ).last_hidden_state[:, -length:]
         soft = model.projection(states.float())
         embeds = torch.cat([embed(batch["prefix_ids"]), soft.to(before.dtype), embed(batch["suffix_ids"])], dim=1)
-        logits = base(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids,
-                      use_cache=False).logits
+        logits = base(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids, use_cache=False).logits
         start = batch["prefix_ids"].shape[1] + length
         losses = F.cross_entropy(logits[:, start - 1 : -1].float().transpose(1, 2), batch["labels"], reduction="none")
         loss = (losses.sum(-1) / (batch["labels"] != IGNORE).sum(-1)).mean()
@@ -192,6 +232,7 @@ def with_states(model, batch):
 
 # ---- measuring ----
 
+
 def synchronize(device):
     if device != "cpu":
         torch.cuda.synchronize()
@@ -225,8 +266,11 @@ def needed_operations(model, batch):
     """Operations that a step cannot avoid: prefix once, thoughts + suffix of each chain forward and backward (towards
     the inputs only: weights are frozen), logits where there are labels. Padding not counted."""
     config = model.base.config
-    dense = sum(p.numel() for name, p in model.base.named_parameters() if p.dim() == 2 and "embed" not in name
-                and "lm_head" not in name)
+    dense = sum(
+        p.numel()
+        for name, p in model.base.named_parameters()
+        if p.dim() == 2 and "embed" not in name and "lm_head" not in name
+    )
     vocabulary = config.vocab_size * config.hidden_size
     width = config.num_attention_heads * config.head_dim
     total = 0
@@ -272,8 +316,18 @@ def measure_difference(preset, method):
 
 def peak_memory(preset_name, method, side, device):
     """GiB that a process of its own comes to in one step: models, activations, everything."""
-    command = [sys.executable, "-m", "benchmarks.speed", "--preset", preset_name, "--device", device,
-               "--peak_of", method, side]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.speed",
+        "--preset",
+        preset_name,
+        "--device",
+        device,
+        "--peak_of",
+        method,
+        side,
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=RESULTS.parent.parent)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -295,8 +349,9 @@ def measure_evaluation(preset, device, backbones):
     model, (base, _) = build(preset, "softcot", device, backbones=backbones)
     model.eval()
     eos = list(range(5, preset.base.vocab_size, preset.response))
-    base.model.generation_config.update(eos_token_id=eos, pad_token_id=eos[0], do_sample=True, temperature=1.0,
-                                        top_k=50)
+    base.model.generation_config.update(
+        eos_token_id=eos, pad_token_id=eos[0], do_sample=True, temperature=1.0, top_k=50
+    )
     made = examples(preset, preset.questions)
     embed = base.model.get_input_embeddings()
 
@@ -314,8 +369,9 @@ def measure_evaluation(preset, device, backbones):
         for example in made[: preset.one_at_a_time]:
             embeds = torch.cat(prompt(example))[None]
             mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=device)
-            output = base.model.generate(inputs_embeds=embeds, attention_mask=mask, do_sample=True,
-                                         max_new_tokens=preset.max_new_tokens)
+            output = base.model.generate(
+                inputs_embeds=embeds, attention_mask=mask, do_sample=True, max_new_tokens=preset.max_new_tokens
+            )
             tokens += output.shape[1]
         return tokens
 
@@ -347,8 +403,12 @@ def measure_sweep(preset, device):
     """
     preset = replace(preset, batch=1, chains=4)
     _, backbones = build(preset, "softcotpp", device)
-    axes = {"chains": (1, 2, 4, 7, 10), "thoughts": (4, 8, 16, 32, 64), "prefix": (130, 260, 520, 1040),
-            "batch": (1, 2, 4)}
+    axes = {
+        "chains": (1, 2, 4, 7, 10),
+        "thoughts": (4, 8, 16, 32, 64),
+        "prefix": (130, 260, 520, 1040),
+        "batch": (1, 2, 4),
+    }
 
     def measure(changed):
         model, _ = build(changed, "softcotpp", device, backbones=backbones)
@@ -364,8 +424,12 @@ def measure_sweep(preset, device):
             changed = replace(preset, **{axis: value})
             rows = changed.batch * changed.chains
             seconds, needed = measure(changed)
-            point = {axis: value, "step_s": seconds, "per_chain_s": seconds / rows,
-                     "needed_tflop_per_chain": needed / rows}
+            point = {
+                axis: value,
+                "step_s": seconds,
+                "per_chain_s": seconds / rows,
+                "needed_tflop_per_chain": needed / rows,
+            }
             if axis == "prefix":
                 point["one_more_chain_s"] = (seconds - measure(replace(changed, chains=1))[0]) / (rows - 1)
             points[axis].append(point)
@@ -375,16 +439,22 @@ def measure_sweep(preset, device):
 
 def plot_sweep(points, path, title):
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(1, len(points), figsize=(3.2 * len(points), 3), layout="constrained")
     labels = {"chains": "chains N", "thoughts": "thought tokens L", "prefix": "prefix tokens P", "batch": "batch size"}
     for place, (axis, row) in zip(axes, points.items(), strict=True):
         place.plot([point[axis] for point in row], [point["step_s"] for point in row], marker="o", label="step")
         place.plot([point[axis] for point in row], [point["per_chain_s"] for point in row], marker="s", label="a chain")
         if axis == "prefix":
-            place.plot([point[axis] for point in row], [point["one_more_chain_s"] for point in row], marker="^",
-                       label="one more chain")
+            place.plot(
+                [point[axis] for point in row],
+                [point["one_more_chain_s"] for point in row],
+                marker="^",
+                label="one more chain",
+            )
             place.legend()
         place.set(xlabel=labels[axis], ylim=(0, None))
     axes[0].set_ylabel("seconds")

@@ -50,8 +50,13 @@ def main():
     load = os.getloadavg()[0]
     light = load_embeddings(EMBEDDED)
     others, requests = make_requests(light)
-    found = {"rows": len(requests), "max_new_tokens": TOKENS, "model": EMBEDDED, "torch": torch.__version__,
-             "load_before": round(load, 2)}
+    found = {
+        "rows": len(requests),
+        "max_new_tokens": TOKENS,
+        "model": EMBEDDED,
+        "torch": torch.__version__,
+        "load_before": round(load, 2),
+    }
     for name, caching in (("vllm", True), ("vllm_without_prefix_caching", False)):
         engine = VllmEngine(light, max_model_len=1024, enable_prefix_caching=caching)
         speed(engine, others)
@@ -63,9 +68,12 @@ def main():
     places = {}  # rows of a question go on sharing its tensors
     others, requests = (
         [Request(r.key, *(places.setdefault(id(part), part.to(device)) for part in (r.prefix, r.tail))) for r in rows]
-        for rows in (others, requests))
-    for name, rows, warm_up, chosen in (("transformers", 64, others, requests),
-                                        ("one_at_a_time", 1, others[:1], requests[:ALONE])):
+        for rows in (others, requests)
+    )
+    for name, rows, warm_up, chosen in (
+        ("transformers", 64, others, requests),
+        ("one_at_a_time", 1, others[:1], requests[:ALONE]),
+    ):
         engine = TransformersEngine(base, rows=rows)
         speed(engine, warm_up)
         found[name] = speed(engine, chosen)

@@ -178,6 +178,7 @@ def _expression_value(text):
     if not _EXPRESSION.fullmatch(text) or not re.search(r"[-+*/^\\]", text):
         return None
     from latex2sympy2_extended import latex2sympy  # takes half a second, and few answers need it
+
     try:
         value = float(latex2sympy(text).evalf())
     except Exception:  # the parser raises plain Exception for text that is no mathematics

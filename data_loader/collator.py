@@ -21,9 +21,7 @@ class Collator:
         prefix_ids, prefix_mask = _pad(examples, "prefix_ids", self.base_pad_id, left=True)
         suffix_ids, suffix_mask = _pad(examples, "suffix_ids", self.base_pad_id)
         labels, _ = _pad(examples, "labels", -100)
-        assistant_ids, assistant_mask = _pad(
-            examples, "assistant_ids", self.assistant_pad_id, left=True
-        )
+        assistant_ids, assistant_mask = _pad(examples, "assistant_ids", self.assistant_pad_id, left=True)
         return {
             "prefix_ids": prefix_ids,
             "prefix_mask": prefix_mask,

@@ -71,8 +71,7 @@ class TaskLoader(Loader):
         path = Path(path)
         read = _read_yes_no if self.task.answer_kind == "yes_no" else _read_gsm_style
         rows = [
-            Instance(index=index, **read(self.task, row, where))
-            for index, (row, where) in enumerate(read_json(path))
+            Instance(index=index, **read(self.task, row, where)) for index, (row, where) in enumerate(read_json(path))
         ]
         if not rows:
             raise DataError(f"{path}: no examples in it: {self._how_to_get()}")
@@ -102,8 +101,7 @@ class TaskLoader(Loader):
             return ()
         return tuple(
             dict.fromkeys(
-                pattern.format(split=split)
-                for pattern in (*self.task.files["other"], "{split}.jsonl", "{split}.json")
+                pattern.format(split=split) for pattern in (*self.task.files["other"], "{split}.jsonl", "{split}.json")
             )
         )
 
@@ -112,10 +110,7 @@ class TaskLoader(Loader):
         return next((path for path in paths if path.is_file()), None)
 
     def _how_to_get(self):
-        return (
-            f"run `python data/prepare.py {self.task.name}` or give --data_dir "
-            "(data/README.md has the format)"
-        )
+        return f"run `python data/prepare.py {self.task.name}` or give --data_dir (data/README.md has the format)"
 
 
 def read_json(path):
@@ -173,9 +168,7 @@ def _read_gsm_style(task, row, where):
     read = gold(task, answer)
     if read is None or (task.choices and read not in task.choices):
         expected = f"one letter of {task.choices}" if task.choices else "a number"
-        raise DataError(
-            f"{where}, field answer: {answer[:80]!r} after '####' is not {expected}: mend it"
-        )
+        raise DataError(f"{where}, field answer: {answer[:80]!r} after '####' is not {expected}: mend it")
     return {
         "question": question,
         "options": _options(task, row, question, where),
@@ -210,13 +203,9 @@ def _shown(name):
 
 def _field(row, field, where):
     if not isinstance(row, dict):
-        raise DataError(
-            f"{where}: expected an object, found {type(row).__name__}: see data/README.md"
-        )
+        raise DataError(f"{where}: expected an object, found {type(row).__name__}: see data/README.md")
     if field not in row:
-        raise DataError(
-            f"{where}, field {field}: missing (found {', '.join(map(_shown, row)) or 'none'}): add it"
-        )
+        raise DataError(f"{where}, field {field}: missing (found {', '.join(map(_shown, row)) or 'none'}): add it")
     return row[field]
 
 
@@ -227,9 +216,7 @@ def _text(row, field, where):
 def _texts(row, field, where):
     value = _field(row, field, where)
     if not isinstance(value, list):
-        raise DataError(
-            f"{where}, field {field}: expected a list of strings, found {type(value).__name__}"
-        )
+        raise DataError(f"{where}, field {field}: expected a list of strings, found {type(value).__name__}")
     return [_checked_text(v, f"{where}, field {field}[{i}]") for i, v in enumerate(value)]
 
 
@@ -258,8 +245,6 @@ def _options(task, row, question, where):
     labelled = []
     for letter, option in zip(task.choices, options, strict=False):
         labelled.append((letter, re.sub(rf"^\(?{letter}\s*[).:]\s*", "", option)))
-    if all(
-        re.search(rf"\b{letter}\s*[).:]\s*{re.escape(text)}", question) for letter, text in labelled
-    ):
+    if all(re.search(rf"\b{letter}\s*[).:]\s*{re.escape(text)}", question) for letter, text in labelled):
         return []
     return [f"{letter}) {text}" for letter, text in labelled]

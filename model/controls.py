@@ -47,11 +47,15 @@ class ThoughtSlot:
         table = embedding_table(self.base.model)
         if self.mode in SOFT:
             batch = collate(examples)
-            states = self.softcot.thought_states(batch["assistant_ids"].to(table.device),
-                                                 batch["assistant_mask"].to(table.device))
+            states = self.softcot.thought_states(
+                batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device)
+            )
             thoughts = self.softcot.soft_thoughts(states)
-            refuse_not_finite(thoughts, [example["index"] for example in examples],
-                              "the soft thoughts hold NaN or inf: the projection does not fit these models")
+            refuse_not_finite(
+                thoughts,
+                [example["index"] for example in examples],
+                "the soft thoughts hold NaN or inf: the projection does not fit these models",
+            )
         elif self.mode == "zero":
             thoughts = table.new_zeros(len(examples), 1, self.length, table.shape[1])
         elif self.mode == "placeholder":
@@ -59,13 +63,16 @@ class ThoughtSlot:
             thoughts = own.expand(len(examples), 1, -1, -1)
         else:
             thoughts = [embeddings_of(self.base.model, example["hint_ids"])[None] for example in examples]
-        return [self.perturbed(own.expand(self.chains, -1, -1), example["index"]).to(table.dtype)
-                for own, example in zip(thoughts, examples, strict=True)]
+        return [
+            self.perturbed(own.expand(self.chains, -1, -1), example["index"]).to(table.dtype)
+            for own, example in zip(thoughts, examples, strict=True)
+        ]
 
     def perturbed(self, thoughts, index):
         """thoughts `[N, L, d_b]` of question `index` with each chain's own noise."""
         if not self.noise:
             return thoughts
-        noise = torch.stack([torch.randn(chain.shape, generator=row_generator((index, place)))
-                             for place, chain in enumerate(thoughts)])
+        noise = torch.stack(
+            [torch.randn(chain.shape, generator=row_generator((index, place))) for place, chain in enumerate(thoughts)]
+        )
         return thoughts.float() + self.noise * noise.to(thoughts.device)

@@ -23,6 +23,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # ---- whole or not there ----
 
+
 @contextlib.contextmanager
 def replaced(path: str | Path):
     """Yield a temporary path beside `path`; what is written there is flushed and renamed to `path`.
@@ -118,8 +119,11 @@ def refuse_differences(found: dict, wanted: dict, what: str, remedy: str) -> Non
     """ValueError that lists the keys in which two records differ."""
     other = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
     if other:
-        raise ValueError(f"{what} other arguments: " + ", ".join(
-            f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in other) + f"; {remedy}")
+        raise ValueError(
+            f"{what} other arguments: "
+            + ", ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in other)
+            + f"; {remedy}"
+        )
 
 
 def remove_folder(folder: Path) -> None:
@@ -132,6 +136,7 @@ def remove_folder(folder: Path) -> None:
 
 
 # ---- one process at a time ----
+
 
 @contextlib.contextmanager
 def locked(path: Path, busy: str | None = None):
@@ -163,11 +168,13 @@ def take_lock(file, busy: str | None = None) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
-        print(f"warning: the file system of {file.name} knows no locks; see that no second run writes there",
-              flush=True)
+        print(
+            f"warning: the file system of {file.name} knows no locks; see that no second run writes there", flush=True
+        )
 
 
 # ---- signals ----
+
 
 class Stop(BaseException):
     """SIGINT or SIGTERM came; like KeyboardInterrupt no `except Exception` takes it for an error."""

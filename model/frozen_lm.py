@@ -72,8 +72,9 @@ def run_prefix(model, embeds: torch.Tensor, mask: torch.Tensor) -> Prefix:
     if not can_share_prefix(model):
         return Prefix(embeds, mask, None)
     cache = DynamicCache()
-    bare(model).get_decoder()(inputs_embeds=embeds, attention_mask=mask, position_ids=positions(mask),
-                              past_key_values=cache, use_cache=True)
+    bare(model).get_decoder()(
+        inputs_embeds=embeds, attention_mask=mask, position_ids=positions(mask), past_key_values=cache, use_cache=True
+    )
     return Prefix(embeds, mask, keys_and_values(cache))
 
 
@@ -82,8 +83,9 @@ def embed(model, ids: torch.Tensor) -> torch.Tensor:
     return bare(model).get_input_embeddings()(ids)
 
 
-def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Tensor,
-                    mask: torch.Tensor) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]] | None]:
+def continue_prefix(
+    model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]] | None]:
     """Last hidden states of `embeds` placed after the prompts, and the layers' keys and values.
 
     rows: `[R]`, which prompt each row continues; embeds: `[R, T, d]`; mask: `[R, T]`, right-padded.
@@ -98,15 +100,24 @@ def continue_prefix(model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Ten
     position_ids = positions(full_mask)
     if prefix.layers is None:
         before = prefix.embeds[rows][:, -used:]
-        hidden = decoder(inputs_embeds=torch.cat([before, embeds], dim=1), attention_mask=full_mask,
-                         position_ids=position_ids, use_cache=False).last_hidden_state
+        hidden = decoder(
+            inputs_embeds=torch.cat([before, embeds], dim=1),
+            attention_mask=full_mask,
+            position_ids=position_ids,
+            use_cache=False,
+        ).last_hidden_state
         return hidden[:, used:].to(embeds.device), None
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefix.layers):
         here = rows.to(keys.device)  # of a model spread over several devices
         cache.update(keys[here, :, -used:], values[here, :, -used:], layer)
-    hidden = decoder(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids[:, used:],
-                     past_key_values=cache, use_cache=True).last_hidden_state
+    hidden = decoder(
+        inputs_embeds=embeds,
+        attention_mask=full_mask,
+        position_ids=position_ids[:, used:],
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
     return hidden.to(embeds.device), keys_and_values(cache)
 
 
@@ -144,8 +155,9 @@ class _HeadLoss(torch.autograd.Function):
                 logits = head(leaf)
             slopes = logits.detach()  # the same memory
             for few in evenly(len(part), max(1, SCORES_AT_ONCE // vocabulary), hidden.device):
-                loss, slope = loss_and_slope(model, slopes[few].to(hidden.device), labels[part[few]],
-                                             weights[part[few]], needs_gradient)
+                loss, slope = loss_and_slope(
+                    model, slopes[few].to(hidden.device), labels[part[few]], weights[part[few]], needs_gradient
+                )
                 total += loss
                 if needs_gradient:
                     slopes[few] = slope.to(slopes)
@@ -190,8 +202,9 @@ def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels
     hidden, _ = continue_prefix(model, prefix, rows, torch.cat([soft, suffix], dim=1)[:, :used], mask[:, :used])
     row, column = (labels[rows] != IGNORE).nonzero(as_tuple=True)
     # Suffix token t stands at column L + t, so the column before it, L + t - 1, predicts it.
-    return _HeadLoss.apply(hidden[row, soft.shape[1] + column - 1], model, labels[rows][row, column],
-                           weights[rows][row, column])
+    return _HeadLoss.apply(
+        hidden[row, soft.shape[1] + column - 1], model, labels[rows][row, column], weights[rows][row, column]
+    )
 
 
 def rows_together(lengths: list[int], most: int, tokens: int) -> list[list[int]]:
@@ -228,8 +241,9 @@ class _FrozenLoss(torch.autograd.Function):
         return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None
 
 
-def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, suffix_mask, labels,
-                   micro_batch_size: int = 0) -> torch.Tensor:
+def frozen_lm_loss(
+    model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, suffix_mask, labels, micro_batch_size: int = 0
+) -> torch.Tensor:
     """Token loss summed over chains: SoftCoT eq. 5 for one chain, SoftCoT++'s first term for N.
 
     prefix_ids, prefix_mask: `[B, P]`, left-padded. soft_thoughts: `[B, N, L, d_b]` (L may be 0). suffix_ids,
@@ -248,8 +262,12 @@ def frozen_lm_loss(model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, su
     with torch.set_grad_enabled(model_learns):
         prefix = run_prefix(model, embed(model, prefix_ids), prefix_mask)
     lengths = suffix_mask.sum(-1) + soft.shape[1] + (prefix_mask.sum(-1) if prefix.layers is None else 0)
-    micro_batches = [torch.tensor(part, device=soft.device) for part in rows_together(
-        lengths[question].tolist(), micro_batch_size, MICRO_BATCH_TOKENS.get(soft.device.type, 2048))]
+    micro_batches = [
+        torch.tensor(part, device=soft.device)
+        for part in rows_together(
+            lengths[question].tolist(), micro_batch_size, MICRO_BATCH_TOKENS.get(soft.device.type, 2048)
+        )
+    ]
 
     def loss_of(part, soft_part):
         return rows_loss(model, prefix, question[part], soft_part, suffix_ids, suffix_mask, labels, weights)

@@ -20,8 +20,15 @@ from model.memory import free_memory, is_out_of_memory
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with where a model's generation config is silent
 # Settings of a generation config that would change the samples and that no family's model uses.
-UNKNOWN_SETTINGS = {"no_repeat_ngram_size": 0, "bad_words_ids": None, "suppress_tokens": None, "typical_p": 1.0,
-                    "sequence_bias": None, "forced_eos_token_id": None, "exponential_decay_length_penalty": None}
+UNKNOWN_SETTINGS = {
+    "no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "suppress_tokens": None,
+    "typical_p": 1.0,
+    "sequence_bias": None,
+    "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None,
+}
 GROWTH = 128  # columns by which the cache grows
 
 
@@ -57,16 +64,33 @@ def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, g
         raise ValueError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
     for name, silent in UNKNOWN_SETTINGS.items():
         if getattr(own, name, None) not in (None, silent):
-            raise ValueError(f"the generation config of {backbone.model_id} sets {name}, which is not known here; "
-                             "take it out of generation_config.json")
+            raise ValueError(
+                f"the generation config of {backbone.model_id} sets {name}, which is not known here; "
+                "take it out of generation_config.json"
+            )
     own_top_k = DEFAULT_TOP_K if own.top_k is None else own.top_k
-    sampling = None if greedy else {
-        "temperature": temperature, "top_p": top_p, "top_k": own_top_k if top_k is None else top_k, "min_p": own.min_p}
+    sampling = (
+        None
+        if greedy
+        else {
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": own_top_k if top_k is None else top_k,
+            "min_p": own.min_p,
+        }
+    )
     return eos, own.repetition_penalty or 1.0, sampling
 
 
-def draw(logits: torch.Tensor, uniforms: torch.Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
-         min_p: float | None = None) -> torch.Tensor:
+def draw(
+    logits: torch.Tensor,
+    uniforms: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float | None = None,
+) -> torch.Tensor:
     """One token a row, `[R]`, from logits `[R, V]` and one uniform number a row `[R]`.
 
     Temperature, top-k, top-p and min-p in transformers' order, then inverse-CDF sampling over the
@@ -162,8 +186,16 @@ class TransformersEngine:
     many at a time.
     """
 
-    def __init__(self, backbone, *, rows: int = 64, temperature: float = 1.0, top_p: float = 1.0,
-                 top_k: int | None = None, greedy: bool = False):
+    def __init__(
+        self,
+        backbone,
+        *,
+        rows: int = 64,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        greedy: bool = False,
+    ):
         self.model, self.rows = bare(backbone.model), rows
         self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy)
 
@@ -298,8 +330,13 @@ class Batch:
         lengths = slots.lengths[:rows]
         slots.widen(int(lengths.max()) + 1)
         mask = (torch.arange(slots.width, device=lengths.device) <= lengths[:, None]).long()
-        output = self.model.get_decoder()(inputs_embeds=embed(self.model, tokens[:, None]), attention_mask=mask,
-                                          position_ids=lengths[:, None], past_key_values=slots, use_cache=True)
+        output = self.model.get_decoder()(
+            inputs_embeds=embed(self.model, tokens[:, None]),
+            attention_mask=mask,
+            position_ids=lengths[:, None],
+            past_key_values=slots,
+            use_cache=True,
+        )
         # A strided view would make torch's matmul copy the vocabulary's weights once a row on a CPU.
         self.hidden = output.last_hidden_state[:, -1].contiguous().to(tokens.device)
         slots.lengths[:rows] += 1
@@ -312,9 +349,17 @@ class GenerateBatch:
         self.engine, self.limit, self.requests = engine, max_new_tokens, []
         eos = sorted(engine.eos)
         # On the model, because transformers mixes a model's own config into one that is passed.
-        engine.model.generation_config.update(do_sample=False, temperature=1.0, top_p=1.0, top_k=50, min_p=None,
-                                              repetition_penalty=1.0, max_length=None, eos_token_id=eos,
-                                              pad_token_id=eos[0])
+        engine.model.generation_config.update(
+            do_sample=False,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=50,
+            min_p=None,
+            repetition_penalty=1.0,
+            max_length=None,
+            eos_token_id=eos,
+            pad_token_id=eos[0],
+        )
 
     def add(self, requests):
         self.requests += requests
@@ -323,8 +368,11 @@ class GenerateBatch:
         embeds, mask = padded([torch.cat([r.prefix, r.tail]) for r in self.requests], left=True)
         uniforms = uniforms_of(self.requests, self.limit).to(embeds.device)
         output = self.engine.model.generate(
-            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=self.limit,
-            logits_processor=LogitsProcessorList([DrawnToken(self.engine, uniforms)])).tolist()
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            max_new_tokens=self.limit,
+            logits_processor=LogitsProcessorList([DrawnToken(self.engine, uniforms)]),
+        ).tolist()
         ends = [next((i for i, token in enumerate(ids) if token in self.engine.eos), self.limit) for ids in output]
         finished = [(request, ids[: end + 1]) for request, ids, end in zip(self.requests, output, ends, strict=True)]
         self.requests = []

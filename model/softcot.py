@@ -31,9 +31,14 @@ class AroundModels(nn.Module):
     def __init__(self, **models):
         super().__init__()
         self.__dict__.update(models, models=list(models.values()))
-        self.tuned = nn.ParameterDict({  # names may hold no dots here
-            f"{part}.{name}".replace(".", "/"): parameter for part, model in models.items()
-            for name, parameter in model.named_parameters() if parameter.requires_grad})
+        self.tuned = nn.ParameterDict(
+            {  # names may hold no dots here
+                f"{part}.{name}".replace(".", "/"): parameter
+                for part, model in models.items()
+                for name, parameter in model.named_parameters()
+                if parameter.requires_grad
+            }
+        )
 
     def train(self, mode: bool = True):
         """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
@@ -52,8 +57,15 @@ class SoftCoT(AroundModels):
 
     num_chains = 1
 
-    def __init__(self, base: Backbone, assistant: Backbone, num_thought_tokens: int, *,
-                 projection_dtype: torch.dtype = torch.float32, micro_batch_size: int = 0):
+    def __init__(
+        self,
+        base: Backbone,
+        assistant: Backbone,
+        num_thought_tokens: int,
+        *,
+        projection_dtype: torch.dtype = torch.float32,
+        micro_batch_size: int = 0,
+    ):
         super().__init__(base=base.model, assistant=assistant.model)
         if num_thought_tokens < 1:
             raise ValueError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
@@ -61,8 +73,9 @@ class SoftCoT(AroundModels):
         self.width_base = embedding_table(base.model).shape[1]
         self.width_assistant = embedding_table(assistant.model).shape[1]
         self.device_name = str(embedding_table(base.model).device)
-        self.projection = nn.Linear(self.width_assistant, self.width_base, dtype=projection_dtype,
-                                    device=self.device_name)
+        self.projection = nn.Linear(
+            self.width_assistant, self.width_base, dtype=projection_dtype, device=self.device_name
+        )
         self.embedding = self.initial_tokens(assistant)
 
     def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
@@ -84,8 +97,9 @@ class SoftCoT(AroundModels):
         batch, length = len(assistant_ids), self.num_thought_tokens
         learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.assistant.parameters())
         with torch.set_grad_enabled(learns):
-            prefix = run_prefix(self.assistant, embed(self.assistant, assistant_ids[:, :-length]),
-                                assistant_mask[:, :-length])
+            prefix = run_prefix(
+                self.assistant, embed(self.assistant, assistant_ids[:, :-length]), assistant_mask[:, :-length]
+            )
         rows = torch.arange(batch, device=assistant_ids.device).repeat_interleave(self.num_chains)
         fill = self.embedding.to(embedding_table(self.assistant).dtype)
         fill = fill[None, :, None].expand(batch, -1, length, -1).reshape(-1, length, fill.shape[-1])
@@ -100,16 +114,26 @@ class SoftCoT(AroundModels):
     def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor | float:
         return 0.0
 
-    def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels, thought_states=None,
-                assistant_ids=None, assistant_mask=None) -> dict[str, torch.Tensor]:
+    def forward(
+        self,
+        prefix_ids,
+        prefix_mask,
+        suffix_ids,
+        suffix_mask,
+        labels,
+        thought_states=None,
+        assistant_ids=None,
+        assistant_mask=None,
+    ) -> dict[str, torch.Tensor]:
         """Loss of a batch: prefix `[B, P]` (left-padded), suffix and labels `[B, S]` (right-padded),
         and either thought_states `[B, N, L, d_a]` or the assistant's ids and mask `[B, A]`."""
         if thought_states is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
                 thought_states = self.thought_states(assistant_ids, assistant_mask)
         soft = self.soft_thoughts(thought_states)
-        loss = frozen_lm_loss(self.base, prefix_ids, prefix_mask, soft, suffix_ids, suffix_mask, labels,
-                              self.micro_batch_size)
+        loss = frozen_lm_loss(
+            self.base, prefix_ids, prefix_mask, soft, suffix_ids, suffix_mask, labels, self.micro_batch_size
+        )
         return {"loss": loss + self.contrast(soft) if self.training else loss}
 
     def projection_state(self) -> dict[str, torch.Tensor]:
@@ -122,8 +146,10 @@ class SoftCoT(AroundModels):
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != expected:
             other = "; evaluate_softcotpp.py takes SoftCoT++'s" if "embedding" in found.keys() - expected.keys() else ""
-            raise ValueError(f"the projection holds {found}, but these models and options want {expected} "
-                             f"(weight: [base width, assistant width]; embedding: [chains, assistant width]){other}")
+            raise ValueError(
+                f"the projection holds {found}, but these models and options want {expected} "
+                f"(weight: [base width, assistant width]; embedding: [chains, assistant width]){other}"
+            )
         with torch.no_grad():
             self.projection.weight.copy_(state["weight"])
             self.projection.bias.copy_(state["bias"])
@@ -134,8 +160,17 @@ class SoftCoT(AroundModels):
 class SoftCoTPlusPlus(SoftCoT):
     """SoftCoT with N chains: initial tokens, and with `contrastive` the term that keeps chains apart."""
 
-    def __init__(self, base: Backbone, assistant: Backbone, num_thought_tokens: int, num_chains: int, *,
-                 contrastive: bool = False, tune_init_tokens: bool = False, **options):
+    def __init__(
+        self,
+        base: Backbone,
+        assistant: Backbone,
+        num_thought_tokens: int,
+        num_chains: int,
+        *,
+        contrastive: bool = False,
+        tune_init_tokens: bool = False,
+        **options,
+    ):
         self.num_chains, self.contrastive = num_chains, contrastive
         super().__init__(base, assistant, num_thought_tokens, **options)
         self.embedding.requires_grad_(tune_init_tokens)
@@ -144,14 +179,18 @@ class SoftCoTPlusPlus(SoftCoT):
         """`[N, d_a]`, [INI]^1..[INI]^N: embeddings of the family's initial token ids, in float32."""
         tokens, table = assistant.thought_tokens, embedding_table(assistant.model)
         if tokens.initial_id is None:
-            raise ValueError(f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; "
-                             "give the first id with --assistant_initial_token")
+            raise ValueError(
+                f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; "
+                "give the first id with --assistant_initial_token"
+            )
         available = len(table) - tokens.initial_id
         available = max(0, min(available, tokens.max_chains or available))
         if not 1 <= self.num_chains <= available:
-            raise ValueError(f"--num_scaling_times {self.num_chains}: the assistant's family "
-                             f"{tokens.family!r} has {available} initial tokens "
-                             f"(ids from {tokens.initial_id}); choose 1 to {available}")
+            raise ValueError(
+                f"--num_scaling_times {self.num_chains}: the assistant's family "
+                f"{tokens.family!r} has {available} initial tokens "
+                f"(ids from {tokens.initial_id}); choose 1 to {available}"
+            )
         return frozen(embeddings_of(assistant.model, range(tokens.initial_id, tokens.initial_id + self.num_chains)))
 
     def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor | float:
@@ -186,8 +225,11 @@ class LoRAOnly(AroundModels):
     def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels) -> dict[str, torch.Tensor]:
         table = embedding_table(self.base)
         no_thoughts = table.new_zeros(len(prefix_ids), 1, 0, table.shape[1])
-        return {"loss": frozen_lm_loss(self.base, prefix_ids, prefix_mask, no_thoughts, suffix_ids, suffix_mask,
-                                       labels, self.micro_batch_size)}
+        return {
+            "loss": frozen_lm_loss(
+                self.base, prefix_ids, prefix_mask, no_thoughts, suffix_ids, suffix_mask, labels, self.micro_batch_size
+            )
+        }
 
 
 def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
@@ -215,25 +257,30 @@ def frozen(tensor: torch.Tensor) -> nn.Parameter:
 def add_lora(backbone: Backbone) -> None:
     """Wrap a backbone's model in a trainable LoRA adapter, with the published settings."""
     from peft import LoraConfig, get_peft_model
+
     backbone.model = get_peft_model(backbone.model, LoraConfig(task_type="CAUSAL_LM", **LORA))
 
 
 def load_lora(backbone: Backbone, directory: str) -> None:
     """Put a saved adapter (a directory that training wrote) on a backbone's model, frozen."""
     from peft import PeftModel
+
     check_adapter(directory)
     try:
         backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
     except Exception as error:  # peft and safetensors raise many kinds for a damaged or foreign adapter
-        raise ValueError(f"{directory} is not a readable LoRA adapter of {backbone.name}: "
-                         f"{first_line(error)[:200]}") from error
+        raise ValueError(
+            f"{directory} is not a readable LoRA adapter of {backbone.name}: {first_line(error)[:200]}"
+        ) from error
 
 
 def check_adapter(directory: str) -> None:
     """Raise ValueError unless the directory holds a LoRA adapter."""
     if not (Path(directory) / "adapter_model.safetensors").is_file():
-        raise ValueError(f"no LoRA adapter in {directory!r}: expected the folder base_model or "
-                         "assistant_model that training wrote (adapter_model.safetensors in it)")
+        raise ValueError(
+            f"no LoRA adapter in {directory!r}: expected the folder base_model or "
+            "assistant_model that training wrote (adapter_model.safetensors in it)"
+        )
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
@@ -260,15 +307,18 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
     if path != asked:
         print(f"No projectin.bin there; using {path}", flush=True)
     if not path.is_file():
-        raise ValueError(f"no projection at {path}: --params_file_name wants the projection.bin that "
-                         "training wrote")
+        raise ValueError(f"no projection at {path}: --params_file_name wants the projection.bin that training wrote")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        raise ValueError(f"{path} is not a readable projection (a torch.save'd dict of tensors): "
-                         f"{first_line(error)[:200]}") from error
-    if not isinstance(state, dict) or not {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"} \
-            or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(
+            f"{path} is not a readable projection (a torch.save'd dict of tensors): {first_line(error)[:200]}"
+        ) from error
+    if (
+        not isinstance(state, dict)
+        or not {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"}
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
     for key, value in state.items():

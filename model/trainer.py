@@ -146,7 +146,8 @@ class ProjectionTrainer(Trainer):
             where = "in the dev loss after" if not model.training else "at"
             raise FloatingPointError(
                 f"the loss is {loss.item()} {where} step {self.state.global_step + model.training}"
-                f"{self.culprits(inputs, indices)}; lower --learning_rate or use --projection_dtype float32")
+                f"{self.culprits(inputs, indices)}; lower --learning_rate or use --projection_dtype float32"
+            )
         return (loss, {"loss": loss}) if return_outputs else loss
 
     @torch.no_grad()
@@ -154,8 +155,10 @@ class ProjectionTrainer(Trainer):
         """Words for a message: the examples of a batch whose own loss is not finite, else all of them."""
         if indices is None:
             return ""
-        alone = [self.model(**{key: value[row : row + 1] for key, value in inputs.items()})["loss"].item()
-                 for row in range(len(indices))]
+        alone = [
+            self.model(**{key: value[row : row + 1] for key, value in inputs.items()})["loss"].item()
+            for row in range(len(indices))
+        ]
         chosen = [index for index, loss in zip(indices.tolist(), alone, strict=True) if not math.isfinite(loss)]
         return f" (index of the example in its file, from 0: {', '.join(map(str, chosen or indices.tolist()))})"
 
@@ -191,7 +194,7 @@ class ProjectionTrainer(Trainer):
                 seal(self.writing_to / folder.name, run=self.record)
                 remove_folder(folder)
                 (self.writing_to / folder.name).rename(folder)
-                for old in checkpoints(self.args.output_dir)[self.args.save_total_limit:]:
+                for old in checkpoints(self.args.output_dir)[self.args.save_total_limit :]:
                     remove_folder(old)
         finally:
             if self.args.should_save:
@@ -201,12 +204,17 @@ class ProjectionTrainer(Trainer):
     def _save(self, output_dir=None, state_dict=None):
         directory = Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.detach().cpu().contiguous()
-                   for name, value in self.model.named_parameters() if value.requires_grad}
+        weights = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.model.named_parameters()
+            if value.requires_grad
+        }
         for name, value in weights.items():
             if not torch.isfinite(value).all():
-                raise FloatingPointError(f"{name} holds NaN or inf after step {self.state.global_step}; "
-                                         "lower --learning_rate or use --projection_dtype float32")
+                raise FloatingPointError(
+                    f"{name} holds NaN or inf after step {self.state.global_step}; "
+                    "lower --learning_rate or use --projection_dtype float32"
+                )
         save_file(weights, directory / WEIGHTS)
 
     def _load_rng_state(self, checkpoint):
@@ -225,15 +233,26 @@ class ProjectionTrainer(Trainer):
         with one_line_errors(resume_from_checkpoint), torch.no_grad():
             weights = load_file(path)
             if weights.keys() != parameters.keys():
-                raise ValueError(f"{path} holds {sorted(weights)}, this run trains {sorted(parameters)}: "
-                                 "resume with the arguments the run was started with")
+                raise ValueError(
+                    f"{path} holds {sorted(weights)}, this run trains {sorted(parameters)}: "
+                    "resume with the arguments the run was started with"
+                )
             for name, value in weights.items():
                 parameters[name].copy_(value)
 
 
-def training_arguments(output_dir: str, *, batch_size: int, epochs: float, learning_rate: float, seed: int,
-                       checkpoints: int, device: str, accumulation: int,
-                       log_dir: str) -> TrainingArguments:
+def training_arguments(
+    output_dir: str,
+    *,
+    batch_size: int,
+    epochs: float,
+    learning_rate: float,
+    seed: int,
+    checkpoints: int,
+    device: str,
+    accumulation: int,
+    log_dir: str,
+) -> TrainingArguments:
     """The published recipe: AdamW, linear decay without warm-up, clip 1.0, one checkpoint an epoch."""
     if TRANSFORMERS_5:  # TensorBoard's folder: an argument in 4.x, a variable in 5.x
         os.environ["TENSORBOARD_LOGGING_DIR"], tensorboard = log_dir, {}
@@ -241,14 +260,33 @@ def training_arguments(output_dir: str, *, batch_size: int, epochs: float, learn
         tensorboard = {"logging_dir": log_dir}
     arguments = TrainingArguments(
         **tensorboard,
-        output_dir=output_dir, per_device_train_batch_size=batch_size, per_device_eval_batch_size=batch_size,
-        num_train_epochs=epochs, learning_rate=learning_rate, lr_scheduler_type="linear", warmup_steps=0,
-        optim="adamw_torch", weight_decay=0.0, max_grad_norm=1.0, seed=seed, data_seed=seed,
-        gradient_accumulation_steps=accumulation, eval_strategy="epoch",
-        save_strategy="epoch", save_total_limit=checkpoints, logging_steps=10, logging_first_step=True,
-        report_to=["tensorboard"], remove_unused_columns=False, label_names=["labels"],
-        disable_tqdm=False, use_cpu=device == "cpu", dataloader_pin_memory=device != "cpu",
-        ddp_find_unused_parameters=False, ddp_broadcast_buffers=False)
+        output_dir=output_dir,
+        per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=batch_size,
+        num_train_epochs=epochs,
+        learning_rate=learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=0,
+        optim="adamw_torch",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=seed,
+        data_seed=seed,
+        gradient_accumulation_steps=accumulation,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=checkpoints,
+        logging_steps=10,
+        logging_first_step=True,
+        report_to=["tensorboard"],
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=False,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device != "cpu",
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
+    )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs: torchrun, not DataParallel
     return arguments
 
@@ -261,8 +299,9 @@ def one_line_errors(checkpoint):
     except ValueError:
         raise
     except Exception as error:  # torch, safetensors and the optimizers raise many kinds
-        raise ValueError(f"{checkpoint} is not a readable checkpoint of this trainer: "
-                         f"{first_line(error)[:200]}") from error
+        raise ValueError(
+            f"{checkpoint} is not a readable checkpoint of this trainer: {first_line(error)[:200]}"
+        ) from error
 
 
 def checkpoints(directory: str | Path) -> list[Path]:
@@ -282,9 +321,12 @@ def last_checkpoint(directory: str | Path, record: dict | None = None) -> str | 
             continue
         if record is not None:
             found = json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("run") or {}
-            refuse_differences(found, json.loads(json.dumps(record, default=str)), f"{path} was written by a run with",
-                               "resume with the arguments and data the run was started with, or take another "
-                               "--output_name")
+            refuse_differences(
+                found,
+                json.loads(json.dumps(record, default=str)),
+                f"{path} was written by a run with",
+                "resume with the arguments and data the run was started with, or take another --output_name",
+            )
         return str(path)
     return None
 
@@ -299,8 +341,9 @@ def key_of(*parts) -> str:
 
 def weights_hash(model) -> str:
     """Hash of some numbers of every weight, the same on every device: tells models of one name apart, at no cost."""
-    samples = (weight.detach().flatten()[:: max(1, weight.numel() // 64)].cpu().contiguous()
-               for weight in model.parameters())
+    samples = (
+        weight.detach().flatten()[:: max(1, weight.numel() // 64)].cpu().contiguous() for weight in model.parameters()
+    )
     return key_of(*(sample.view(torch.uint8).numpy().tobytes() for sample in samples))
 
 
@@ -328,8 +371,9 @@ def cached_thought_states(model, examples, collate, path: Path, batch_size: int 
             parts = [path.with_name(f".part-{process}-of-{path.name}.tmp") for process in range(state.num_processes)]
             alone = state.num_processes == 1
             with replaced(path) if alone else contextlib.nullcontext(parts[state.process_index]) as own:
-                compute_thought_states(model, examples[first:last], collate, own, (last - first, *shape[1:]), dtype,
-                                       batch_size)
+                compute_thought_states(
+                    model, examples[first:last], collate, own, (last - first, *shape[1:]), dtype, batch_size
+                )
             state.wait_for_everyone()
             if not alone and state.is_main_process:
                 join_files(parts, path)
@@ -360,16 +404,20 @@ def compute_thought_states(model, examples, collate, path: Path, shape, dtype, b
 
     def states_of(chosen):
         batch = collate(chosen)
-        return list(model.thought_states(batch["assistant_ids"].to(model.device_name),
-                                         batch["assistant_mask"].to(model.device_name)).cpu())
+        return list(
+            model.thought_states(
+                batch["assistant_ids"].to(model.device_name), batch["assistant_mask"].to(model.device_name)
+            ).cpu()
+        )
 
     bar = tqdm(total=len(order), desc="Thought states", unit="question", disable=not PartialState().is_main_process)
     with torch.no_grad(), bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             computed = torch.stack(in_parts(states_of, [examples[i] for i in chosen]))
-            refuse_not_finite(computed, [examples[i]["index"] for i in chosen],
-                              "the assistant's thought states hold NaN or inf")
+            refuse_not_finite(
+                computed, [examples[i]["index"] for i in chosen], "the assistant's thought states hold NaN or inf"
+            )
             states[chosen] = computed
             bar.update(len(chosen))
 

@@ -18,8 +18,10 @@ from model.frozen_lm import text_config
 from model.generation import seed_of, settings_of
 from model.softcot import check_adapter
 
-INSTALL = ("--engine vllm needs vLLM, which is not installed here: pip install -r requirements-vllm.txt, in an "
-           "environment of its own (without a GPU: see \"Which engine when\" in README.md)")
+INSTALL = (
+    "--engine vllm needs vLLM, which is not installed here: pip install -r requirements-vllm.txt, in an "
+    'environment of its own (without a GPU: see "Which engine when" in README.md)'
+)
 
 
 def is_installed() -> bool:
@@ -30,8 +32,10 @@ def check_can_start(args) -> None:
     """Raise ValueError, before anything is loaded, where these arguments cannot run with vLLM."""
     if not is_installed():
         raise ValueError(INSTALL)
-    for name, instead in (("quantization", "--vllm_args '{\"quantization\": ...}'"),
-                          ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size")):
+    for name, instead in (
+        ("quantization", "--vllm_args '{\"quantization\": ...}'"),
+        ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size"),
+    ):
         if getattr(args, name):
             raise ValueError(f"--{name} is for --engine transformers; vLLM has {instead}")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -46,8 +50,18 @@ class VllmEngine:
     not start with these options.
     """
 
-    def __init__(self, backbone, *, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None,
-                 greedy: bool = False, dtype: str = "bfloat16", adapter: str | None = None, **options):
+    def __init__(
+        self,
+        backbone,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        greedy: bool = False,
+        dtype: str = "bfloat16",
+        adapter: str | None = None,
+        **options,
+    ):
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         import vllm
@@ -56,30 +70,44 @@ class VllmEngine:
         eos, penalty, sampling = settings_of(backbone, temperature, top_p, top_k, greedy)
         sampling = {key: value for key, value in (sampling or {"temperature": 0.0}).items() if value is not None}
         # Whatever is not named here keeps vLLM's neutral default: generation_config="vllm" below.
-        self.sampling = {**sampling, "repetition_penalty": penalty, "stop_token_ids": sorted(eos), "detokenize": False,
-                         "output_kind": RequestOutputKind.FINAL_ONLY}
+        self.sampling = {
+            **sampling,
+            "repetition_penalty": penalty,
+            "stop_token_ids": sorted(eos),
+            "detokenize": False,
+            "output_kind": RequestOutputKind.FINAL_ONLY,
+        }
         self.params = vllm.SamplingParams
         self.no_token = text_config(backbone.model).vocab_size
         if adapter:
             check_adapter(adapter)
             from vllm.lora.request import LoRARequest
+
             rank = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"]
             options = {"enable_lora": True, "max_lora_rank": rank} | options
             self.lora = LoRARequest("base_model", 1, str(Path(adapter).resolve()))
         else:
             self.lora = None
         settings = {
-            "model": resolve(backbone.model_id), "dtype": dtype, "enable_prompt_embeds": True,
-            "generation_config": "vllm", "skip_tokenizer_init": True,
+            "model": resolve(backbone.model_id),
+            "dtype": dtype,
+            "enable_prompt_embeds": True,
+            "generation_config": "vllm",
+            "skip_tokenizer_init": True,
             # The assistant and the table are on the GPU too; without one, the share is of the computer's memory.
             "gpu_memory_utilization": 0.85 if torch.cuda.is_available() else 0.3,
-            "disable_log_stats": True, "enable_log_requests": False, **on_cpu(options)} | options
+            "disable_log_stats": True,
+            "enable_log_requests": False,
+            **on_cpu(options),
+        } | options
         self.loop = asyncio.new_event_loop()
         try:
             self.engine = self.loop.run_until_complete(start(settings))
         except Exception as error:  # vLLM raises many kinds, and most reasons stand in its own log
-            raise ValueError(f"vLLM did not start: {type(error).__name__}: {str(error).strip().splitlines()[-1]} "
-                             "(VLLM_LOGGING_LEVEL=INFO shows its log)") from error
+            raise ValueError(
+                f"vLLM did not start: {type(error).__name__}: {str(error).strip().splitlines()[-1]} "
+                "(VLLM_LOGGING_LEVEL=INFO shows its log)"
+            ) from error
         atexit.register(self.close)  # later, vLLM's own clean-up no longer finds its modules
         # Enough that no replica runs dry while torch here makes the next soft thoughts.
         scheduler = self.engine.vllm_config.scheduler_config
@@ -133,4 +161,5 @@ def on_cpu(options) -> dict:
 
 async def start(settings):
     from vllm import AsyncEngineArgs, AsyncLLMEngine
+
     return AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**settings))

@@ -61,8 +61,9 @@ def softcot_loss(base, assistant, weight, bias, initial_tokens, length, examples
         for chain in range(number):
             states = thought_states(assistant, example["assistant_ids"], length, initial_tokens[chain])
             soft = states @ weight.T + bias
-            token_losses[chain].append(token_loss(
-                base, example["prefix_ids"], soft, example["suffix_ids"], example["labels"]))
+            token_losses[chain].append(
+                token_loss(base, example["prefix_ids"], soft, example["suffix_ids"], example["labels"])
+            )
             chains.append(soft)
             if dropout is not None:
                 dropped.append(soft * dropout[place, chain].view_as(soft))

@@ -219,11 +219,18 @@ def test_gold_answers_agree_with_both_rules():
     assert gold("gsm8k", "none") is None
 
 
-@pytest.mark.parametrize("text", [
-    "\\boxed{9^{9^{9^{9}}}}", "\\boxed{99999999^{99999999}}", "\\boxed{" + "(" * 5000 + "1",
-    "\\boxed{" + "1+" * 5000 + "1}",
-    "\\boxed{\\frac{1}{0}}", "\\boxed{\\sqrt{-4}}", "\\boxed{1/0}",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{9^{9^{9^{9}}}}",
+        "\\boxed{99999999^{99999999}}",
+        "\\boxed{" + "(" * 5000 + "1",
+        "\\boxed{" + "1+" * 5000 + "1}",
+        "\\boxed{\\frac{1}{0}}",
+        "\\boxed{\\sqrt{-4}}",
+        "\\boxed{1/0}",
+    ],
+)
 def test_no_expression_takes_long_or_stops_the_run(text):
     start = time.monotonic()
     extract_strict("gsm8k", text)

@@ -18,8 +18,9 @@ def test_grouped_attention_is_that_of_transformers(learns, form, queries):
     torch.manual_seed(0)
     keys, module = 7, Module()
     query = torch.randn(2, 6, queries, 8, requires_grad=learns)
-    key, value = (torch.randn(2, 2, keys if form != "none" else max(queries, 1), 8, requires_grad=learns)
-                  for _ in range(2))
+    key, value = (
+        torch.randn(2, 2, keys if form != "none" else max(queries, 1), 8, requires_grad=learns) for _ in range(2)
+    )
     mask = None
     if form != "none":
         mask = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries).repeat(2, 1, 1, 1)
@@ -31,8 +32,11 @@ def test_grouped_attention_is_that_of_transformers(learns, form, queries):
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
     if learns:
         direction = torch.randn_like(ours)
-        for one, other in zip(torch.autograd.grad(ours, (query, key, value), direction),
-                              torch.autograd.grad(theirs, (query, key, value), direction), strict=True):
+        for one, other in zip(
+            torch.autograd.grad(ours, (query, key, value), direction),
+            torch.autograd.grad(theirs, (query, key, value), direction),
+            strict=True,
+        ):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 

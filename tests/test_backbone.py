@@ -31,17 +31,26 @@ def test_an_unknown_family_names_the_option(chatml_tokenizer, option):
 
 
 def test_custom_thought_tokens(chatml_tokenizer):
-    tokens = thought_tokens_of(Gemma3TextConfig(), chatml_tokenizer, "<|endoftext|>, <gh_stars>,<filename>",
-                               initial_id=7)
+    tokens = thought_tokens_of(
+        Gemma3TextConfig(), chatml_tokenizer, "<|endoftext|>, <gh_stars>,<filename>", initial_id=7
+    )
     assert (tokens.family, tokens.placeholder, tokens.begin, tokens.end, tokens.initial_id) == (
-        "custom", "<|endoftext|>", "<gh_stars>", "<filename>", 7)
+        "custom",
+        "<|endoftext|>",
+        "<gh_stars>",
+        "<filename>",
+        7,
+    )
 
 
-@pytest.mark.parametrize("custom, message", [
-    ("<gh_stars>,<filename>", "three single tokens"),
-    ("<gh_stars>,<filename>,<nothing>", r"of which \['<nothing>'\] are not in it"),
-    ("<gh_stars>,<filename>,<gh_stars>", "must differ"),
-])
+@pytest.mark.parametrize(
+    "custom, message",
+    [
+        ("<gh_stars>,<filename>", "three single tokens"),
+        ("<gh_stars>,<filename>,<nothing>", r"of which \['<nothing>'\] are not in it"),
+        ("<gh_stars>,<filename>,<gh_stars>", "must differ"),
+    ],
+)
 def test_bad_custom_thought_tokens(chatml_tokenizer, custom, message):
     with pytest.raises(ValueError, match=message):
         thought_tokens_of(LlamaConfig(), chatml_tokenizer, custom)

@@ -22,8 +22,9 @@ from utils import judge
 
 FILES = {"gsm8k": "test.jsonl", "aqua": "gsm_style_test.jsonl", "strategyqa": "strategyqa_train.json"}
 GOOD = {"question": "Ann has 3 pens and buys 4. How many?", "answer": "3+4=7\n#### 7"}
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture,
-                                                                         HealthCheck.too_slow])
+many = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def line(**fields):
@@ -76,11 +77,14 @@ def test_corpus(tmp_path, name):
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
 
 
-words = st.sampled_from(["question", "answer", "options", "facts", "#### 7", "#### A", "yes", True, "x", "\0",
-                         "\ufeff"])
-values = st.recursive(words | st.none() | st.integers() | st.floats() | st.text(max_size=8),
-                      lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words.map(str), inner, max_size=4),
-                      max_leaves=8)
+words = st.sampled_from(
+    ["question", "answer", "options", "facts", "#### 7", "#### A", "yes", True, "x", "\0", "\ufeff"]
+)
+values = st.recursive(
+    words | st.none() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words.map(str), inner, max_size=4),
+    max_leaves=8,
+)
 rows = st.fixed_dictionaries({}, optional={"question": values, "answer": values, "options": values, "facts": values})
 
 
@@ -89,11 +93,13 @@ def files(draw):
     """Bytes of a file: random, or rows of JSON with bytes cut out, put in or turned over."""
     if draw(st.integers(0, 4)) == 0:
         return draw(st.binary(max_size=200))
-    content = b"".join(json.dumps(row).encode() + draw(st.sampled_from([b"\n", b"\r\n", b"", b",\n"]))
-                       for row in draw(st.lists(rows | st.just(GOOD), max_size=4)))
+    content = b"".join(
+        json.dumps(row).encode() + draw(st.sampled_from([b"\n", b"\r\n", b"", b",\n"]))
+        for row in draw(st.lists(rows | st.just(GOOD), max_size=4))
+    )
     for _ in range(draw(st.integers(0, 2))):
         at, more = draw(st.integers(0, len(content))), draw(st.integers(0, 5))
-        content = content[:at] + draw(st.binary(max_size=3)) + content[at + more:]
+        content = content[:at] + draw(st.binary(max_size=3)) + content[at + more :]
     return draw(st.sampled_from([b"", b"[", b"\xef\xbb\xbf"])) + content + draw(st.sampled_from([b"", b"]"]))
 
 
@@ -114,13 +120,33 @@ def test_any_bytes_are_data_or_one_clear_line(tmp_path, content, task):
 
 # ---- questions ----
 
-SPECIAL = sorted({*SMOLLM2_SPECIAL_TOKENS, "<|end_of_text|>", "<|begin_of_text|>", "<|start_header_id|>",
-                  "<|end_header_id|>", "<|eot_id|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
-                  "<think>", "</think>", "<|box_start|>", "<|box_end|>", "<tool_call>", "<|python_tag|>"})
+SPECIAL = sorted(
+    {
+        *SMOLLM2_SPECIAL_TOKENS,
+        "<|end_of_text|>",
+        "<|begin_of_text|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|eot_id|>",
+        "<|reserved_special_token_0|>",
+        "<|reserved_special_token_1|>",
+        "<think>",
+        "</think>",
+        "<|box_start|>",
+        "<|box_end|>",
+        "<tool_call>",
+        "<|python_tag|>",
+    }
+)
 LOOK_ALIKES = [token.translate({ord("<"): "＜", ord(">"): "＞", ord("|"): "｜"}) for token in SPECIAL[:6]]
-pieces = st.sampled_from(SPECIAL) | st.sampled_from(LOOK_ALIKES) | st.sampled_from(
-    ["<", "|", ">", "<|", "|>", "im_end", "user\n", "\n", " ", "{{ soft_thoughts }}", "\u200b", "é", "e\u0301", "ſ"]) \
+pieces = (
+    st.sampled_from(SPECIAL)
+    | st.sampled_from(LOOK_ALIKES)
+    | st.sampled_from(
+        ["<", "|", ">", "<|", "|>", "im_end", "user\n", "\n", " ", "{{ soft_thoughts }}", "\u200b", "é", "e\u0301", "ſ"]
+    )
     | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=6)
+)
 texts = st.lists(pieces, min_size=1, max_size=8).map("".join).filter(str.strip)
 
 
@@ -132,8 +158,10 @@ def test_no_text_forges_a_slot_or_a_turn(family, request):
 
     def marks(instance, split):
         encoded = encoder.encode(instance, split)
-        return [Counter(id for id in ids if id in structure)
-                for ids in (encoded["prefix_ids"], encoded["suffix_ids"], encoded["assistant_ids"])]
+        return [
+            Counter(id for id in ids if id in structure)
+            for ids in (encoded["prefix_ids"], encoded["suffix_ids"], encoded["assistant_ids"])
+        ]
 
     plain = {**MATH, "options": ["A) 6", "B) 7"], "steps": ["3+4=7"], "answer": "B"}
     expected = {split: marks(plain, split) for split in ("train", "eval")}
@@ -177,8 +205,7 @@ def test_a_question_over_the_assistants_context_is_left_out(place, run):  # noqa
     config = json.loads(Path("x/assistant/config.json").read_text())
     Path("x/assistant/config.json").write_text(json.dumps({**config, "max_position_embeddings": 1300}))
     append(place, "word " * 300)
-    code, output = run(evaluate_softcot, [*EVALUATE, *params(), "--test_k", "9", "--assistant_model_id",
-                                          "x/assistant"])
+    code, output = run(evaluate_softcot, [*EVALUATE, *params(), "--test_k", "9", "--assistant_model_id", "x/assistant"])
     assert code == 0 and "1 of 9 examples are longer than 4088 tokens (or 1300 of the assistant)" in output
 
 
@@ -196,11 +223,35 @@ def test_only_overlong_questions_are_an_error(place, run):  # noqa: F811
 
 # ---- answers ----
 
+
 @many
-@given(st.lists(st.text(max_size=40) | st.sampled_from(
-    ["", "\\boxed{", "\\boxed{}", "\\boxed{-}", "9" * 5000, "1/0", "#### ", "answer is", "\\frac{1}{0}", "1e999",
-     "." * 50, "-" * 50, "²", "٣", "the answer is \\boxed{\\boxed{}}"]), min_size=1, max_size=4),
-       st.sampled_from(list(TASKS)))
+@given(
+    st.lists(
+        st.text(max_size=40)
+        | st.sampled_from(
+            [
+                "",
+                "\\boxed{",
+                "\\boxed{}",
+                "\\boxed{-}",
+                "9" * 5000,
+                "1/0",
+                "#### ",
+                "answer is",
+                "\\frac{1}{0}",
+                "1e999",
+                "." * 50,
+                "-" * 50,
+                "²",
+                "٣",
+                "the answer is \\boxed{\\boxed{}}",
+            ]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from(list(TASKS)),
+)
 def test_any_response_can_be_judged_and_written(responses, task):
     question = {"index": 0, "answer": {"number": "7", "choice": "B", "yes_no": "Yes"}[TASKS[task].answer_kind]}
     row = judge(task, question, responses, [1] * len(responses))

@@ -28,7 +28,7 @@ sys.exit(int(os.environ.get("RECORDER_EXIT", "0")))
 AWKWARD = [
     "two words",
     "  spaces around  ",
-    "it's \"quoted\"",
+    'it\'s "quoted"',
     "$(touch x)",
     "`touch x`; touch x & touch x | touch x > x",
     "$HOME ${PATH} !! * ? [a-z] ~ {a,b}",
@@ -50,9 +50,7 @@ class Sweep:
         self.folder.mkdir()
         self.calls_file = folder / "calls.jsonl"
         self.python = folder / "recording python"
-        self.python.write_text(
-            RECORDER.format(python=sys.executable, calls=str(self.calls_file)), encoding="utf-8"
-        )
+        self.python.write_text(RECORDER.format(python=sys.executable, calls=str(self.calls_file)), encoding="utf-8")
         self.python.chmod(0o755)
 
     def run(self, script, *arguments, **environment):
@@ -60,9 +58,7 @@ class Sweep:
 
     def start(self, command, cwd=None, **environment):
         environment = {**os.environ, "PYTHON": str(self.python), **environment}
-        return subprocess.run(
-            command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True
-        )
+        return subprocess.run(command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True)
 
     def calls(self):
         if not self.calls_file.exists():
@@ -153,9 +149,7 @@ def test_help_prints_the_usage_and_runs_nothing(sweep, script, word):
 
 
 @every_script
-@pytest.mark.parametrize(
-    "word", ["--no_such_option", "--no_such_option=1", "--seed_fro", "stray", "-x", "", " ", "\n"]
-)
+@pytest.mark.parametrize("word", ["--no_such_option", "--no_such_option=1", "--seed_fro", "stray", "-x", "", " ", "\n"])
 def test_an_unknown_argument_is_refused_and_the_known_ones_are_listed(sweep, script, word):
     done = sweep.run(script, "--task_name", "gsm8k", word, "--print_input")
     assert (done.returncode, done.stdout, sweep.calls()) == (2, "", [])
@@ -193,9 +187,7 @@ def test_the_exit_code_of_a_failing_evaluation_is_passed_on(sweep, script, code)
 
 @every_script
 def test_variables_of_the_callers_environment_change_nothing(sweep, script):
-    done = sweep.run(
-        script, evaluation="other.py", more_value_options="--x", flags="--x", CDPATH="/"
-    )
+    done = sweep.run(script, evaluation="other.py", more_value_options="--x", flags="--x", CDPATH="/")
     assert done.returncode == 0, done.stderr
     _, called, options, flags = sweep.call()
     assert (Path(called).name, options, flags) == (SCRIPTS[script], DEFAULTS, [])

@@ -28,20 +28,24 @@ QWEN_PAIR = "--large_model_id {m}/Qwen3-8B --small_model_id {m}/Qwen3-0.6B"
 TRAIN_LLAMA = (
     "CUDA_VISIBLE_DEVICES=0 python train_softcot.py --large_model_id {m}/Llama-3.1-8B-Instruct "
     "--small_model_id {m}/Llama-3.2-1B-Instruct --output_name out --batch_size 4 --task_name gsm8k "
-    "--num_thought_tokens 32 --n_epochs 10")
+    "--num_thought_tokens 32 --n_epochs 10"
+)
 TRAIN_QWEN = (
     "CUDA_VISIBLE_DEVICES=0 python train_softcotpp.py --large_model_id {m}/Qwen3-8B --small_model_id {m}/Qwen3-0.6B "
     "--output_name out --batch_size 4 --model_name scaling-nce --task_name gsm8k --num_thought_tokens 32 "
-    "--num_scaling_times 10 --n_epochs 10")
+    "--num_scaling_times 10 --n_epochs 10"
+)
 SWEEP_LLAMA = (
     "bash run_batch_softcot.sh --base_model_id {m}/Llama-3.1-8B-Instruct "
     "--assistant_model_id {m}/Llama-3.2-1B-Instruct --params_file_name {dir}/projectin.bin --num_thought_tokens 4 "
     "--num_return_sequences 1 --task_name gsm8k --seed_from 41 --seed_to 45 --print_input --print_response "
-    "--log_dir logs --run_name name")
+    "--log_dir logs --run_name name"
+)
 SWEEP_QWEN = (
     "bash run_batch_softcotpp.sh --base_model_id {m}/Qwen3-8B --assistant_model_id {m}/Qwen3-0.6B "
     "--params_file_name {dir}/projectin.bin --num_thought_tokens 4 --num_return_sequences 1 --num_scaling_times 10 "
-    "--task_name gsm8k --seed_from 41 --seed_to 45 --print_input --print_response --log_dir logs --run_name name")
+    "--task_name gsm8k --seed_from 41 --seed_to 45 --print_input --print_response --log_dir logs --run_name name"
+)
 # What makes them small (of an option given twice the last counts), and the backslash of a copied command.
 SMALL_TRAINING = "--n_epochs 2 --k_shot 5 --data_dir {data} --dtype float32 --device cpu \\"
 SMALL_SWEEP = "--seed_to 42 --test_k 3 --max_new_tokens 8 --data_dir {data} --dtype float32 --device cpu \\"
@@ -50,16 +54,29 @@ SMALL = "--data_dir {data} --dtype float32 --device cpu"
 
 def environment():
     """One thread; large blocks stay with the process, which saves most of the time of such small models."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHON": sys.executable,
-            "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34), "MALLOC_TOP_PAD_": str(2**26)}
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHON": sys.executable,
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**34),
+        "MALLOC_TOP_PAD_": str(2**26),
+    }
 
 
 def shell(command, cwd, code=0, **values):
     """Run a command line in `cwd`, the project's scripts by their full path; expect an exit code."""
     command = re.sub(r"\b(\w+\.(?:py|sh))\b", lambda match: f"'{ROOT}'/{match[1]}", command, count=1)
     command = command.replace("python ", f"'{sys.executable}' ", 1)
-    done = subprocess.run(["bash", "-c", command.format(**values)], cwd=cwd, env=environment(), text=True,
-                          capture_output=True, timeout=300)
+    done = subprocess.run(
+        ["bash", "-c", command.format(**values)],
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        capture_output=True,
+        timeout=300,
+    )
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
 
@@ -109,26 +126,32 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def llama_run(tmp_path_factory, models, data):
     """Working folder of the documented SoftCoT training."""
+
     def train(folder):
         done = shell(f"{TRAIN_LLAMA} {SMALL_TRAINING}", folder, m=models, data=data)
         (folder / "stdout").write_text(done.stdout + done.stderr, encoding="utf-8")
+
     return once(tmp_path_factory, "llama_run", train)
 
 
 @pytest.fixture(scope="session")
 def qwen_run(tmp_path_factory, models, data):
     """Working folder of the documented SoftCoT++ training."""
+
     def train(folder):
         shell(f"{TRAIN_QWEN} {SMALL_TRAINING}", folder, m=models, data=data)
+
     return once(tmp_path_factory, "qwen_run", train)
 
 
 @pytest.fixture(scope="session")
 def llama_sweep(tmp_path_factory, models, data, llama_run):
     """Working folder of the documented evaluation of SoftCoT."""
+
     def evaluate(folder):
         done = shell(f"{SWEEP_LLAMA} {SMALL_SWEEP}", folder, m=models, data=data, dir=llama_run / "ckpt" / LLAMA_RUN)
         (folder / "stdout").write_text(done.stdout, encoding="utf-8")
+
     return once(tmp_path_factory, "llama_sweep", evaluate)
 
 
@@ -153,6 +176,7 @@ def check_run(folder, name, shapes, steps):
 
 # ---- training ----
 
+
 @pytest.mark.slow
 def test_the_documented_llama_training(llama_run):
     record = check_run(llama_run, LLAMA_RUN, {"weight": (48, 32), "bias": (48,)}, steps=4)
@@ -175,53 +199,92 @@ def test_resume_ends_in_the_same_bits(llama_run, models, data, tmp_path, monkeyp
     work = tmp_path / "work"
     shutil.copytree(llama_run, work)
     run = work / "ckpt" / LLAMA_RUN
-    refused_here(f"{TRAIN_LLAMA} {SMALL_TRAINING}", work, monkeypatch,
-                 "holds checkpoints of an earlier run: --resume", m=models, data=data)
+    refused_here(
+        f"{TRAIN_LLAMA} {SMALL_TRAINING}",
+        work,
+        monkeypatch,
+        "holds checkpoints of an earlier run: --resume",
+        m=models,
+        data=data,
+    )
     (run / "projection.bin").unlink()
     shutil.rmtree(run / "checkpoint-4")
     done = shell(f"{TRAIN_LLAMA} --resume {SMALL_TRAINING}", work, m=models, data=data)
     assert f"resuming from ckpt/{LLAMA_RUN}/checkpoint-2" in done.stdout
-    again, whole = (torch.load(folder / "ckpt" / LLAMA_RUN / "projection.bin", weights_only=True)
-                    for folder in (work, llama_run))
+    again, whole = (
+        torch.load(folder / "ckpt" / LLAMA_RUN / "projection.bin", weights_only=True) for folder in (work, llama_run)
+    )
     assert again.keys() == whole.keys() and all(torch.equal(again[key], whole[key]) for key in whole)
 
 
 @pytest.mark.slow
 def test_models_of_different_families_and_trained_initial_tokens(models, data, tmp_path):
-    shell("python train_softcotpp.py --large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/Qwen3-0.6B "
-          "--output_name mixed --batch_size 2 --num_thought_tokens 3 --num_scaling_times 2 --n_epochs 1 --k_shot 2 "
-          f"--tune_init_tokens --learning_rate 1e-3 {SMALL}", tmp_path, m=models, data=data)
+    shell(
+        "python train_softcotpp.py --large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/Qwen3-0.6B "
+        "--output_name mixed --batch_size 2 --num_thought_tokens 3 --num_scaling_times 2 --n_epochs 1 --k_shot 2 "
+        f"--tune_init_tokens --learning_rate 1e-3 {SMALL}",
+        tmp_path,
+        m=models,
+        data=data,
+    )
     run = tmp_path / "ckpt" / "mixed-gsm8k-1.0-3-2-Llama-3.1-8B-Instruct-Qwen3-0.6B"
     state = torch.load(run / "projection.bin", weights_only=True)
     from transformers import AutoModelForCausalLM
+
     table = AutoModelForCausalLM.from_pretrained(models / "Qwen3-0.6B").get_input_embeddings().weight
     difference = (state["embedding"] - table[150001:150003].float()).abs().max()
     assert 0 < difference < 2e-3
-    shell("python evaluate_softcotpp.py --base_model_id {m}/Llama-3.1-8B-Instruct --assistant_model_id {m}/Qwen3-0.6B "
-          "--params_file_name {run}/projection.bin --num_thought_tokens 4 --num_scaling_times 2 --test_k 1 "
-          f"--num_return_sequences 2 --max_new_tokens 4 {SMALL}", tmp_path, m=models, data=data, run=run)
+    shell(
+        "python evaluate_softcotpp.py --base_model_id {m}/Llama-3.1-8B-Instruct --assistant_model_id {m}/Qwen3-0.6B "
+        "--params_file_name {run}/projection.bin --num_thought_tokens 4 --num_scaling_times 2 --test_k 1 "
+        f"--num_return_sequences 2 --max_new_tokens 4 {SMALL}",
+        tmp_path,
+        m=models,
+        data=data,
+        run=run,
+    )
     name = "gsm8k-scaling-seed_42-ntt_4-nrs_2-nst_2-Llama-3.1-8B-Instruct-Qwen3-0.6B"
-    row, = rows_of(tmp_path / "inference_logs" / f"{name}.jsonl")
+    (row,) = rows_of(tmp_path / "inference_logs" / f"{name}.jsonl")
     assert len(row["answers"]) == len(row["tokens"]) == 4
 
 
 @pytest.mark.slow
 def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path, monkeypatch):
     pytest.importorskip("peft")
-    shell(f"python train_softcot.py {LLAMA_PAIR} --output_name lora --batch_size 2 --num_thought_tokens 3 "
-          f"--n_epochs 1 --k_shot 2 --tune_base_model --tune_assistant_model {SMALL}", tmp_path, m=models, data=data)
+    shell(
+        f"python train_softcot.py {LLAMA_PAIR} --output_name lora --batch_size 2 --num_thought_tokens 3 "
+        f"--n_epochs 1 --k_shot 2 --tune_base_model --tune_assistant_model {SMALL}",
+        tmp_path,
+        m=models,
+        data=data,
+    )
     run = tmp_path / "ckpt" / "lora-gsm8k-1.0-3-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
     for part in ("base_model", "assistant_model"):
         assert (run / part / "adapter_model.safetensors").is_file()
         settings = json.loads((run / part / "adapter_config.json").read_text())
         assert (settings["r"], settings["lora_alpha"], settings["lora_dropout"]) == (16, 32, 0.1)
-    evaluation = (f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{run}}/projection.bin "
-                  f"--num_thought_tokens 3 --test_k 1 --max_new_tokens 4 --tune_base_model {SMALL}")
-    shell(f"{evaluation} --base_model_ckpt {{run}}/base_model --tune_assistant_model "
-          "--assistant_model_ckpt {run}/assistant_model", tmp_path, m=models, data=data, run=run)
+    evaluation = (
+        f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{run}}/projection.bin "
+        f"--num_thought_tokens 3 --test_k 1 --max_new_tokens 4 --tune_base_model {SMALL}"
+    )
+    shell(
+        f"{evaluation} --base_model_ckpt {{run}}/base_model --tune_assistant_model "
+        "--assistant_model_ckpt {run}/assistant_model",
+        tmp_path,
+        m=models,
+        data=data,
+        run=run,
+    )
     assert len(list((tmp_path / "inference_logs").glob("*.jsonl"))) == 1
-    refused_here(f"{evaluation} --base_model_ckpt None", tmp_path, monkeypatch, "--base_model_ckpt FOLDER",
-                 m=models, data=data, run=run)
+    refused_here(
+        f"{evaluation} --base_model_ckpt None",
+        tmp_path,
+        monkeypatch,
+        "--base_model_ckpt FOLDER",
+        m=models,
+        data=data,
+        run=run,
+    )
 
 
 # ---- evaluation ----
@@ -246,7 +309,10 @@ def test_the_documented_llama_evaluation(llama_sweep):
         log = (llama_sweep / "logs" / f"{LLAMA_LOG.format(seed=seed)}.log").read_text(encoding="utf-8")
         blocks = re.findall(
             r"^Input: .*?^Response: .*?^Ground Truth Answer: (\d+)\nModel Answer: ([^\n]+)\nIs Correct: (True|False)\n"
-            r"Correct Count: (\d)/(\d)\n-{20}\n", log, re.M | re.S)
+            r"Correct Count: (\d)/(\d)\n-{20}\n",
+            log,
+            re.M | re.S,
+        )
         assert [block[4] for block in blocks] == ["1", "2", "3"]
         assert "Average generated tokens" not in log
         rows = rows_of(llama_sweep / "logs" / f"{LLAMA_LOG.format(seed=seed)}.jsonl")
@@ -269,7 +335,10 @@ def test_the_documented_qwen_evaluation(qwen_run, models, data, tmp_path):
     blocks = re.findall(
         r"^Ground Truth Answer: (\d+)\nModel Answer: (\[.+\])\nModel Answer Count: (\{.+\})\nFinal Model Answer: (.+)\n"
         r"Is Correct: (True|False)\nAverage generated tokens \((\d+) instances\): ([\d.]+)\n"
-        r"Correct Count: (\d)/(\d)\n-{20}\n", log, re.M)
+        r"Correct Count: (\d)/(\d)\n-{20}\n",
+        log,
+        re.M,
+    )
     assert [(block[5], block[8]) for block in blocks] == [("10", "1"), ("20", "2"), ("30", "3")]
     rows = rows_of(tmp_path / "logs" / f"{QWEN_LOG.format(seed=42)}.jsonl")
     assert all(len(row["answers"]) == len(row["responses"]) == 10 for row in rows)
@@ -306,10 +375,15 @@ def test_a_sweep_goes_on_where_it_stopped(llama_sweep, llama_run, models, data, 
 def test_eval_batch_size_changes_no_answer(llama_run, models, data, tmp_path):
     contents = []
     for size in (1, 64):
-        shell(f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{dir}}/projection.bin "
-              "--num_thought_tokens 4 --num_return_sequences 2 --seed_from 41 --seed_to 42 --test_k 2 "
-              f"--max_new_tokens 6 --print_response --eval_batch_size {size} --log_dir size_{size} {SMALL}",
-              tmp_path, m=models, data=data, dir=llama_run / "ckpt" / LLAMA_RUN)
+        shell(
+            f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{dir}}/projection.bin "
+            "--num_thought_tokens 4 --num_return_sequences 2 --seed_from 41 --seed_to 42 --test_k 2 "
+            f"--max_new_tokens 6 --print_response --eval_batch_size {size} --log_dir size_{size} {SMALL}",
+            tmp_path,
+            m=models,
+            data=data,
+            dir=llama_run / "ckpt" / LLAMA_RUN,
+        )
         files = sorted((tmp_path / f"size_{size}").glob("*.jsonl"))
         assert len(files) == 2
         contents.append([file.read_text(encoding="utf-8") for file in files])
@@ -320,8 +394,13 @@ def test_eval_batch_size_changes_no_answer(llama_run, models, data, tmp_path):
 
 @pytest.mark.slow
 def test_zero_shot_needs_no_projection(models, data, tmp_path):
-    done = shell(f"python evaluate_softcot.py {LLAMA_IDS} --num_thought_tokens 0 --test_k 2 --max_new_tokens 4 "
-                 f"--print_input --greedy {SMALL}", tmp_path, m=models, data=data)
+    done = shell(
+        f"python evaluate_softcot.py {LLAMA_IDS} --num_thought_tokens 0 --test_k 2 --max_new_tokens 4 "
+        f"--print_input --greedy {SMALL}",
+        tmp_path,
+        m=models,
+        data=data,
+    )
     assert "Correct Count: " in done.stdout  # one seed: the log is shown too
     name = "gsm8k--seed_42-ntt_0-nrs_1-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
     rows = rows_of(tmp_path / "inference_logs" / f"{name}.jsonl")
@@ -330,6 +409,7 @@ def test_zero_shot_needs_no_projection(models, data, tmp_path):
 
 
 # ---- errors ----
+
 
 def bad_data(data, folder, line):
     """The data with `line` in second place."""
@@ -341,41 +421,82 @@ def bad_data(data, folder, line):
 @pytest.mark.slow
 def test_bad_data_stops_the_command_with_one_line(models, data, tmp_path):
     bad_data(data, tmp_path, "{not json")
-    refused(f"python train_softcot.py {LLAMA_PAIR} --output_name bad {SMALL}", tmp_path, r"train\.jsonl.*2", m=models,
-            data="data")
+    refused(
+        f"python train_softcot.py {LLAMA_PAIR} --output_name bad {SMALL}",
+        tmp_path,
+        r"train\.jsonl.*2",
+        m=models,
+        data="data",
+    )
     assert not (tmp_path / "ckpt").exists()
 
 
-@pytest.mark.parametrize("line, message", [
-    ("{not json", r"train\.jsonl.*2"),
-    ('{"question": "How many?"}', r"train\.jsonl.*2.*answer"),
-    ('{"question": "How many?", "answer": "Seven."}', r"train\.jsonl.*2.*####"),
-], ids=["not JSON", "no answer", "no mark"])
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("{not json", r"train\.jsonl.*2"),
+        ('{"question": "How many?"}', r"train\.jsonl.*2.*answer"),
+        ('{"question": "How many?", "answer": "Seven."}', r"train\.jsonl.*2.*####"),
+    ],
+    ids=["not JSON", "no answer", "no mark"],
+)
 def test_bad_data_is_one_clear_line(models, data, tmp_path, monkeypatch, line, message):
     bad_data(data, tmp_path, line)
-    refused_here(f"python train_softcot.py {LLAMA_PAIR} --output_name bad {SMALL}", tmp_path, monkeypatch, message,
-                 m=models, data="data")
+    refused_here(
+        f"python train_softcot.py {LLAMA_PAIR} --output_name bad {SMALL}",
+        tmp_path,
+        monkeypatch,
+        message,
+        m=models,
+        data="data",
+    )
     assert not (tmp_path / "ckpt").exists()
 
 
 @pytest.mark.slow
 def test_a_failed_evaluation_fails_the_sweep(models, data, tmp_path):
-    refused(f"{SWEEP_QWEN} {SMALL_SWEEP}", tmp_path, "no projection at .*absent", m=models, data=data,
-            dir=tmp_path / "absent")
+    refused(
+        f"{SWEEP_QWEN} {SMALL_SWEEP}",
+        tmp_path,
+        "no projection at .*absent",
+        m=models,
+        data=data,
+        dir=tmp_path / "absent",
+    )
 
 
 def test_a_projection_of_another_shape_is_one_clear_line(models, data, tmp_path, monkeypatch):
     torch.save(torch.nn.Linear(32, 64).state_dict(), tmp_path / "projection.bin")
-    refused_here(f"{SWEEP_LLAMA} {SMALL_SWEEP}", tmp_path, monkeypatch, r"\(64, 32\).*want.*\(48, 32\)", m=models,
-                 data=data, dir=tmp_path)
+    refused_here(
+        f"{SWEEP_LLAMA} {SMALL_SWEEP}",
+        tmp_path,
+        monkeypatch,
+        r"\(64, 32\).*want.*\(48, 32\)",
+        m=models,
+        data=data,
+        dir=tmp_path,
+    )
 
 
 @pytest.mark.slow
 def test_a_projection_of_other_models_is_one_clear_line(qwen_run, models, data, tmp_path, monkeypatch):
-    refused_here(f"{SWEEP_LLAMA} {SMALL_SWEEP}", tmp_path, monkeypatch, "was trained with Qwen3-8B", m=models,
-                 data=data, dir=qwen_run / "ckpt" / QWEN_RUN)
+    refused_here(
+        f"{SWEEP_LLAMA} {SMALL_SWEEP}",
+        tmp_path,
+        monkeypatch,
+        "was trained with Qwen3-8B",
+        m=models,
+        data=data,
+        dir=qwen_run / "ckpt" / QWEN_RUN,
+    )
 
 
 def test_more_chains_than_initial_tokens_is_one_clear_line(models, data, tmp_path, monkeypatch):
-    refused_here(f"python train_softcotpp.py {QWEN_PAIR} --output_name many --num_scaling_times 11 {SMALL}", tmp_path,
-                 monkeypatch, "--num_scaling_times 11: .* choose 1 to 10", m=models, data=data)
+    refused_here(
+        f"python train_softcotpp.py {QWEN_PAIR} --output_name many --num_scaling_times 11 {SMALL}",
+        tmp_path,
+        monkeypatch,
+        "--num_scaling_times 11: .* choose 1 to 10",
+        m=models,
+        data=data,
+    )

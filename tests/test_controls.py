@@ -41,6 +41,7 @@ def noise_of(index, chain, shape):
 
 # ---- the slot alone ----
 
+
 def slot_of(mode, chains=1, noise=0.0, plus=False, base="llama"):
     base, assistant = tiny_backbone(base, 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
     torch.manual_seed(3)
@@ -55,8 +56,9 @@ def test_soft_thoughts_in_the_slot_are_the_oracle_s(plus, chains):
     for example, filled in zip(examples, slot.fill(examples, batch_of_ids), strict=True):
         assert filled.shape == (chains, L, 48)
         for chain in range(chains):
-            states = oracle.thought_states(softcot.assistant, example["assistant_ids"], L,
-                                           softcot.embedding[chain if plus else 0])
+            states = oracle.thought_states(
+                softcot.assistant, example["assistant_ids"], L, softcot.embedding[chain if plus else 0]
+            )
             expected = states @ softcot.projection.weight.T + softcot.projection.bias
             assert torch.allclose(filled[chain], expected, atol=1e-5)
 
@@ -97,7 +99,7 @@ def test_noise_is_each_chain_s_own_and_a_question_s_whatever_the_batch(mode):
     for example, a, b in zip(examples, before, after, strict=True):
         for chain in range(3):
             assert torch.allclose(b[chain], a[chain] + 0.5 * noise_of(example["index"], chain, (L, 48)), atol=1e-5)
-        alone, = noisy.fill([example], batch_of_ids)
+        (alone,) = noisy.fill([example], batch_of_ids)
         assert torch.allclose(alone, b, atol=1e-5)
     added = torch.stack(after) - torch.stack(before)
     assert abs(added.std().item() - 0.5) < 0.03 and abs(added.mean().item()) < 0.03
@@ -113,6 +115,7 @@ def test_thoughts_that_are_not_finite_are_an_error():
 
 
 # ---- through the command line ----
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
@@ -154,13 +157,21 @@ def here(command, cwd, monkeypatch, capsys, **values):
 @pytest.fixture
 def evaluate(work, models, data, monkeypatch, capsys):
     """Evaluate with --thoughts MODE and more options: the result rows of the one new file, and the output."""
+
     def run(mode, options="", script="evaluate_softcot.py", log_dir="logs"):
         file = "" if mode in WITHOUT_FILE else "--params_file_name projection.bin"
-        out = here(f"{script} {IDS} {file} --num_thought_tokens {L} --thoughts {mode} --max_new_tokens {NEW} "
-                   f"--print_response --log_dir {log_dir} {SMALL} {options}", work, monkeypatch, capsys, m=models,
-                   data=data)
-        file, = (work / log_dir).glob("*.jsonl")
+        out = here(
+            f"{script} {IDS} {file} --num_thought_tokens {L} --thoughts {mode} --max_new_tokens {NEW} "
+            f"--print_response --log_dir {log_dir} {SMALL} {options}",
+            work,
+            monkeypatch,
+            capsys,
+            m=models,
+            data=data,
+        )
+        (file,) = (work / log_dir).glob("*.jsonl")
         return rows_of(file), out
+
     return run
 
 
@@ -170,12 +181,15 @@ class Oracle:
     def __init__(self, models, data, work):
         tokens = FAMILIES[-1][1]
         self.tokenizer = AutoTokenizer.from_pretrained(models / BASE)
-        self.base, self.assistant = (AutoModelForCausalLM.from_pretrained(models / name).eval()
-                                     for name in (BASE, ASSISTANT))
-        encoder = PromptEncoder("gsm8k", self.tokenizer, tokens, self.tokenizer, tokens, L,
-                                ROOT / "data" / "mini" / "prompts")
-        self.examples = [encoder.encode(instance, "eval")
-                         for instance in load_task("gsm8k", str(data), "test").get_dataset("test")]
+        self.base, self.assistant = (
+            AutoModelForCausalLM.from_pretrained(models / name).eval() for name in (BASE, ASSISTANT)
+        )
+        encoder = PromptEncoder(
+            "gsm8k", self.tokenizer, tokens, self.tokenizer, tokens, L, ROOT / "data" / "mini" / "prompts"
+        )
+        self.examples = [
+            encoder.encode(instance, "eval") for instance in load_task("gsm8k", str(data), "test").get_dataset("test")
+        ]
         self.placeholder = self.tokenizer.convert_tokens_to_ids(tokens.placeholder)
         self.trained = torch.load(work / "projection.bin")
         self.plus = torch.load(work / "plus.bin")
@@ -191,10 +205,14 @@ class Oracle:
 
     @torch.no_grad()
     def soft(self, example, state, chain=None):
-        fill = oracle.input_embeddings(self.assistant, [self.placeholder])[0] if chain is None \
+        fill = (
+            oracle.input_embeddings(self.assistant, [self.placeholder])[0]
+            if chain is None
             else state["embedding"][chain]
-        return oracle.thought_states(self.assistant, example["assistant_ids"], L, fill) @ state["weight"].T \
-            + state["bias"]
+        )
+        return (
+            oracle.thought_states(self.assistant, example["assistant_ids"], L, fill) @ state["weight"].T + state["bias"]
+        )
 
     @torch.no_grad()
     def slot(self, mode, index):
@@ -218,8 +236,9 @@ class Oracle:
     def response(self, index, slot):
         example = self.examples[index]
         before, after = (oracle.input_embeddings(self.base, example[key]) for key in ("prefix_ids", "suffix_ids"))
-        return self.tokenizer.decode(self.greedy(self.base, torch.cat([before, slot, after]), NEW),
-                                     skip_special_tokens=True)
+        return self.tokenizer.decode(
+            self.greedy(self.base, torch.cat([before, slot, after]), NEW), skip_special_tokens=True
+        )
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +254,7 @@ def test_every_mode_answers_as_the_oracle_with_that_slot(evaluate, plain, work, 
         slot = plain.slot(mode, row["index"])
         assert row["responses"] == [plain.response(row["index"], slot)]
         assert row["input"].count("<issue_start>") == 1
-    file, = (work / f"greedy_{mode}").glob("*.jsonl")
+    (file,) = (work / f"greedy_{mode}").glob("*.jsonl")
     record = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["run"]
     assert record["thoughts"] == mode and record["perturb_std"] == 0
     assert ("projection" in record) is (mode in ("projected", "shuffled"))
@@ -262,8 +281,9 @@ def test_softcot_p_perturbs_softcot_s_thoughts_chain_by_chain(evaluate, plain):
     rows, out = evaluate("projected", options, "evaluate_softcotpp.py", "p")
     for row in rows:
         own = plain.slot("projected", row["index"])
-        expected = [plain.response(row["index"], own + 3 * noise_of(row["index"], chain, (L, 48)))
-                    for chain in range(2)]
+        expected = [
+            plain.response(row["index"], own + 3 * noise_of(row["index"], chain, (L, 48))) for chain in range(2)
+        ]
         assert row["responses"] == expected
     assert any(row["responses"][0] != row["responses"][1] for row in rows)
     assert out.strip().endswith("%), SoftCoT-P, noise 3, vote of 2")
@@ -285,26 +305,41 @@ def test_self_consistency_votes_and_is_named(evaluate):
     assert out.strip().endswith("%), SoftCoT-SC, vote of 3")
 
 
-@pytest.mark.parametrize("options, message", [
-    ("--num_thought_tokens 0 --thoughts zero", "--num_thought_tokens 0 leaves no slot for --thoughts zero"),
-    ("--num_thought_tokens 0 --perturb_std 0.1", "--num_thought_tokens 0 leaves no slot .*--perturb_std 0.1"),
-    ("--thoughts assistant_text --perturb_std 0.1", "--perturb_std moves vectors, .*text"),
-    ("--thoughts shuffled", "--params_file_name is missing"),
-    ("--thoughts shuffled --params_file_name projection.bin --split one", "the split has only one"),
-    ("--num_thought_tokens 0 --tune_base_model", "--base_model_ckpt FOLDER"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--num_thought_tokens 0 --thoughts zero", "--num_thought_tokens 0 leaves no slot for --thoughts zero"),
+        ("--num_thought_tokens 0 --perturb_std 0.1", "--num_thought_tokens 0 leaves no slot .*--perturb_std 0.1"),
+        ("--thoughts assistant_text --perturb_std 0.1", "--perturb_std moves vectors, .*text"),
+        ("--thoughts shuffled", "--params_file_name is missing"),
+        ("--thoughts shuffled --params_file_name projection.bin --split one", "the split has only one"),
+        ("--num_thought_tokens 0 --tune_base_model", "--base_model_ckpt FOLDER"),
+    ],
+)
 def test_a_bad_combination_is_one_clear_line(work, models, data, tmp_path, monkeypatch, options, message):
     for file in ("test", "one"):
         lines = (data / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         (tmp_path / f"{file}.jsonl").write_text("".join(lines if file == "test" else lines[:1]), encoding="utf-8")
-    refused_here(f"python evaluate_softcot.py {IDS} {SMALL} --log_dir bad {options}", work, monkeypatch, message,
-                 m=models, data=tmp_path)
+    refused_here(
+        f"python evaluate_softcot.py {IDS} {SMALL} --log_dir bad {options}",
+        work,
+        monkeypatch,
+        message,
+        m=models,
+        data=tmp_path,
+    )
     assert not (work / "bad").exists()
 
 
 def test_softcot_s_projection_without_noise_is_no_softcotpp(work, models, data, monkeypatch):
-    refused_here(f"python evaluate_softcotpp.py {IDS} --params_file_name projection.bin {SMALL} {PLUS}", work,
-                 monkeypatch, "all chains would be the same; give --perturb_std", m=models, data=data)
+    refused_here(
+        f"python evaluate_softcotpp.py {IDS} --params_file_name projection.bin {SMALL} {PLUS}",
+        work,
+        monkeypatch,
+        "all chains would be the same; give --perturb_std",
+        m=models,
+        data=data,
+    )
 
 
 @pytest.mark.parametrize("words", ["--perturb_std -1", "--perturb_std inf", "--thoughts hints"])
@@ -318,22 +353,26 @@ def test_a_bad_value_is_refused(words, capsys):
 
 # ---- names ----
 
-@pytest.mark.parametrize("words, chains, plus, name", [
-    ("--num_thought_tokens 0", None, False, "Zero-Shot CoT"),
-    ("--num_thought_tokens 0 --num_return_sequences 5", 10, False, "Zero-Shot CoT"),
-    ("--num_thought_tokens 0 --base_model_ckpt X", None, False, "LoRA"),
-    ("--thoughts placeholder", None, False, "CoT-Unk"),
-    ("--thoughts assistant_text", None, False, "Assist-CoT"),
-    ("", None, False, "SoftCoT"),
-    ("--num_return_sequences 10", None, False, "SoftCoT-SC"),
-    ("--perturb_std 0.01", 10, False, "SoftCoT-P"),
-    ("", 10, True, "SoftCoT++"),
-    ("--perturb_std 0.01", 10, True, "SoftCoT++-P"),
-    ("--base_model_ckpt X", None, False, "SoftCoT + LoRA"),
-    ("--num_return_sequences 2", 10, True, "SoftCoT++"),
-    ("--thoughts untrained", 10, True, "Untrained projection"),
-    ("--thoughts zero --num_return_sequences 3", None, False, "Zero vectors"),
-])
+
+@pytest.mark.parametrize(
+    "words, chains, plus, name",
+    [
+        ("--num_thought_tokens 0", None, False, "Zero-Shot CoT"),
+        ("--num_thought_tokens 0 --num_return_sequences 5", 10, False, "Zero-Shot CoT"),
+        ("--num_thought_tokens 0 --base_model_ckpt X", None, False, "LoRA"),
+        ("--thoughts placeholder", None, False, "CoT-Unk"),
+        ("--thoughts assistant_text", None, False, "Assist-CoT"),
+        ("", None, False, "SoftCoT"),
+        ("--num_return_sequences 10", None, False, "SoftCoT-SC"),
+        ("--perturb_std 0.01", 10, False, "SoftCoT-P"),
+        ("", 10, True, "SoftCoT++"),
+        ("--perturb_std 0.01", 10, True, "SoftCoT++-P"),
+        ("--base_model_ckpt X", None, False, "SoftCoT + LoRA"),
+        ("--num_return_sequences 2", 10, True, "SoftCoT++"),
+        ("--thoughts untrained", 10, True, "Untrained projection"),
+        ("--thoughts zero --num_return_sequences 3", None, False, "Zero vectors"),
+    ],
+)
 def test_methods_are_named_as_in_the_papers(words, chains, plus, name):
     parser = Parser("")
     add_evaluation_arguments(parser, "base", "assistant")
@@ -361,8 +400,18 @@ def test_the_readme_s_methods_are_what_their_options_give(method, scripts, optio
 
 def test_the_readme_has_every_method():
     assert {method for method, *_ in methods_of_the_readme()} >= {
-        "Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "zero",
-        "shuffled", "untrained"}
+        "Zero-Shot CoT",
+        "CoT-Unk",
+        "Assist-CoT",
+        "LoRA",
+        "SoftCoT",
+        "SoftCoT-SC",
+        "SoftCoT-P",
+        "SoftCoT++",
+        "zero",
+        "shuffled",
+        "untrained",
+    }
 
 
 # ---- LoRA alone ----
@@ -373,8 +422,10 @@ LORA_RUN = f"lora-gsm8k-3.0-0-{BASE}-{ASSISTANT}"
 @pytest.mark.slow
 def test_lora_is_trained_without_thoughts_and_evaluated(models, data, tmp_path, monkeypatch, capsys):
     pytest.importorskip("peft")
-    command = (f"train_softcot.py --large_model_id {{m}}/{BASE} --output_name lora --num_thought_tokens 0 "
-               f"--batch_size 1 --n_epochs 3 --k_shot 4 --learning_rate 1e-2 --tune_base_model {SMALL}")
+    command = (
+        f"train_softcot.py --large_model_id {{m}}/{BASE} --output_name lora --num_thought_tokens 0 "
+        f"--batch_size 1 --n_epochs 3 --k_shot 4 --learning_rate 1e-2 --tune_base_model {SMALL}"
+    )
     # The assistant is not there and not missed.
     shell(f"python {command} --small_model_id {{m}}/absent/{ASSISTANT}", tmp_path, m=models, data=data)
     run = tmp_path / "ckpt" / LORA_RUN
@@ -392,14 +443,24 @@ def test_lora_is_trained_without_thoughts_and_evaluated(models, data, tmp_path, 
         responses.append([row["responses"] for row in rows_of(file)])
         assert out.strip().endswith(f"%), {'LoRA' if adapter else 'Zero-Shot CoT'}")
     assert responses[0] != responses[1]
-    refused_here(f"python {evaluation} {adapter} --base_model_id {{m}}/{ASSISTANT}", tmp_path, monkeypatch,
-                 f"was trained with {BASE}", m=models, data=data)
+    refused_here(
+        f"python {evaluation} {adapter} --base_model_id {{m}}/{ASSISTANT}",
+        tmp_path,
+        monkeypatch,
+        f"was trained with {BASE}",
+        m=models,
+        data=data,
+    )
 
 
 @pytest.mark.parametrize("options", ["", "--tune_assistant_model", "--tune_base_model --tune_assistant_model"])
 def test_training_without_thoughts_trains_the_base_s_adapter_or_nothing(tmp_path, monkeypatch, options):
-    refused_here(f"python train_softcot.py --output_name x --num_thought_tokens 0 {options}", tmp_path, monkeypatch,
-                 "--num_thought_tokens 0 leaves only the base model's LoRA adapter")
+    refused_here(
+        f"python train_softcot.py --output_name x --num_thought_tokens 0 {options}",
+        tmp_path,
+        monkeypatch,
+        "--num_thought_tokens 0 leaves only the base model's LoRA adapter",
+    )
 
 
 def test_softcotpp_trains_with_thoughts_only(monkeypatch, capsys):

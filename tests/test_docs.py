@@ -19,8 +19,10 @@ import train_softcotpp
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {"T": train_softcot, "T+": train_softcotpp, "E": evaluate_softcot, "E+": evaluate_softcotpp}
-OTHERS = {name: importlib.import_module(name.removesuffix(".py").replace("/", "."))
-          for name in ("summarize_results.py", "inspect_thoughts.py", "data/prepare.py")}
+OTHERS = {
+    name: importlib.import_module(name.removesuffix(".py").replace("/", "."))
+    for name in ("summarize_results.py", "inspect_thoughts.py", "data/prepare.py")
+}
 FILES = {
     "train_softcot.py": "T",
     "train_softcotpp.py": "T+",
@@ -31,10 +33,25 @@ FILES = {
     **{name: name for name in OTHERS},
 }
 # Options of other programs that the README names (pip, tensorboard).
-FOREIGN = {"--no-deps", "--logdir", "--quick",  # of pip, TensorBoard and demo.py
-           "--nnodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint", "--head", "--address"}  # torchrun, Ray
-DOCUMENTS = ["README.md", "docs/DEVIATIONS.md", "docs/PERFORMANCE.md", "docs/REPRODUCING.md", "data/README.md",
-             "data/mini/README.md"]
+FOREIGN = {
+    "--no-deps",
+    "--logdir",
+    "--quick",  # of pip, TensorBoard and demo.py
+    "--nnodes",
+    "--nproc_per_node",
+    "--rdzv_backend",
+    "--rdzv_endpoint",
+    "--head",
+    "--address",
+}  # torchrun, Ray
+DOCUMENTS = [
+    "README.md",
+    "docs/DEVIATIONS.md",
+    "docs/PERFORMANCE.md",
+    "docs/REPRODUCING.md",
+    "data/README.md",
+    "data/mini/README.md",
+]
 
 
 class Captured(Exception):
@@ -137,8 +154,14 @@ def test_the_documented_tables_are_understood(command):
     known = {"METHOD": "softcot", "TASK": "gsm8k"}  # of the pattern, to be filled in
     words = [known.get(word, word) for word in words_of(command)]
     words = words[words.index("bash") :]
-    done = subprocess.run([*words, "--dry_run"], cwd=ROOT, capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "PYTHON": sys.executable})
+    done = subprocess.run(
+        [*words, "--dry_run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHON": sys.executable},
+    )
     assert done.returncode == 0, done.stderr
     assert "evaluate_softcot.py" in done.stdout
 

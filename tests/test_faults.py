@@ -54,12 +54,15 @@ class Attack:
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory):
     """Folder with base, assistant and data; the undisturbed runs stand beside them."""
+
     def make(folder):
         soak.make_inputs(folder)
         for script, more, name in ((train_softcot, [], "whole"), (train_softcotpp, soak.CHAINS, "whole_pp")):
             soak.finish(script, [*TRAIN, *more], folder / name)
-        soak.finish(evaluate_softcot, [*EVALUATE, "--params_file_name", f"../whole/{RUN}/projection.bin"],
-                    folder / "answers")
+        soak.finish(
+            evaluate_softcot, [*EVALUATE, "--params_file_name", f"../whole/{RUN}/projection.bin"], folder / "answers"
+        )
+
     return once(tmp_path_factory, "faults", make)
 
 
@@ -91,6 +94,7 @@ def run(place, monkeypatch, capfd):
                 assert code.startswith("error: ") and "\n" not in code, code
                 code = 1, code
         return code, "".join(capfd.readouterr())
+
     return start
 
 
@@ -103,6 +107,7 @@ def refused(outcome):
 
 def killed(script, arguments, folder, patch):
     """Run in a forked process in which `patch(monkeypatch)` was called; it must die by SIGKILL."""
+
     def main():
         with pytest.MonkeyPatch.context() as patcher:
             patch(patcher)
@@ -130,12 +135,14 @@ def rows_of(file):
 
 # ---- training: kills, signals, full disks ----
 
+
 def no_rename(patch):
     patch.setattr(trainer_module, "remove_folder", die)
 
 
 def at_step(step, act):
     """A patch: `act` before the training step of that number (from 1)."""
+
     def patch(patcher):
         whole = ProjectionTrainer.training_step
 
@@ -143,13 +150,17 @@ def at_step(step, act):
             if self.state.global_step == step - 1:
                 act()
             return whole(self, *args, **kwargs)
+
         patcher.setattr(ProjectionTrainer, "training_step", training_step)
+
     return patch
 
 
 KILLS = {
-    "thought states half written": lambda patch: patch.setattr("model.softcot.SoftCoT.soft_thoughts", die)
-    or patch.setattr(trainer_module, "refuse_not_finite", die),
+    "thought states half written": lambda patch: (
+        patch.setattr("model.softcot.SoftCoT.soft_thoughts", die)
+        or patch.setattr(trainer_module, "refuse_not_finite", die)
+    ),
     "before the first checkpoint": at_step(2, die),
     "checkpoint not sealed": lambda patch: patch.setattr(trainer_module, "seal", die),
     "checkpoint not renamed": no_rename,
@@ -249,7 +260,7 @@ def test_a_full_disk_is_one_line_and_the_earlier_checkpoint_stays(inputs, place,
 
     child = SimpleNamespace(main=main, __name__="train_softcot")
     assert soak.end_of(soak.start(child, [*TRAIN, "--resume"], place)) == 1
-    last, = re.findall("error: .*", (place / "output").read_text())  # the progress bar has no line end
+    (last,) = re.findall("error: .*", (place / "output").read_text())  # the progress bar has no line end
     assert last.startswith(f"error: cannot write {RUN}/checkpoint-{2 * STEPS}: ") and "make room" in last
     assert [path.name for path in checkpoints(place / RUN)] == [f"checkpoint-{STEPS}"]
     assert damage(place / RUN / f"checkpoint-{STEPS}") is None and not list((place / RUN).glob(".*.tmp"))
@@ -270,6 +281,7 @@ def test_without_room_for_the_thought_states_nothing_is_computed(place):
 
 # ---- evaluation ----
 
+
 @pytest.mark.slow
 def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, place, run):
     whole = {seed: rows_of(inputs / "answers/logs" / ANSWERS.format(seed)) for seed in (41, 42)}
@@ -281,13 +293,21 @@ def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, pl
 
     child = SimpleNamespace(main=main, __name__="evaluate_softcot")
     assert soak.end_of(soak.start(child, arguments, place)) == 1
-    last, = re.findall("error: .*", (place / "output").read_text())
+    (last,) = re.findall("error: .*", (place / "output").read_text())
     assert "File too large: logs/" in last and "make room" in last
     files = [place / "logs" / ANSWERS.format(seed) for seed in (41, 42)]
     before = {file: file.read_bytes() for file in files}
     assert all(content.endswith(b"\n") for content in before.values())
-    killed(evaluate_softcot, arguments, place, lambda patch: patch.setattr(
-        SeedResults, "note", lambda self, row: die() if len(self.rows) > 2 else self.rows.update({row["index"]: row})))
+    killed(
+        evaluate_softcot,
+        arguments,
+        place,
+        lambda patch: patch.setattr(
+            SeedResults,
+            "note",
+            lambda self, row: die() if len(self.rows) > 2 else self.rows.update({row["index"]: row}),
+        ),
+    )
     with open(files[0], "ab") as file:
         file.write(b'{"index": 3, "gold": 1' + b"\0" * 50)  # a row cut by a crash of the machine
     assert run(evaluate_softcot, arguments)[0] == 0
@@ -319,19 +339,32 @@ def results(folder, **run):
 
 
 def row(index):
-    return {"index": index, "gold": 1, "answers": [1], "vote": 1, "correct": True, "correct_strict": True,
-            "tokens": [3]}
+    return {
+        "index": index,
+        "gold": 1,
+        "answers": [1],
+        "vote": 1,
+        "correct": True,
+        "correct_strict": True,
+        "tokens": [3],
+    }
 
 
-@pytest.mark.parametrize("content, message", [
-    (b'{"run": {"temperature": 1.0}}\n{"index": 0, "tok\n{"index": 1}\n', "a.jsonl, line 2: not what an evaluation"),
-    (b'{"run": {"temperature": 1.0}}\n[1]\n', "line 2: not what an evaluation"),
-    (b'{"run": 3}\n', "line 1: not what an evaluation"),
-    (b'my notes\nof last year\n', "line 1: not what an evaluation"),
-    (b"my notes", "is no result file"),
-    (b'{"run": {"temperature": 0.5}}\n', "temperature was 0.5, now 1.0"),
-    (b'{"run": {"temperature": 1.0, "data_hash": "a"}}\n', "data_hash was 'a', now None"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (
+            b'{"run": {"temperature": 1.0}}\n{"index": 0, "tok\n{"index": 1}\n',
+            "a.jsonl, line 2: not what an evaluation",
+        ),
+        (b'{"run": {"temperature": 1.0}}\n[1]\n', "line 2: not what an evaluation"),
+        (b'{"run": 3}\n', "line 1: not what an evaluation"),
+        (b"my notes\nof last year\n", "line 1: not what an evaluation"),
+        (b"my notes", "is no result file"),
+        (b'{"run": {"temperature": 0.5}}\n', "temperature was 0.5, now 1.0"),
+        (b'{"run": {"temperature": 1.0, "data_hash": "a"}}\n', "data_hash was 'a', now None"),
+    ],
+)
 def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, content, message):
     (tmp_path / "a.jsonl").write_bytes(content)
     (tmp_path / "a.log").write_bytes(b"the log")
@@ -388,6 +421,7 @@ def test_rows_of_other_processes_are_taken_over_in_the_data_s_order(tmp_path):
 
 # ---- two at once ----
 
+
 def test_a_second_training_of_the_same_name_is_refused_with_the_reason(place, run):
     with locked(place / RUN / "run"):
         line = refused(run(train_softcot, TRAIN))
@@ -403,6 +437,7 @@ def test_two_first_uses_of_thought_states_compute_them_once(tmp_path):
         softcot = make(2)
         examples = ragged_examples(LENGTH)
         from data_loader.collator import Collator
+
         train_softcot.with_thought_states(softcot, Collator(0, 0), {"train": examples}, tmp_path)
         print("sum", sum(example["thought_states"].double().sum().item() for example in examples))
 
@@ -411,13 +446,14 @@ def test_two_first_uses_of_thought_states_compute_them_once(tmp_path):
     assert [soak.end_of(process) for process in processes] == [0, 0]
     outputs = [(tmp_path / name / "output").read_text() for name in "ab"]
     assert sum("Thought states" in output for output in outputs) == 1
-    assert len({output[output.index("sum"):] for output in outputs}) == 1
+    assert len({output[output.index("sum") :] for output in outputs}) == 1
 
 
 def test_changed_data_or_weights_have_other_thought_states(tmp_path):
     from data_loader.collator import Collator
     from tests.test_softcot import LENGTH, make
     from tests.tiny import ragged_examples
+
     softcot = make(2)
 
     def file():
@@ -455,12 +491,16 @@ def test_the_embedded_model_is_converted_once_by_two_at_once(tmp_path, monkeypat
 
 # ---- mismatches, before the first token ----
 
-@pytest.mark.parametrize("change, message", [
-    (["--batch_size", "3"], "batch_size was 2, now 3"),
-    (["--learning_rate", "0.1"], "learning_rate was 0.001, now 0.1"),
-    (["--seed", "1"], "seed was 42, now 1"),
-    (["--k_shot", "5"], "k_shot was 6, now 5"),
-])
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (["--batch_size", "3"], "batch_size was 2, now 3"),
+        (["--learning_rate", "0.1"], "learning_rate was 0.001, now 0.1"),
+        (["--seed", "1"], "seed was 42, now 1"),
+        (["--k_shot", "5"], "k_shot was 6, now 5"),
+    ],
+)
 def test_resuming_with_other_arguments_is_refused(inputs, place, run, change, message):
     shutil.copytree(inputs / "whole" / RUN, place / RUN)
     line = refused(run(train_softcot, [*TRAIN, "--resume", *change]))
@@ -495,15 +535,24 @@ def test_result_files_refuse_other_arguments_data_and_projections(place, run):
     assert before == {file: file.read_bytes() for file in Path("logs").iterdir()}
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda record: record["arguments"].update(large_model_id="x/other"), "--base_model_id is base, but .* with other"),
-    (lambda record: record["arguments"].update(small_model_id="other"), "--assistant_model_id is assistant, but"),
-    (lambda record: record.update(assistant_family="llama"), "assistant model's thought tokens .* custom, .* llama"),
-    (lambda record: record["arguments"].update(tune_assistant_model=True), "folder with --assistant_model_ckpt"),
-    (lambda record: record.update(projection="1 abc"), "run.json describes another projection.bin"),
-    (lambda record: record.clear(), "run.json is not what training writes"),
-    (lambda record: record.update(arguments=[]), "run.json is not what training writes"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda record: record["arguments"].update(large_model_id="x/other"),
+            "--base_model_id is base, but .* with other",
+        ),
+        (lambda record: record["arguments"].update(small_model_id="other"), "--assistant_model_id is assistant, but"),
+        (
+            lambda record: record.update(assistant_family="llama"),
+            "assistant model's thought tokens .* custom, .* llama",
+        ),
+        (lambda record: record["arguments"].update(tune_assistant_model=True), "folder with --assistant_model_ckpt"),
+        (lambda record: record.update(projection="1 abc"), "run.json describes another projection.bin"),
+        (lambda record: record.clear(), "run.json is not what training writes"),
+        (lambda record: record.update(arguments=[]), "run.json is not what training writes"),
+    ],
+)
 def test_a_projection_of_another_run_is_refused(place, run, change, message):
     shutil.copytree(Path("..", "whole", RUN), "other")
     record = json.loads(Path("other/run.json").read_text())
@@ -514,13 +563,19 @@ def test_a_projection_of_another_run_is_refused(place, run, change, message):
     assert not Path("logs").exists()
 
 
-@pytest.mark.parametrize("script, arguments, message", [
-    (evaluate_softcotpp, params(), "without initial tokens"),
-    (evaluate_softcot, params("whole_pp", RUN_PP), "embedding"),
-    (evaluate_softcotpp, [*params("whole_pp", RUN_PP), "--num_scaling_times", "3"], r"(3, 32)"),
-    (evaluate_softcot, [*params(), "--base_model_id", "../assistant", "--assistant_model_id", "../base"],
-     "--base_model_id is assistant"),
-])
+@pytest.mark.parametrize(
+    "script, arguments, message",
+    [
+        (evaluate_softcotpp, params(), "without initial tokens"),
+        (evaluate_softcot, params("whole_pp", RUN_PP), "embedding"),
+        (evaluate_softcotpp, [*params("whole_pp", RUN_PP), "--num_scaling_times", "3"], r"(3, 32)"),
+        (
+            evaluate_softcot,
+            [*params(), "--base_model_id", "../assistant", "--assistant_model_id", "../base"],
+            "--base_model_id is assistant",
+        ),
+    ],
+)
 def test_a_projection_of_another_shape_or_method_is_refused(run, script, arguments, message):
     chains = ["--num_scaling_times", "2"] if script is evaluate_softcotpp and "3" not in arguments else []
     assert message in refused(run(script, [*EVALUATE, *chains, *arguments]))
@@ -537,6 +592,7 @@ def test_scaling_nce_of_a_projection_trained_without_it_is_refused(place, run):
 
 
 # ---- strangers' files ----
+
 
 @pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_code_in_a_checkpoint_does_not_run(inputs, place, run, file):
@@ -563,8 +619,9 @@ def test_code_in_a_projection_does_not_run(place, run):
 def test_code_in_an_adapter_does_not_run(place, run, with_safetensors):
     adapter = place / "base_model"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps(
-        {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 16, "target_modules": ["q_proj", "v_proj"]}))
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 16, "target_modules": ["q_proj", "v_proj"]})
+    )
     torch.save({"x": Attack(place / "ran")}, adapter / "adapter_model.bin")
     if with_safetensors:
         (adapter / "adapter_model.safetensors").write_bytes(b"not safetensors")
@@ -576,8 +633,9 @@ def test_code_in_an_adapter_does_not_run(place, run, with_safetensors):
 def test_code_in_a_model_s_pickle_does_not_run(place, run):
     shutil.copytree("../base", "x/base")
     Path("x/base/model.safetensors").unlink()
-    torch.save({"model.embed_tokens.weight": torch.zeros(261, 48), "x": Attack(place / "ran")},
-               "x/base/pytorch_model.bin")
+    torch.save(
+        {"model.embed_tokens.weight": torch.zeros(261, 48), "x": Attack(place / "ran")}, "x/base/pytorch_model.bin"
+    )
     line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
     assert "cannot load the model 'x/base': " in line
     assert not (place / "ran").exists()
@@ -595,8 +653,16 @@ def test_a_model_s_own_code_runs_only_when_asked_for(place, run):
     assert (place / "ran").exists()  # the file was armed
 
 
-@pytest.mark.parametrize("template", ["{{ messages.__class__.__mro__ }}", "{{ cycler.__init__.__globals__.os }}",
-                                      "{{ 1 / 0 }}", "{{ raise_exception('no') }}", "{% for x in %}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages.__class__.__mro__ }}",
+        "{{ cycler.__init__.__globals__.os }}",
+        "{{ 1 / 0 }}",
+        "{{ raise_exception('no') }}",
+        "{% for x in %}",
+    ],
+)
 def test_a_chat_template_that_misbehaves_is_refused(place, run, template):
     shutil.copytree("../base", "x/base")
     Path("x/base/chat_template.jinja").write_text(template)
@@ -612,9 +678,22 @@ def test_paths_with_spaces_and_other_letters(place, run):
     assert run(train_softcot, [*TRAIN, *common])[0] == 0
     folder = Path(f"ckpt/{name}-gsm8k-2.0-3-größe 模型-assistant")
     assert (folder / "projection.bin").is_file()
-    code, output = run(evaluate_softcot, [
-        *EVALUATE, "--params_file_name", folder / "projectin.bin", "--base_model_id", "größe 模型", "--log_dir",
-        "lögs x", "--run_name", name, "--data_dir", "donn ées"])
+    code, output = run(
+        evaluate_softcot,
+        [
+            *EVALUATE,
+            "--params_file_name",
+            folder / "projectin.bin",
+            "--base_model_id",
+            "größe 模型",
+            "--log_dir",
+            "lögs x",
+            "--run_name",
+            name,
+            "--data_dir",
+            "donn ées",
+        ],
+    )
     assert code == 0, output
     assert len(list(Path("lögs x").iterdir())) == 4 and not Path("ran").exists()
 
@@ -623,13 +702,19 @@ def test_paths_with_spaces_and_other_letters(place, run):
 @pytest.mark.parametrize("value", AWKWARD)
 def test_every_string_argument_arrives_through_the_shell_as_it_was_given(tmp_path, script, evaluation, value):
     parser, sweep = parser_of(evaluation), Sweep(tmp_path)
-    options = [action for action in parser._actions if action.option_strings and action.nargs != 0
-               and action.choices is None and action.type in (None, path_or_none)]
+    options = [
+        action
+        for action in parser._actions
+        if action.option_strings
+        and action.nargs != 0
+        and action.choices is None
+        and action.type in (None, path_or_none)
+    ]
     assert len(options) >= 14
     done = sweep.run(script, *(word for action in options for word in (action.option_strings[-1], value)))
     assert done.returncode == 0, done.stderr
     assert not list(sweep.folder.iterdir())  # nothing was run
-    (_, _, *words), = sweep.calls()
+    ((_, _, *words),) = sweep.calls()
     args = parser.parse_args(words)
     for action in options:
         assert getattr(args, action.dest) == (action.type(value) if action.type else value), action.dest
@@ -642,6 +727,7 @@ def test_an_empty_value_at_the_end_is_that_options_value():
 
 
 # ---- numbers that are none ----
+
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_names_step_and_example(place, run, monkeypatch, bad):
@@ -700,10 +786,14 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
 
 # ---- the whole, at random moments ----
 
+
 @pytest.mark.slow
 def test_a_short_soak_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["soak", "--train_kills", "2", "--eval_kills", "2", "--minutes", "6",
-                                      "--seed", "3", "--out", str(tmp_path)])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["soak", "--train_kills", "2", "--eval_kills", "2", "--minutes", "6", "--seed", "3", "--out", str(tmp_path)],
+    )
     soak.main()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["lost"] == 0 and summary["identical"] and summary["train_kills"] and summary["eval_kills"]

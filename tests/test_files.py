@@ -82,15 +82,18 @@ def test_a_killed_folder_is_not_there_and_made_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("harm, message", [
-    (lambda folder: (folder / "weights").write_bytes(b"abc"), "weights is not what was written"),
-    (lambda folder: (folder / "weights").write_bytes(b"abcX"), "weights is not what was written"),
-    (lambda folder: (folder / "weights").unlink(), "weights is missing"),
-    (lambda folder: (folder / "manifest.json").unlink(), "not written to its end"),
-    (lambda folder: (folder / "manifest.json").write_text('{"files": {'), "manifest.json is damaged"),
-    (lambda folder: (folder / "manifest.json").write_text('["files"]'), "manifest.json is damaged"),
-    (lambda folder: (folder / "manifest.json").write_bytes(b"\0" * 80), "manifest.json is damaged"),
-])
+@pytest.mark.parametrize(
+    "harm, message",
+    [
+        (lambda folder: (folder / "weights").write_bytes(b"abc"), "weights is not what was written"),
+        (lambda folder: (folder / "weights").write_bytes(b"abcX"), "weights is not what was written"),
+        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
+        (lambda folder: (folder / "manifest.json").unlink(), "not written to its end"),
+        (lambda folder: (folder / "manifest.json").write_text('{"files": {'), "manifest.json is damaged"),
+        (lambda folder: (folder / "manifest.json").write_text('["files"]'), "manifest.json is damaged"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\0" * 80), "manifest.json is damaged"),
+    ],
+)
 def test_damage_to_a_sealed_folder_is_seen(tmp_path, harm, message):
     (tmp_path / "weights").write_bytes(b"abcd")
     (tmp_path / "state").write_bytes(b"")

@@ -68,8 +68,11 @@ def test_answers_do_not_depend_on_batch_size_or_order(family, options):
     if family == "gemma3" and not TRANSFORMERS_5:
         pytest.skip("transformers 4.51 loses exactness in padded rows shorter than Gemma's sliding window")
     prompts = soft_prompts()
-    rows = [(prompt, (41 + sample % 2, question, sample // 2, sample))
-            for question, prompt in enumerate(prompts) for sample in range(3)]
+    rows = [
+        (prompt, (41 + sample % 2, question, sample // 2, sample))
+        for question, prompt in enumerate(prompts)
+        for sample in range(3)
+    ]
     whole = {}
     for size in (len(rows), 1, 4, 7):
         engine = TransformersEngine(backbone_of(family), rows=size, **options)
@@ -133,8 +136,9 @@ def test_generation_draws_from_the_model_s_distribution():
     assert statistic < freedom + 4 * (2 * freedom) ** 0.5
 
 
-@pytest.mark.parametrize("own, given, expected", [
-    (20, None, 20), (None, None, DEFAULT_TOP_K), (20, 3, 3), (20, 1, 1), (20, 0, VOCABULARY)])
+@pytest.mark.parametrize(
+    "own, given, expected", [(20, None, 20), (None, None, DEFAULT_TOP_K), (20, 3, 3), (20, 1, 1), (20, 0, VOCABULARY)]
+)
 def test_top_k_is_the_given_one_else_the_model_s_own(own, given, expected):
     backbone = backbone_of("qwen3")
     backbone.model.generation_config.top_k = own
@@ -168,8 +172,13 @@ def test_the_tokenizer_s_end_of_text_counts_too():
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    ],
+)
 def test_out_of_memory_halves_the_rows_and_gives_the_same_answers(family, error, capsys):
     if family == "gemma3" and not TRANSFORMERS_5:
         pytest.skip("transformers 4.51 loses exactness in padded rows shorter than Gemma's sliding window")

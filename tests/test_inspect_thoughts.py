@@ -28,9 +28,21 @@ def backbones(models):  # noqa: F811
 
 
 def inspect(cwd, models, *words):  # noqa: F811
-    command = [sys.executable, str(ROOT / "inspect_thoughts.py"), "--base_model_id", str(models / PAIR[0]),
-               "--assistant_model_id", str(models / PAIR[1]), "--dtype", "float32", "--device", "cpu",
-               "--num_thought_tokens", str(LENGTH), *map(str, words)]
+    command = [
+        sys.executable,
+        str(ROOT / "inspect_thoughts.py"),
+        "--base_model_id",
+        str(models / PAIR[0]),
+        "--assistant_model_id",
+        str(models / PAIR[1]),
+        "--dtype",
+        "float32",
+        "--device",
+        "cpu",
+        "--num_thought_tokens",
+        str(LENGTH),
+        *map(str, words),
+    ]
     done = subprocess.run(command, cwd=cwd, env=environment(), text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -39,13 +51,16 @@ def inspect(cwd, models, *words):  # noqa: F811
 def plain_soft_thoughts(models, backbones, state, question):  # noqa: F811
     """[[vector, ...] a chain], through one plain forward pass a chain."""
     base, assistant = backbones
-    encoder = PromptEncoder("gsm8k", base.tokenizer, base.thought_tokens, assistant.tokenizer,
-                            assistant.thought_tokens, LENGTH)
+    encoder = PromptEncoder(
+        "gsm8k", base.tokenizer, base.thought_tokens, assistant.tokenizer, assistant.thought_tokens, LENGTH
+    )
     ids = encoder.encode(question, "eval")["assistant_ids"]
     table = assistant.model.get_input_embeddings().weight
     initial = state.get("embedding", table[ids[-1:]])
-    return [[state["weight"] @ vector + state["bias"] for vector in
-             thought_states(assistant.model, ids, LENGTH, token)] for token in initial]
+    return [
+        [state["weight"] @ vector + state["bias"] for vector in thought_states(assistant.model, ids, LENGTH, token)]
+        for token in initial
+    ]
 
 
 def cosine(a, b):
@@ -57,12 +72,32 @@ def test_nearest_tokens_norms_and_likeness_of_chains(models, data, backbones, tm
     torch.manual_seed(3)
     state = SoftCoTPlusPlus(*backbones, LENGTH, 2).projection_state()
     save_projection(state, tmp_path / "projection.bin")
-    done = inspect(tmp_path, models, "--params_file_name", "projection.bin", "--data_dir", data, "--index", 2,
-                   "--top", 3, "--json", "out/thoughts.json", "--picture", "out/thoughts.png")
+    done = inspect(
+        tmp_path,
+        models,
+        "--params_file_name",
+        "projection.bin",
+        "--data_dir",
+        data,
+        "--index",
+        2,
+        "--top",
+        3,
+        "--json",
+        "out/thoughts.json",
+        "--picture",
+        "out/thoughts.png",
+    )
     found = json.loads((tmp_path / "out" / "thoughts.json").read_text(encoding="utf-8"))
     line = (data / "test.jsonl").read_text(encoding="utf-8").splitlines()[2]
-    question = {"question": json.loads(line)["question"], "options": [], "steps": [], "facts": [], "answer": "1",
-                "index": 2}
+    question = {
+        "question": json.loads(line)["question"],
+        "options": [],
+        "steps": [],
+        "facts": [],
+        "answer": "1",
+        "index": 2,
+    }
     assert found["question"] == question["question"]
     with torch.no_grad():
         soft = plain_soft_thoughts(models, backbones, state, question)
@@ -93,10 +128,26 @@ def inspect_here(models, backbones, cwd, monkeypatch, *words):  # noqa: F811
     """The same in this process, which saves the seconds that imports take, with SoftCoT's projection."""
     save_projection(SoftCoT(*backbones, LENGTH).projection_state(), cwd / "projection.bin")
     monkeypatch.chdir(cwd)
-    monkeypatch.setattr(sys, "argv", [
-        "inspect_thoughts.py", "--base_model_id", str(models / PAIR[0]), "--assistant_model_id", str(models / PAIR[1]),
-        "--dtype", "float32", "--device", "cpu", "--num_thought_tokens", str(LENGTH), "--params_file_name",
-        "projection.bin", *map(str, words)])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "inspect_thoughts.py",
+            "--base_model_id",
+            str(models / PAIR[0]),
+            "--assistant_model_id",
+            str(models / PAIR[1]),
+            "--dtype",
+            "float32",
+            "--device",
+            "cpu",
+            "--num_thought_tokens",
+            str(LENGTH),
+            "--params_file_name",
+            "projection.bin",
+            *map(str, words),
+        ],
+    )
     stop_with_one_line(inspect_thoughts.main)
 
 
@@ -110,11 +161,14 @@ def test_a_question_of_ones_own_and_softcot(models, backbones, tmp_path, monkeyp
     assert (tmp_path / "results" / "thoughts.png").is_file()
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--index", "99"], "--index 99: the split test has 4 questions, 0 to 3"),
-    (["--question", " ", "--index", "0"], "--question is empty"),
-    (["--params_file_name", "absent.bin"], "no projection at absent.bin"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--index", "99"], "--index 99: the split test has 4 questions, 0 to 3"),
+        (["--question", " ", "--index", "0"], "--question is empty"),
+        (["--params_file_name", "absent.bin"], "no projection at absent.bin"),
+    ],
+)
 def test_bad_input_is_one_clear_line(models, data, backbones, tmp_path, monkeypatch, words, message):  # noqa: F811
     with pytest.raises(SystemExit) as stop:
         inspect_here(models, backbones, tmp_path, monkeypatch, "--data_dir", data, *words)

@@ -90,10 +90,7 @@ def test_asdiv_aug_tests_on_its_dev_file(tmp_path):
 
 
 def test_strategyqa_is_cut_at_80_percent(tmp_path):
-    rows = [
-        {"question": f"Q{i}?", "facts": [f"F{i}."], "answer": i % 2 == 0, "term": "x"}
-        for i in range(10)
-    ]
+    rows = [{"question": f"Q{i}?", "facts": [f"F{i}."], "answer": i % 2 == 0, "term": "x"} for i in range(10)]
     (tmp_path / "strategyqa_train.json").write_text(json.dumps(rows, indent=2))
     bundle = load_task("strategyqa", tmp_path)
     assert questions(bundle, "train") == [f"Q{i}?" for i in range(8)]

@@ -28,8 +28,16 @@ def make(pair, chains=None, **options):
 
 
 def oracle_loss(softcot, examples, dropout=None):
-    return oracle.softcot_loss(softcot.base, softcot.assistant, softcot.projection.weight, softcot.projection.bias,
-                               softcot.embedding, LENGTH, examples, dropout)
+    return oracle.softcot_loss(
+        softcot.base,
+        softcot.assistant,
+        softcot.projection.weight,
+        softcot.projection.bias,
+        softcot.embedding,
+        LENGTH,
+        examples,
+        dropout,
+    )
 
 
 def check(softcot, contrastive=False, examples=None):
@@ -163,8 +171,8 @@ def test_frozen_loss_scales_its_gradient():
     soft = torch.randn(3, 2, LENGTH, 48, requires_grad=True)
     arguments = [batch[key] for key in ("suffix_ids", "suffix_mask", "labels")]
     loss = frozen_lm_loss(softcot.base, batch["prefix_ids"], batch["prefix_mask"], soft, *arguments)
-    once, = torch.autograd.grad(loss, soft, retain_graph=True)
-    thrice, = torch.autograd.grad(3 * loss, soft)
+    (once,) = torch.autograd.grad(loss, soft, retain_graph=True)
+    (thrice,) = torch.autograd.grad(3 * loss, soft)
     assert_close(thrice, 3 * once)
 
 
@@ -183,8 +191,9 @@ def test_lora_alone_learns_from_the_plain_loss_without_thoughts(family, micro_ba
     batch = {key: value for key, value in batch_of(examples).items() if not key.startswith("assistant")}
     loss = model(**batch)["loss"]
     bare = base.model.get_base_model()
-    plain = sum(oracle.token_loss(bare, e["prefix_ids"], torch.zeros(0, 48), e["suffix_ids"], e["labels"])
-                for e in examples) / len(examples)
+    plain = sum(
+        oracle.token_loss(bare, e["prefix_ids"], torch.zeros(0, 48), e["suffix_ids"], e["labels"]) for e in examples
+    ) / len(examples)
     assert_close(loss.detach(), plain.detach())
     for ours, theirs in zip(torch.autograd.grad(loss, learned), torch.autograd.grad(plain, learned), strict=True):
         assert theirs.abs().max() > 1e-5

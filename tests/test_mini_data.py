@@ -81,8 +81,8 @@ def test_each_step_has_one_true_annotation_and_the_last_is_the_answer(split):
         for step in steps:
             # 3 * 4 = <<3*4=12>>12, with a $ before the marks where the value is money
             shown, expression, value, after = re.fullmatch(
-                r"\D*(?:In \d+ years, \w+ will be )?(\d+ [-+*/] \d+) = \$?<<(.+?)=(\d+)>>(\d+)\D*",
-                step).groups()
+                r"\D*(?:In \d+ years, \w+ will be )?(\d+ [-+*/] \d+) = \$?<<(.+?)=(\d+)>>(\d+)\D*", step
+            ).groups()
             assert shown.replace(" ", "") == expression and value == after, step
             assert value_of(expression) == int(value), step
         assert final == f"#### {annotations(example)[-1][1]}"

@@ -28,16 +28,31 @@ from tests.test_cli import (  # noqa: F401 - fixtures
 )
 
 TRAIN = f"python train_softcot.py {LLAMA_PAIR} --num_thought_tokens 4 --learning_rate 1e-3 --k_shot 5 {SMALL}"
-TRAIN_PLUS = (f"python train_softcotpp.py {QWEN_PAIR} --num_thought_tokens 2 --num_scaling_times 3 "
-              f"--learning_rate 1e-3 --k_shot 5 {SMALL}")
+TRAIN_PLUS = (
+    f"python train_softcotpp.py {QWEN_PAIR} --num_thought_tokens 2 --num_scaling_times 3 "
+    f"--learning_rate 1e-3 --k_shot 5 {SMALL}"
+)
 
 
 def torchrun(command, cwd, code=0, meanwhile=None, **values):
     """Run a command line with two processes; meanwhile(process) is called while they run."""
     words = shlex.split(command.format(**values))
-    process = subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-                                str(ROOT / words[1]), *words[2:]], cwd=cwd, env=environment(), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            str(ROOT / words[1]),
+            *words[2:],
+        ],
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     if meanwhile:
         meanwhile(process)
     stdout, stderr = process.communicate(timeout=300)
@@ -84,8 +99,9 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
     done = torchrun(f"{TRAIN} --output_name two --batch_size 2 --n_epochs 2", tmp_path, **values)
     assert done.stdout.count("5 training examples") == 1 and done.stdout.count("Wrote ") == 1
     assert "Traceback" not in done.stderr
-    torchrun(f"{TRAIN} --output_name both --batch_size 1 --gradient_accumulation_steps 2 --n_epochs 2", tmp_path,
-             **values)
+    torchrun(
+        f"{TRAIN} --output_name both --batch_size 1 --gradient_accumulation_steps 2 --n_epochs 2", tmp_path, **values
+    )
     one = projection(tmp_path, "one")
     assert difference(one, projection(tmp_path, "both")) < 1e-5
     assert difference(one, projection(tmp_path, "accumulated")) < 1e-5
@@ -139,8 +155,11 @@ def test_an_error_of_all_processes_is_told_once(models, data, tmp_path):  # noqa
 def child_of(process, rank):
     """Id of the process of that rank, of those that torchrun started."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return next(int(child) for child in children
-                if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"))
+    return next(
+        int(child)
+        for child in children
+        if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+    )
 
 
 @pytest.mark.slow
@@ -166,9 +185,11 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_
 
 # ---- evaluation ----
 
-EVALUATE = ("python evaluate_softcotpp.py --base_model_id {m}/Qwen3-8B --assistant_model_id {m}/Qwen3-0.6B "
-            "--params_file_name projection.bin --num_thought_tokens 2 --num_scaling_times 2 --num_return_sequences 2 "
-            f"--seed_from 41 --seed_to 42 --max_new_tokens 6 --print_response {SMALL}")
+EVALUATE = (
+    "python evaluate_softcotpp.py --base_model_id {m}/Qwen3-8B --assistant_model_id {m}/Qwen3-0.6B "
+    "--params_file_name projection.bin --num_thought_tokens 2 --num_scaling_times 2 --num_return_sequences 2 "
+    f"--seed_from 41 --seed_to 42 --max_new_tokens 6 --print_response {SMALL}"
+)
 
 
 def results(folder):
@@ -179,8 +200,10 @@ def results(folder):
 def test_two_processes_write_the_files_of_one(models, data, tmp_path, here):  # noqa: F811
     values = {"m": models, "data": data}
     torch.manual_seed(0)
-    torch.save({"weight": torch.randn(48, 32), "bias": torch.zeros(48), "embedding": torch.randn(2, 32)},
-               tmp_path / "projection.bin")
+    torch.save(
+        {"weight": torch.randn(48, 32), "bias": torch.zeros(48), "embedding": torch.randn(2, 32)},
+        tmp_path / "projection.bin",
+    )
     here(f"{EVALUATE} --log_dir one", **values)
     done = torchrun(f"{EVALUATE} --log_dir two", tmp_path, **values)
     one = results(tmp_path / "one")

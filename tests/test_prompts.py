@@ -13,12 +13,8 @@ LLAMA = SimpleNamespace(
     begin="<|reserved_special_token_0|>",
     end="<|reserved_special_token_1|>",
 )
-QWEN3 = SimpleNamespace(
-    family="qwen3", placeholder="<|endoftext|>", begin="<think>", end="</think>"
-)
-SMOLLM2 = SimpleNamespace(
-    family="smollm2", placeholder="<|endoftext|>", begin="<issue_start>", end="<issue_closed>"
-)
+QWEN3 = SimpleNamespace(family="qwen3", placeholder="<|endoftext|>", begin="<think>", end="</think>")
+SMOLLM2 = SimpleNamespace(family="smollm2", placeholder="<|endoftext|>", begin="<issue_start>", end="<issue_closed>")
 TOKENS = {"llama": LLAMA, "qwen3": QWEN3, "smollm2": SMOLLM2}
 FIXTURES = {
     "llama": "llama_tokenizer",
@@ -180,7 +176,7 @@ def test_without_thoughts_the_loss_is_on_the_answer_alone(encoder, tokenizer, fa
     assert dev["labels"][-5:] == train["labels"][-5:] and set(dev["labels"][:-5]) == {-100}
     with_thoughts = encoder(task, 4).encode(EXAMPLES[task], "train")["suffix_ids"]
     answer = train["suffix_ids"][1:]
-    assert with_thoughts[-len(answer):] == answer  # the same target, to the end of the turn
+    assert with_thoughts[-len(answer) :] == answer  # the same target, to the end of the turn
     assert "step" in text_of(tokenizer, answer).lower() and "Step 1: [" not in text_of(tokenizer, answer)
 
 
@@ -233,9 +229,7 @@ def test_published_prompt_without_generation_prompt(llama_tokenizer, qwen3_token
     assert suffix == f"{LLAMA.end}<|eot_id|>"
     assert without.encode(MATH, "train") == PromptEncoder(*args).encode(MATH, "train")
     with pytest.raises(ValueError, match="is for llama and qwen2.5, this base model is qwen3"):
-        PromptEncoder(
-            "gsm8k", qwen3_tokenizer, QWEN3, qwen3_tokenizer, QWEN3, 2, generation_prompt=False
-        )
+        PromptEncoder("gsm8k", qwen3_tokenizer, QWEN3, qwen3_tokenizer, QWEN3, 2, generation_prompt=False)
 
 
 def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
@@ -285,9 +279,7 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
     hashes = set()
     for extra in ("", "{# changed #}"):
         (tmp_path / "gsm8k.jinja").write_text((PROMPT_DIR / "gsm8k.jinja").read_text() + extra)
-        encoder = PromptEncoder(
-            "aqua", chatml_tokenizer, SMOLLM2, None, None, 0, prompt_dir=tmp_path
-        )
+        encoder = PromptEncoder("aqua", chatml_tokenizer, SMOLLM2, None, None, 0, prompt_dir=tmp_path)
         hashes.add(encoder.prompt_hash)
     assert len(hashes) == 2
 
@@ -314,9 +306,7 @@ def test_bad_template_says_what_is_wrong(tmp_path, chatml_tokenizer, blocks, mes
 
 def test_a_template_cannot_reach_python(tmp_path, chatml_tokenizer):
     with pytest.raises(PromptError, match="unsafe"):
-        encoder = with_template(
-            tmp_path, chatml_tokenizer, base="{{ question.__class__.__mro__ }}"
-        )
+        encoder = with_template(tmp_path, chatml_tokenizer, base="{{ question.__class__.__mro__ }}")
         encoder.encode(MATH, "eval")
 
 

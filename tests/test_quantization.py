@@ -51,8 +51,9 @@ def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, likeness):
 def test_without_bitsandbytes_the_error_says_what_to_install(tmp_path, monkeypatch):
     path = saved_model(tmp_path)
     find = __import__("importlib.util").util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "bitsandbytes" else
-                        find(name, *more))
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *more: None if name == "bitsandbytes" else find(name, *more)
+    )
     with pytest.raises(ValueError, match="--quantization 4bit needs bitsandbytes.*pip install bitsandbytes"):
         load_backbone(path, quantization="4bit")
 

@@ -25,8 +25,11 @@ def make(chains=4, tokens=TOKENS, **options):
 def weights(softcot):
     """Name -> tensor of the module and of the two models, which are none of its submodules."""
     own = [*softcot.named_parameters(), *softcot.named_buffers()]
-    models = [(f"{part}.{name}", value) for part in ("base", "assistant")
-              for name, value in [*getattr(softcot, part).named_parameters(), *getattr(softcot, part).named_buffers()]]
+    models = [
+        (f"{part}.{name}", value)
+        for part in ("base", "assistant")
+        for name, value in [*getattr(softcot, part).named_parameters(), *getattr(softcot, part).named_buffers()]
+    ]
     assert len(models) > 20
     return dict([*own, *models])
 
@@ -41,16 +44,21 @@ def changed(softcot, before):
 
 # ---- what learns ----
 
-@pytest.mark.parametrize("chains, options, learned", [
-    (None, {}, {"projection.weight", "projection.bias"}),
-    (4, {"contrastive": True}, {"projection.weight", "projection.bias"}),
-    (4, {"contrastive": True, "tune_init_tokens": True}, {"projection.weight", "projection.bias", "embedding"}),
-])
+
+@pytest.mark.parametrize(
+    "chains, options, learned",
+    [
+        (None, {}, {"projection.weight", "projection.bias"}),
+        (4, {"contrastive": True}, {"projection.weight", "projection.bias"}),
+        (4, {"contrastive": True, "tune_init_tokens": True}, {"projection.weight", "projection.bias", "embedding"}),
+    ],
+)
 def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit(chains, options, learned):
     softcot = make(chains, **options).train()
     before = snapshot(softcot)
-    optimizer = torch.optim.AdamW([p for p in weights(softcot).values() if isinstance(p, torch.nn.Parameter)],
-                                  lr=1e-2, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(
+        [p for p in weights(softcot).values() if isinstance(p, torch.nn.Parameter)], lr=1e-2, weight_decay=0.1
+    )
     for seed in range(3):
         softcot(**batch_of(ragged_examples(LENGTH, seed)))["loss"].backward()
         assert {name for name, p in weights(softcot).items() if p.grad is not None} == learned
@@ -66,11 +74,20 @@ def test_the_trainer_changes_and_saves_only_what_learns(tmp_path, monkeypatch, t
     softcot = make(contrastive=True, tune_init_tokens=tune)
     before = snapshot(softcot)
     arguments = training_arguments(
-        str(tmp_path / "run"), batch_size=2, epochs=2, learning_rate=1e-3, seed=1, checkpoints=1, device="cpu",
-        accumulation=1, log_dir=str(tmp_path / "logs"))
+        str(tmp_path / "run"),
+        batch_size=2,
+        epochs=2,
+        learning_rate=1e-3,
+        seed=1,
+        checkpoints=1,
+        device="cpu",
+        accumulation=1,
+        log_dir=str(tmp_path / "logs"),
+    )
     examples = ragged_examples(LENGTH)
-    trainer = ProjectionTrainer(model=softcot, data_collator=batch_of, args=arguments, train_dataset=examples,
-                                eval_dataset=examples)
+    trainer = ProjectionTrainer(
+        model=softcot, data_collator=batch_of, args=arguments, train_dataset=examples, eval_dataset=examples
+    )
     trainer.train()
     assert changed(softcot, before) == {"projection.weight", "projection.bias"} | ({"embedding"} if tune else set())
     checkpoint = last_checkpoint(tmp_path / "run")
@@ -117,6 +134,7 @@ def test_lora_is_saved_and_loaded_again(tmp_path):
 
 # ---- chains ----
 
+
 @pytest.mark.parametrize("chains", [0, 11])
 def test_more_chains_than_initial_tokens_are_an_error(chains):
     with pytest.raises(ValueError, match=rf"--num_scaling_times {chains}: .* has 10 initial tokens .* choose 1 to 10"):
@@ -156,6 +174,7 @@ def test_soft_thoughts_need_a_thought_token():
 
 
 # ---- projection.bin ----
+
 
 @pytest.mark.parametrize("chains", [None, 4])
 def test_plain_torch_loads_our_projection(tmp_path, chains):
@@ -216,15 +235,18 @@ def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(tmp_path):
     assert (tmp_path / "ran").exists()  # the file was armed
 
 
-@pytest.mark.parametrize("content, message", [
-    ({"weight": torch.zeros(2, 2)}, r"holds \['weight'\]; a projection has"),
-    ({"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "more": torch.zeros(1)}, "a projection has"),
-    ({"weight": torch.zeros(2, 2), "bias": 1.0}, "a projection has"),
-    ([torch.zeros(2, 2)], "holds list; a projection has"),
-    (torch.zeros(2, 2), "holds Tensor; a projection has"),
-    (b"not torch", "not a readable projection"),
-    (b"", "not a readable projection"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"weight": torch.zeros(2, 2)}, r"holds \['weight'\]; a projection has"),
+        ({"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "more": torch.zeros(1)}, "a projection has"),
+        ({"weight": torch.zeros(2, 2), "bias": 1.0}, "a projection has"),
+        ([torch.zeros(2, 2)], "holds list; a projection has"),
+        (torch.zeros(2, 2), "holds Tensor; a projection has"),
+        (b"not torch", "not a readable projection"),
+        (b"", "not a readable projection"),
+    ],
+)
 def test_other_content_is_an_error(tmp_path, content, message):
     path = tmp_path / "projection.bin"
     if isinstance(content, bytes):

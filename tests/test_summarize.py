@@ -18,14 +18,27 @@ from utils import SeedResults
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA = {"base_model_id": "meta-llama/Llama-3.1-8B-Instruct", "assistant_model_id": "meta-llama/Llama-3.2-1B-Instruct"}
-PLAIN = {"num_thought_tokens": 4, "num_return_sequences": 1, "split": "test", "temperature": 1.0,
-         "tune_base_model": False, "tune_assistant_model": False, "base_model_ckpt": None, "assistant_model_ckpt": None}
+PLAIN = {
+    "num_thought_tokens": 4,
+    "num_return_sequences": 1,
+    "split": "test",
+    "temperature": 1.0,
+    "tune_base_model": False,
+    "tune_assistant_model": False,
+    "base_model_ckpt": None,
+    "assistant_model_ckpt": None,
+}
 
 
 def summarize(cwd, *words, code=0):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(ROOT / "summarize_results.py"), *map(str, words)], cwd=cwd, text=True,
-                          capture_output=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "summarize_results.py"), *map(str, words)],
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        env=environment,
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -42,9 +55,19 @@ def save_run(folder, name, seed, pairs, **settings):
     run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "seed": seed, **settings}
     results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, votes=False)
     for index, (right, strict) in enumerate(pairs):
-        results.add({"index": index, "gold": index, "answers": [index if right else -1], "vote": None,
-                     "correct": right, "answers_strict": [], "vote_strict": None, "correct_strict": strict,
-                     "tokens": [100 + seed, 200]})
+        results.add(
+            {
+                "index": index,
+                "gold": index,
+                "answers": [index if right else -1],
+                "vote": None,
+                "correct": right,
+                "answers_strict": [],
+                "vote_strict": None,
+                "correct_strict": strict,
+                "tokens": [100 + seed, 200],
+            }
+        )
     results.file.close()
     results.log.close()
 
@@ -111,8 +134,10 @@ def test_incomplete_runs_are_left_out_and_flagged(table):
     summarize(table, "logs", "--out", "out", "--no_plots", "--include_incomplete")
     cell = cells_of(table / "out")[0]["SoftCoT (L=4)", "gsm8k"]
     assert cell["seeds"] == [41, 42, 43] and "averaged all the same" in cell["flags"][0]
-    scores = [100 * sum(a for a, _ in verdicts(seed, share=0.8)[:count]) / count
-              for seed, count in ((41, 20), (42, 20), (43, 13))]
+    scores = [
+        100 * sum(a for a, _ in verdicts(seed, share=0.8)[:count]) / count
+        for seed, count in ((41, 20), (42, 20), (43, 13))
+    ]
     assert cell["mean"] == pytest.approx(statistics.mean(scores))
 
 
@@ -136,8 +161,9 @@ def test_methods_are_compared_on_the_same_questions(table):
     for place, rule in ((0, "published"), (1, "strict")):
         differences = []
         for question in range(20):
-            soft, zero = ([verdicts(seed, share=share)[question][place] for seed in (41, 42, 43)]
-                          for share in (0.8, 0.5))
+            soft, zero = (
+                [verdicts(seed, share=share)[question][place] for seed in (41, 42, 43)] for share in (0.8, 0.5)
+            )
             differences.append(100 * (statistics.mean(soft) - statistics.mean(zero)))
         assert found[rule]["difference"] == pytest.approx(statistics.mean(differences))
         low, high = plain_interval(differences, 4000, 2)
@@ -147,8 +173,9 @@ def test_methods_are_compared_on_the_same_questions(table):
 def test_other_questions_are_not_compared(table):
     for seed in (41, 42, 43):
         path = table / "logs" / f"soft-{seed}.jsonl"
-        path.write_text(path.read_text(encoding="utf-8").replace('"index": 7, "gold": 7', '"index": 7, "gold": 8'),
-                        encoding="utf-8")
+        path.write_text(
+            path.read_text(encoding="utf-8").replace('"index": 7, "gold": 7', '"index": 7, "gold": 8'), encoding="utf-8"
+        )
     done = summarize(table, "logs", "--out", "out", "--no_plots")
     assert "SoftCoT (L=4) and Zero-Shot CoT are not compared" in done.stderr
     assert cells_of(table / "out")[1]["comparisons"] == []
@@ -183,13 +210,13 @@ def test_methods_are_told_by_their_arguments(tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 5000
     # The averages' figure of SoftCoT++ with ten chains needs all its tasks.
     for task, label in (("asdiv-aug", "a"), ("aqua", "b"), ("strategyqa", "c"), ("du", "d")):
-        save_run(tmp_path / "logs", label, 41, verdicts(label), task_name=task, num_scaling_times=10,
-                 own_chains=True)
+        save_run(tmp_path / "logs", label, 41, verdicts(label), task_name=task, num_scaling_times=10, own_chains=True)
     summarize(tmp_path, "logs", "--out", "out", "--no_plots")
     cell = cells_of(tmp_path / "out")[0]["SoftCoT++ (L=4, N=10)", "overall average"]
     assert cell["published"] == 77.57
-    assert cell["mean"] == pytest.approx(statistics.mean(
-        100 * sum(a for a, _ in verdicts(name)) / 20 for name in [len(METHOD_SETTINGS) - 1, *"abcd"]))
+    assert cell["mean"] == pytest.approx(
+        statistics.mean(100 * sum(a for a, _ in verdicts(name)) / 20 for name in [len(METHOD_SETTINGS) - 1, *"abcd"])
+    )
 
 
 def test_runs_of_other_arguments_are_cells_of_their_own(table):
@@ -205,8 +232,11 @@ def test_two_data_sets_of_a_task_are_whole_each_by_itself(table):
         save_run(table / "mini", "zero", seed, verdicts(seed, 7), num_thought_tokens=0, data_hash="mini")
     summarize(table, "logs", "mini", "--out", "out", "--no_plots")
     cells, _ = cells_of(table / "out")
-    zeros = [cell for (label, column), cell in cells.items()
-             if label.startswith("Zero-Shot") and column == "gsm8k" and cell["status"] != "missing"]
+    zeros = [
+        cell
+        for (label, column), cell in cells.items()
+        if label.startswith("Zero-Shot") and column == "gsm8k" and cell["status"] != "missing"
+    ]
     assert sorted(cell["questions"] for cell in zeros) == [7, 20]
     assert all(cell["status"] == "ok" and cell["seeds"] == [41, 42, 43] for cell in zeros)
 
@@ -216,8 +246,10 @@ def test_a_part_of_a_split_and_other_data_are_called_so(table):
         save_run(table / "part", "zero", seed, verdicts(seed, 7), num_thought_tokens=0, questions_in_split=200)
     summarize(table, "part", "--out", "out", "--no_plots")
     (cell,) = cells_of(table / "out")[0].values()
-    assert cell["flags"][:2] == ["7 of the split's 200 questions",
-                                 "not the papers' data: 200 questions in place of 1319"]
+    assert cell["flags"][:2] == [
+        "7 of the split's 200 questions",
+        "not the papers' data: 200 questions in place of 1319",
+    ]
 
 
 def test_of_a_trial_and_the_whole_run_the_whole_run_counts(table):
@@ -237,12 +269,15 @@ def test_the_papers_figures_are_of_as_many_votes(table):
 
 def test_the_same_seed_twice_with_other_answers_is_an_error(table):
     save_run(table / "copy", "soft", 42, verdicts(1), projection={"weight": 1.5, "bias": 0.5})
-    assert re.search(r"^error: \S+soft-42.jsonl and \S+soft-42.jsonl are both seed 42",
-                     summarize(table, "logs", "copy", code=1).stderr)
+    assert re.search(
+        r"^error: \S+soft-42.jsonl and \S+soft-42.jsonl are both seed 42",
+        summarize(table, "logs", "copy", code=1).stderr,
+    )
     assert not (table / "results").exists()
 
 
 # ---- logs alone ----
+
 
 def published_log(path, golds, right, chains=None, **tqdm_options):
     """A log in the published form, written while real progress bars write into the same file."""
@@ -324,10 +359,13 @@ def test_a_log_that_was_started_over_counts_from_its_last_start(tmp_path):
     assert (cell["mean"], cell["questions"]) == (40, 5)
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda text: re.sub(r"Correct Count: \d/3\r", "", text), "Correct Count goes from 2/2 to 4/4: lines"),
-    (lambda text: text.replace("Correct Count: 3/3", "Correct Count: 7/3"), "Correct Count goes from 2/2 to 7/3"),
-])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda text: re.sub(r"Correct Count: \d/3\r", "", text), "Correct Count goes from 2/2 to 4/4: lines"),
+        (lambda text: text.replace("Correct Count: 3/3", "Correct Count: 7/3"), "Correct Count goes from 2/2 to 7/3"),
+    ],
+)
 def test_a_damaged_log_is_an_error(tmp_path, damage, message):
     path = tmp_path / LOG.format(model="", seed=41, chains="")
     published_log(path, range(5), [True] * 5)
@@ -341,7 +379,9 @@ def test_logs_of_one_name_in_two_folders_are_two_cells(tmp_path):
     summarize(tmp_path, "logs", "--out", "out", "--no_plots")
     cells = cells_of(tmp_path / "out")[0]
     assert {label: cell["mean"] for (label, _), cell in cells.items()} == {
-        "SoftCoT (L=4) [folder=zero_shot]": 50, "SoftCoT (L=4) [folder=lora]": 100}
+        "SoftCoT (L=4) [folder=zero_shot]": 50,
+        "SoftCoT (L=4) [folder=lora]": 100,
+    }
 
 
 def test_controls_are_told_by_their_logs_names(tmp_path):
@@ -352,20 +392,25 @@ def test_controls_are_told_by_their_logs_names(tmp_path):
         assert cells_of(tmp_path / "out")[0][label, "gsm8k"]["mean"] == 75
 
 
-@pytest.mark.parametrize("words, code, message", [
-    (["absent"], 1, "error: absent: no folder, and no result file"),
-    (["."], 1, "error: no result file and no log of an evaluation in ."),
-    (["--methods", "SoftCot"], 2, "invalid choice: 'SoftCot'"),
-    (["--no_such"], 2, "unrecognized arguments: --no_such"),
-])
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (["absent"], 1, "error: absent: no folder, and no result file"),
+        (["."], 1, "error: no result file and no log of an evaluation in ."),
+        (["--methods", "SoftCot"], 2, "invalid choice: 'SoftCot'"),
+        (["--no_such"], 2, "unrecognized arguments: --no_such"),
+    ],
+)
 def test_bad_arguments_are_one_clear_line(tmp_path, words, code, message):
     assert message in summarize(tmp_path, *words, code=code).stderr
 
 
 def test_a_comparison_with_an_unknown_method_names_the_known(table):
     done = summarize(table, "logs", "--compare", "SoftCoT", "Softcot", code=1)
-    assert "error: --compare 'Softcot': no such method here; there are SoftCoT, SoftCoT (L=4), Zero-Shot CoT" \
+    assert (
+        "error: --compare 'Softcot': no such method here; there are SoftCoT, SoftCoT (L=4), Zero-Shot CoT"
         in done.stderr
+    )
 
 
 def test_a_damaged_result_file_is_an_error(table):

@@ -89,15 +89,21 @@ def test_the_table_is_found_in_one_file_or_several(tmp_path, files):
 def test_the_table_is_enough_to_fill_the_slot(full_base, mode):
     example = {"index": 3, "hint_ids": [9, 8, 7]}
     noise = 0.0 if mode == "assistant_text" else 0.1
-    slots = [ThoughtSlot(mode, base, None, LENGTH, 2, noise).fill([example], None)[0]
-             for base in (load_embeddings(EMBEDDED, dtype="float32"), full_base)]
+    slots = [
+        ThoughtSlot(mode, base, None, LENGTH, 2, noise).fill([example], None)[0]
+        for base in (load_embeddings(EMBEDDED, dtype="float32"), full_base)
+    ]
     assert slots[0].shape == (2, 3 if mode == "assistant_text" else LENGTH, 576) and torch.equal(*slots)
 
 
 @pytest.mark.skipif(is_installed(), reason="vLLM is installed")
 def test_without_vllm_one_line_says_what_to_install(tmp_path, monkeypatch):
-    refused_here(f"python evaluate_softcot.py --engine vllm --base_model_id {EMBEDDED} --num_thought_tokens 0",
-                 tmp_path, monkeypatch, re.escape(INSTALL))
+    refused_here(
+        f"python evaluate_softcot.py --engine vllm --base_model_id {EMBEDDED} --num_thought_tokens 0",
+        tmp_path,
+        monkeypatch,
+        re.escape(INSTALL),
+    )
 
 
 class TestEngine:
@@ -115,8 +121,12 @@ class TestEngine:
         assert any(ends) and all(len(ids) == 64 for ids, end in zip(found.values(), ends, strict=True) if not end)
 
     def test_seeds_reproduce_whatever_the_order_and_the_batch(self, engine, requests):
-        rows = [Request((seed, r.key[1], 0, sample), r.prefix, r.tail)
-                for r in requests[:6] for seed in (41, 42) for sample in (0, 1)]
+        rows = [
+            Request((seed, r.key[1], 0, sample), r.prefix, r.tail)
+            for r in requests[:6]
+            for seed in (41, 42)
+            for sample in (0, 1)
+        ]
         first = answers(engine, rows, 24)
         assert answers(engine, rows[::-1], 24) == first
         assert answers(engine, rows[5:6], 24) == {rows[5].key: first[rows[5].key]}
@@ -146,8 +156,10 @@ class TestCommandLine:
     def test_both_engines_write_the_same_rows_and_do_not_mix(self, tmp_path):
         torch.manual_seed(0)
         torch.save({"weight": 0.001 * torch.randn(576, 576), "bias": torch.zeros(576)}, tmp_path / "projection.bin")
-        command = (f"python evaluate_softcot.py --base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} {SMALL} "
-                   "--params_file_name projection.bin --print_response --greedy --test_k 20")
+        command = (
+            f"python evaluate_softcot.py --base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} {SMALL} "
+            "--params_file_name projection.bin --print_response --greedy --test_k 20"
+        )
         shell(f"{command} --log_dir plain", tmp_path, root=ROOT)
         shell(f"{command} --log_dir vllm {VLLM}", tmp_path, root=ROOT)
         (plain,), (vllm,) = ((tmp_path / name).glob("*.jsonl") for name in ("plain", "vllm"))
@@ -162,8 +174,10 @@ class TestCommandLine:
 
     @pytest.mark.parametrize("thoughts", ["placeholder", "assistant_text"])
     def test_controls_are_the_same_in_both_engines(self, tmp_path, thoughts):
-        command = (f"python evaluate_softcot.py --base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} {SMALL} "
-                   f"--thoughts {thoughts} --print_response --greedy --test_k 4")
+        command = (
+            f"python evaluate_softcot.py --base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} {SMALL} "
+            f"--thoughts {thoughts} --print_response --greedy --test_k 4"
+        )
         shell(f"{command} --log_dir plain", tmp_path, root=ROOT)
         shell(f"{command} --log_dir vllm {VLLM}", tmp_path, root=ROOT)
         (plain,), (vllm,) = ((tmp_path / name).glob("*.jsonl") for name in ("plain", "vllm"))
@@ -173,12 +187,16 @@ class TestCommandLine:
         assistant = tmp_path / "assistant"
         tiny_model("llama", 32, vocabulary=512).save_pretrained(assistant)
         make_chatml_tokenizer().save_pretrained(assistant)
-        torch.save({"weight": 0.001 * torch.randn(576, 32), "bias": torch.zeros(576), "embedding": torch.randn(3, 32)},
-                   tmp_path / "projection.bin")
-        command = (f"python evaluate_softcotpp.py --base_model_id {resolve(EMBEDDED)} --assistant_model_id assistant "
-                   "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>' --assistant_initial_token "
-                   f"300 {SMALL} --params_file_name projection.bin --num_scaling_times 3 --num_return_sequences 2 "
-                   "--print_response --test_k 3 --seed_from 41 --seed_to 42")
+        torch.save(
+            {"weight": 0.001 * torch.randn(576, 32), "bias": torch.zeros(576), "embedding": torch.randn(3, 32)},
+            tmp_path / "projection.bin",
+        )
+        command = (
+            f"python evaluate_softcotpp.py --base_model_id {resolve(EMBEDDED)} --assistant_model_id assistant "
+            "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>' --assistant_initial_token "
+            f"300 {SMALL} --params_file_name projection.bin --num_scaling_times 3 --num_return_sequences 2 "
+            "--print_response --test_k 3 --seed_from 41 --seed_to 42"
+        )
         done = shell(f"{command} {VLLM}", tmp_path, root=ROOT)
         assert "Seeds 41 to 42: accuracy" in done.stdout
         rows = [row for file in sorted((tmp_path / "inference_logs").glob("*.jsonl")) for row in rows_of(file)]

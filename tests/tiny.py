@@ -41,9 +41,18 @@ class NumberTokenizer:
 def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
     """Two layers, tied embeddings, float32, frozen, eval mode. gemma3: one sliding layer of two."""
     settings = {
-        "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": width // 4, "tie_word_embeddings": True,
-        "max_position_embeddings": 2048, "initializer_range": 0.15, "pad_token_id": 0, "bos_token_id": 1,
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": width // 4,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 2048,
+        "initializer_range": 0.15,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
         "eos_token_id": 2,
     }
     if family == "gemma3":
@@ -75,8 +84,15 @@ def ragged_examples(length, seed=0):
         labels = [-100, *suffix_ids[1:]]
         if suffix > 4:
             labels[3] = -100
-        examples.append({"index": index, "prefix_ids": ids(prefix), "suffix_ids": suffix_ids, "labels": labels,
-                         "assistant_ids": ids(assistant) + [3] * length})
+        examples.append(
+            {
+                "index": index,
+                "prefix_ids": ids(prefix),
+                "suffix_ids": suffix_ids,
+                "labels": labels,
+                "assistant_ids": ids(assistant) + [3] * length,
+            }
+        )
     return examples
 
 
@@ -103,10 +119,24 @@ def save_documented(folder):
     """Save the models of DOCUMENTED under their documented names, each with its real tokenizer."""
     for seed, (name, (family, tokenizer, width, eos)) in enumerate(DOCUMENTED.items()):
         vocabulary = {"llama3_1": 128256, "qwen3": 151936}[tokenizer]
-        model = tiny_model(family, width, vocabulary, seed, eos_token_id=eos, bos_token_id=eos[-1],
-                           pad_token_id=None, initializer_range=0.1)
-        model.generation_config.update(eos_token_id=eos, bos_token_id=eos[-1], do_sample=True, temperature=0.6,
-                                       top_p=0.9, **({"top_k": 20} if family == "qwen3" else {}))
+        model = tiny_model(
+            family,
+            width,
+            vocabulary,
+            seed,
+            eos_token_id=eos,
+            bos_token_id=eos[-1],
+            pad_token_id=None,
+            initializer_range=0.1,
+        )
+        model.generation_config.update(
+            eos_token_id=eos,
+            bos_token_id=eos[-1],
+            do_sample=True,
+            temperature=0.6,
+            top_p=0.9,
+            **({"top_k": 20} if family == "qwen3" else {}),
+        )
         model.save_pretrained(folder / name)
         for file in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(real_tokenizer_dir(tokenizer) / file, folder / name / file)
