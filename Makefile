@@ -53,8 +53,9 @@ setup-vllm: $(VENV_VLLM)/.done ## virtual environment with vLLM for CPUs, in .ve
 test-vllm: setup-vllm ## tests of the vLLM engine, in .venv-vllm
 	"$(VENV_VLLM)/bin/python" -m pytest -q tests/test_vllm.py $(PYTEST_ARGS)
 
-lint: setup ## ruff
+lint: setup ## ruff: rules and format
 	"$(VENV)/bin/python" -m ruff check .
+	"$(VENV)/bin/python" -m ruff format --check .
 
 clean: ## remove the virtual environment and caches; results and checkpoints stay
 	rm -rf "$(VENV)" "$(VENV_VLLM)" .pytest_cache .ruff_cache .hypothesis .coverage
