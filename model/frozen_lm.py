@@ -241,21 +241,44 @@ class _FrozenLoss(torch.autograd.Function):
         return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None
 
 
+def label_weights(labels: torch.Tensor, reduction: str, count: float | None = None) -> torch.Tensor:
+    """Return the weight of each label's cross-entropy in the loss, `[B, S]`.
+
+    labels: `[B, S]`, -100 where there is none. reduction: "tokens", one mean over all labels (SoftCoT), or
+    "examples", the mean over examples of each example's own mean (SoftCoT++). count: how many labels or examples the
+    mean is over, those of this batch by default; the count of a whole optimizer step gives this batch's share of
+    the step's loss.
+    """
+    has_label = labels != IGNORE
+    own = has_label.sum(-1, keepdim=True)
+    if (own == 0).any():
+        raise ValueError(f"example {int((own[:, 0] == 0).nonzero()[0])} of the batch has no labels")
+    if reduction == "tokens":
+        return has_label / (count or own.sum())
+    return has_label / own / (count or len(labels))
+
+
 def frozen_lm_loss(
-    model, prefix_ids, prefix_mask, soft_thoughts, suffix_ids, suffix_mask, labels, micro_batch_size: int = 0
+    model,
+    prefix_ids,
+    prefix_mask,
+    soft_thoughts,
+    suffix_ids,
+    suffix_mask,
+    labels,
+    *,
+    reduction: str,
+    count: float | None = None,
+    micro_batch_size: int = 0,
 ) -> torch.Tensor:
-    """Token loss summed over chains: SoftCoT eq. 5 for one chain, SoftCoT++'s first term for N.
+    """Return the token loss summed over chains: SoftCoT eq. 5 for one chain, SoftCoT++'s first term for N.
 
     prefix_ids, prefix_mask: `[B, P]`, left-padded. soft_thoughts: `[B, N, L, d_b]` (L may be 0). suffix_ids,
-    suffix_mask, labels: `[B, S]`, right-padded, labels -100 where there is none. Each example's loss
-    is the mean over its own labels, then the mean over the batch, then the sum over chains. Returns
-    a float32 scalar. Where the model itself is trained (LoRA), the graph is kept as a whole.
+    suffix_mask, labels: `[B, S]`, right-padded, labels -100 where there is none. reduction, count: see
+    `label_weights`. The loss is a float32 scalar. If the model itself is trained (LoRA), the graph is kept as a whole.
     """
     batch, chains = soft_thoughts.shape[:2]
-    counts = (labels != IGNORE).sum(-1, keepdim=True)
-    if (counts == 0).any():
-        raise ValueError(f"example {int((counts[:, 0] == 0).nonzero()[0])} of the batch has no labels")
-    weights = (labels != IGNORE) / counts / batch
+    weights = label_weights(labels, reduction, count)
     soft = soft_thoughts.to(bare(model).get_input_embeddings().weight.dtype).flatten(0, 1)
     question = torch.arange(batch, device=soft.device).repeat_interleave(chains)
     model_learns = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())

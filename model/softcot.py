@@ -56,6 +56,8 @@ class SoftCoT(AroundModels):
     """
 
     num_chains = 1
+    reduction = "tokens"  # of the token loss in training, see `label_weights`
+    contrastive = False
 
     def __init__(
         self,
@@ -111,9 +113,6 @@ class SoftCoT(AroundModels):
         """Projected thought states `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype."""
         return self.projection(thought_states.to(self.projection.weight.dtype))
 
-    def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor | float:
-        return 0.0
-
     def forward(
         self,
         prefix_ids,
@@ -124,17 +123,35 @@ class SoftCoT(AroundModels):
         thought_states=None,
         assistant_ids=None,
         assistant_mask=None,
+        count=None,
     ) -> dict[str, torch.Tensor]:
-        """Loss of a batch: prefix `[B, P]` (left-padded), suffix and labels `[B, S]` (right-padded),
-        and either thought_states `[B, N, L, d_a]` or the assistant's ids and mask `[B, A]`."""
+        """Return the loss of a batch and its parts, `token` and, if there is one, `contrastive`.
+
+        prefix `[B, P]` (left-padded), suffix and labels `[B, S]` (right-padded), and either thought_states
+        `[B, N, L, d_a]` or the assistant's ids and mask `[B, A]`. count: see `label_weights`. In eval mode the loss
+        is the dev loss: one mean over the batch's labels, summed over chains.
+        """
         if thought_states is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
                 thought_states = self.thought_states(assistant_ids, assistant_mask)
         soft = self.soft_thoughts(thought_states)
-        loss = frozen_lm_loss(
-            self.base, prefix_ids, prefix_mask, soft, suffix_ids, suffix_mask, labels, self.micro_batch_size
-        )
-        return {"loss": loss + self.contrast(soft) if self.training else loss}
+        parts = {
+            "token": frozen_lm_loss(
+                self.base,
+                prefix_ids,
+                prefix_mask,
+                soft,
+                suffix_ids,
+                suffix_mask,
+                labels,
+                reduction=self.reduction if self.training else "tokens",
+                count=count,
+                micro_batch_size=self.micro_batch_size,
+            )
+        }
+        if self.training and self.contrastive:
+            parts["contrastive"] = self.contrast(soft) * (len(soft) / (count or len(soft)))
+        return {"loss": sum(parts.values()), **parts}
 
     def projection_state(self) -> dict[str, torch.Tensor]:
         """What projection.bin holds: `weight` [d_b, d_a] and `bias` [d_b]."""
@@ -159,6 +176,8 @@ class SoftCoT(AroundModels):
 
 class SoftCoTPlusPlus(SoftCoT):
     """SoftCoT with N chains: initial tokens, and with `contrastive` the term that keeps chains apart."""
+
+    reduction = "examples"
 
     def __init__(
         self,
@@ -193,14 +212,12 @@ class SoftCoTPlusPlus(SoftCoT):
             )
         return frozen(embeddings_of(assistant.model, range(tokens.initial_id, tokens.initial_id + self.num_chains)))
 
-    def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor | float:
+    def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor:
         """Contrastive term (SoftCoT++, section 3.3): chains of one example against their noisy selves.
 
         soft_thoughts: `[B, N, L, d_b]`. Cross-entropy against the diagonal of z z'^T / 0.05, averaged
         over chains, divided by N, mean over the batch.
         """
-        if not self.contrastive:
-            return 0.0
         view = soft_thoughts.float().flatten(2)
         z, z_noisy = F.normalize(view, dim=-1), F.normalize(F.dropout(view, DROPOUT), dim=-1)
         logits = z @ z_noisy.transpose(1, 2) / TEMPERATURE
@@ -218,18 +235,28 @@ class LoRAOnly(AroundModels):
     Takes what `SoftCoT.forward` takes of prompt and answer, with the same loss.
     """
 
+    reduction = "tokens"
+
     def __init__(self, base: Backbone, micro_batch_size: int = 0):
         super().__init__(base=base.model)
         self.micro_batch_size = micro_batch_size
 
-    def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels) -> dict[str, torch.Tensor]:
+    def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels, count=None) -> dict[str, torch.Tensor]:
         table = embedding_table(self.base)
         no_thoughts = table.new_zeros(len(prefix_ids), 1, 0, table.shape[1])
-        return {
-            "loss": frozen_lm_loss(
-                self.base, prefix_ids, prefix_mask, no_thoughts, suffix_ids, suffix_mask, labels, self.micro_batch_size
-            )
-        }
+        loss = frozen_lm_loss(
+            self.base,
+            prefix_ids,
+            prefix_mask,
+            no_thoughts,
+            suffix_ids,
+            suffix_mask,
+            labels,
+            reduction=self.reduction,
+            count=count,
+            micro_batch_size=self.micro_batch_size,
+        )
+        return {"loss": loss, "token": loss}
 
 
 def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:

@@ -23,6 +23,7 @@ from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerStat
 
 from model.backbone import TRANSFORMERS_5, first_line
 from model.files import MANIFEST, damage, held, locked, refuse_differences, remove_folder, replaced, seal
+from model.frozen_lm import IGNORE
 from model.memory import in_parts
 from model.processes import decided_by_main, signal_of_any
 from model.softcot import refuse_not_finite
@@ -110,21 +111,24 @@ class ProjectionTrainer(Trainer):
         return tuple(values)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """The batches of one optimizer step, each with the weight of its mean loss.
+        """Return the batches of one optimizer step, each with the `count` that its loss divides by.
 
-        A step's gradient is that of the mean over all its examples, whatever processes and accumulation steps they
-        are spread over and however short the last batch is. Examples that only fill up the last round of several
-        processes are dropped.
+        A step's gradient is that of one mean over all its labels or examples (`label_weights`), whatever processes
+        and accumulation steps hold them and however short the last batch is. Examples that only fill up the last
+        round of several processes are dropped.
         """
-        batches, sizes = [], []
+        batches, sizes, own = [], [], 0
         # 4.51 asks for too few in an epoch's last step, where batches hold several examples.
         for batch in itertools.islice(epoch_iterator, max(num_batches, self.args.gradient_accumulation_steps)):
+            size = self.own_examples(len(batch["labels"]), self.args.per_device_train_batch_size)
+            own += int((batch["labels"][:size] != IGNORE).sum()) if self.model.reduction == "tokens" else size
             batches.append(batch)
-            sizes.append(self.own_examples(len(batch["labels"]), self.args.per_device_train_batch_size))
-        total = self.accelerator.gather(torch.tensor([sum(sizes)], device=device)).sum().item()
+            sizes.append(size)
+        total = self.accelerator.gather(torch.tensor([own], device=device)).sum().item()
         for batch, size in zip(batches, sizes, strict=True):
             self.cut(batch, size)
-            batch["weight"] = size * self.args.world_size / total  # DDP averages over the processes
+            # DDP averages over the processes; a batch of fill-up examples alone has no share.
+            batch["count"] = total / self.args.world_size if size else math.inf
         return batches, None
 
     def own_examples(self, size: int, usual: int) -> int:
@@ -140,8 +144,8 @@ class ProjectionTrainer(Trainer):
             batch[key] = batch[key][: max(1, size)]  # also without an example of its own, a process takes part
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        indices, weight = inputs.pop("index", None), inputs.pop("weight", 1.0)
-        loss = weight * model(**inputs)["loss"]
+        indices, count = inputs.pop("index", None), inputs.pop("count", None)
+        loss = model(**inputs, count=count)["loss"]
         if not math.isfinite(loss.item()):
             where = "in the dev loss after" if not model.training else "at"
             raise FloatingPointError(

@@ -20,8 +20,8 @@ def thought_states(assistant, assistant_ids, length, initial_token):
     return output.hidden_states[-1][0, -length:]
 
 
-def token_loss(base, prefix_ids, soft, suffix_ids, labels):
-    """Mean over one example's labels of -log p(label | all before it). soft: [L, d_b]."""
+def token_losses(base, prefix_ids, soft, suffix_ids, labels):
+    """-log p(label | all before it) of each of one example's labels, a list. soft: [L, d_b]."""
     embeds = torch.cat([input_embeddings(base, prefix_ids), soft, input_embeddings(base, suffix_ids)])
     logits = base(inputs_embeds=embeds[None], use_cache=False).logits[0].float()
     losses = []
@@ -30,7 +30,18 @@ def token_loss(base, prefix_ids, soft, suffix_ids, labels):
             assert label == suffix_ids[place]
             column = len(prefix_ids) + len(soft) + place
             losses.append(-torch.log_softmax(logits[column - 1], dim=-1)[label])
+    return losses
+
+
+def mean(losses):
     return sum(losses) / len(losses)
+
+
+def batch_mean(losses, reduction):
+    """One mean over a batch. losses: a list of label losses an example; reduction: "tokens" or "examples"."""
+    if reduction == "tokens":
+        return mean([loss for example in losses for loss in example])
+    return mean([mean(example) for example in losses])
 
 
 def contrastive_loss(chains, dropped):
@@ -47,27 +58,28 @@ def contrastive_loss(chains, dropped):
     return total / number / number
 
 
-def softcot_loss(base, assistant, weight, bias, initial_tokens, length, examples, dropout=None):
+def softcot_loss(base, assistant, weight, bias, initial_tokens, length, examples, reduction, dropout=None):
     """Loss of a batch of encoded examples (lists of ids, unpadded).
 
-    weight [d_b, d_a], bias [d_b]: the projection; initial_tokens [N, d_a]; dropout [B, N, L * d_b]: factors
-    of the contrastive term's second view (0 or 2), None without that term.
+    weight [d_b, d_a], bias [d_b]: the projection; initial_tokens [N, d_a]; reduction: of the token loss, see
+    `batch_mean`; dropout [B, N, L * d_b]: factors of the contrastive term's second view (0 or 2), None without
+    that term.
     """
     number = len(initial_tokens)
-    token_losses = [[] for _ in range(number)]
+    losses = [[] for _ in range(number)]  # chain -> example -> label
     contrastive_losses = []
     for place, example in enumerate(examples):
         chains, dropped = [], []
         for chain in range(number):
             states = thought_states(assistant, example["assistant_ids"], length, initial_tokens[chain])
             soft = states @ weight.T + bias
-            token_losses[chain].append(
-                token_loss(base, example["prefix_ids"], soft, example["suffix_ids"], example["labels"])
+            losses[chain].append(
+                token_losses(base, example["prefix_ids"], soft, example["suffix_ids"], example["labels"])
             )
             chains.append(soft)
             if dropout is not None:
                 dropped.append(soft * dropout[place, chain].view_as(soft))
         if dropout is not None:
             contrastive_losses.append(contrastive_loss(chains, dropped))
-    loss = sum(sum(losses) / len(losses) for losses in token_losses)
-    return loss + (sum(contrastive_losses) / len(contrastive_losses) if contrastive_losses else 0.0)
+    loss = sum(batch_mean(chain, reduction) for chain in losses)
+    return loss + (mean(contrastive_losses) if contrastive_losses else 0.0)

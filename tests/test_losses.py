@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.frozen_lm import can_share_prefix, frozen_lm_loss
+from model.frozen_lm import can_share_prefix, frozen_lm_loss, label_weights
 from model.softcot import LoRAOnly, SoftCoT, SoftCoTPlusPlus, add_lora
 from tests import oracle
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
@@ -36,6 +36,7 @@ def oracle_loss(softcot, examples, dropout=None):
         softcot.embedding,
         LENGTH,
         examples,
+        softcot.reduction if softcot.training else "tokens",  # the dev loss is a mean over labels for both methods
         dropout,
     )
 
@@ -80,7 +81,7 @@ def test_gradients_of_initial_tokens(pair):
     assert set(learned) == {"embedding", "projection.weight", "projection.bias"}
 
 
-def test_one_chain_of_softcotpp_is_softcot_but_for_the_initial_token():
+def test_one_chain_of_softcotpp_is_softcot_but_for_initial_token_and_reduction():
     plain, scaled = make(PAIRS[0]).eval(), make(PAIRS[0], 1).eval()
     with torch.no_grad():
         scaled.embedding.copy_(plain.embedding)
@@ -124,11 +125,48 @@ def test_padding_is_never_seen():
     assert torch.equal(softcot(**batch)["loss"], expected)
 
 
-def test_examples_weigh_the_same_whatever_their_length():
-    softcot = make(PAIRS[0], 2).eval()
-    examples = ragged_examples(LENGTH)
-    alone = [softcot(**batch_of([example]))["loss"] for example in examples]
-    assert_close(softcot(**batch_of(examples))["loss"].detach(), torch.stack(alone).mean().detach())
+@pytest.mark.parametrize("chains", [None, 4])
+def test_dev_loss_is_one_mean_over_the_labels_summed_over_chains(chains):
+    check((make(PAIRS[0], chains, contrastive=True) if chains else make(PAIRS[0])).eval())
+
+
+def test_reductions_differ_on_ragged_batches():
+    batch = batch_of(ragged_examples(LENGTH))
+    counts = (batch["labels"] != -100).sum(-1).tolist()
+    assert len(set(counts)) > 1
+    tokens, examples = label_weights(batch["labels"], "tokens"), label_weights(batch["labels"], "examples")
+    assert tokens[0, 1].item() == pytest.approx(1 / sum(counts))
+    assert [row[1].item() for row in examples] == pytest.approx([1 / count / 3 for count in counts])
+    assert tokens.sum().item() == pytest.approx(1) and examples.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("chains", [None, 3])
+def test_parts_of_an_optimizer_step_add_up_to_the_loss_of_its_whole(chains):
+    softcot = make(PAIRS[0], chains).train()
+    examples = ragged_examples(LENGTH) + ragged_examples(LENGTH, seed=1)
+    count = len(examples) if chains else sum(label != -100 for e in examples for label in e["labels"])
+    parts = sum(softcot(**batch_of(part), count=count)["loss"] for part in (examples[:1], examples[1:4], examples[4:]))
+    plain = oracle_loss(softcot, examples)
+    assert_close(parts.detach(), plain.detach())
+    for ours, theirs in zip(
+        torch.autograd.grad(parts, softcot.projection.parameters()),
+        torch.autograd.grad(plain, softcot.projection.parameters()),
+        strict=True,
+    ):
+        assert_close(ours, theirs)
+
+
+def test_parts_of_a_step_share_the_contrastive_term():
+    softcot = make(PAIRS[0], 3, contrastive=True).train()
+    batch = batch_of(ragged_examples(LENGTH)[:2])
+    whole = softcot(**batch)
+    shared = softcot(**batch, count=8)
+    assert whole["loss"] == whole["token"] + whole["contrastive"]
+    assert_close(shared["token"].detach() * 4, whole["token"].detach())
+    torch.manual_seed(7)
+    term = softcot(**batch)["contrastive"]
+    torch.manual_seed(7)
+    assert_close(softcot(**batch, count=8)["contrastive"].detach() * 4, term.detach())
 
 
 @pytest.mark.parametrize("tuned", ["base", "assistant", "both"])
@@ -170,7 +208,7 @@ def test_frozen_loss_scales_its_gradient():
     batch = batch_of(ragged_examples(LENGTH))
     soft = torch.randn(3, 2, LENGTH, 48, requires_grad=True)
     arguments = [batch[key] for key in ("suffix_ids", "suffix_mask", "labels")]
-    loss = frozen_lm_loss(softcot.base, batch["prefix_ids"], batch["prefix_mask"], soft, *arguments)
+    loss = frozen_lm_loss(softcot.base, batch["prefix_ids"], batch["prefix_mask"], soft, *arguments, reduction="tokens")
     (once,) = torch.autograd.grad(loss, soft, retain_graph=True)
     (thrice,) = torch.autograd.grad(3 * loss, soft)
     assert_close(thrice, 3 * once)
@@ -191,9 +229,10 @@ def test_lora_alone_learns_from_the_plain_loss_without_thoughts(family, micro_ba
     batch = {key: value for key, value in batch_of(examples).items() if not key.startswith("assistant")}
     loss = model(**batch)["loss"]
     bare = base.model.get_base_model()
-    plain = sum(
-        oracle.token_loss(bare, e["prefix_ids"], torch.zeros(0, 48), e["suffix_ids"], e["labels"]) for e in examples
-    ) / len(examples)
+    losses = [
+        oracle.token_losses(bare, e["prefix_ids"], torch.zeros(0, 48), e["suffix_ids"], e["labels"]) for e in examples
+    ]
+    plain = oracle.batch_mean(losses, "tokens")
     assert_close(loss.detach(), plain.detach())
     for ours, theirs in zip(torch.autograd.grad(loss, learned), torch.autograd.grad(plain, learned), strict=True):
         assert theirs.abs().max() > 1e-5
