@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from data_loader.tasks import get_task
 from methods import method_of
+from model.causal_lm import embeddings_of
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
 from model.files import fingerprint
 from model.generation import Request, TransformersEngine
 from model.memory import in_parts
 from model.processes import decided_by_main, is_main, join, leave
-from model.softcot import SoftCoT, check_adapter, embeddings_of, found_projection, load_lora, load_projection
+from model.softcot import SoftCoT, check_adapter, found_projection, load_lora, load_projection
 from model.vllm_engine import VllmEngine, check_can_start
 from utils import (
     Parser,

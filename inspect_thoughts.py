@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from data_loader.tasks import TASKS
 from evaluate_softcot import build_softcot
 from evaluate_softcotpp import build_softcotpp
-from model.softcot import embedding_table, embeddings_of, load_lora, load_projection
+from model.causal_lm import embedding_table, embeddings_of
+from model.softcot import load_lora, load_projection
 from utils import (
     Parser,
     add_common_arguments,

@@ -35,6 +35,7 @@ from model.backbone import (
     load_embeddings,
     short_name,
 )
+from model.causal_lm import can_share_prefix, text_config
 from model.controls import THOUGHTS
 from model.files import (
     Stop,
@@ -46,7 +47,6 @@ from model.files import (
     signals_raise_stop,
     take_lock,
 )
-from model.frozen_lm import can_share_prefix, text_config
 from model.processes import is_main, let_main_speak_first
 from model.softcot import found_projection
 

@@ -13,7 +13,8 @@ from collections import Counter
 import torch
 
 from data_loader.loaders import DATA_DIR
-from model.backbone import EMBEDDED, load_backbone
+from model.backbone import load_backbone
+from model.embedded import EMBEDDED
 
 WORKED = ("12 + 7 = 19", "9 * 4 = 36", "30 - 8 = 22", "24 / 6 = 4")
 ASKED, BATCH = 320, 80

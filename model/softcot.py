@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from model.backbone import Backbone, first_line
+from model.causal_lm import embed, embedding_table, embeddings_of, learns
 from model.files import replaced
-from model.frozen_lm import bare, continue_prefix, embed, frozen_lm_loss, run_prefix
+from model.frozen_lm import frozen_lm_loss
+from model.prefix import continue_prefix, run_prefix
 
 TEMPERATURE = 0.05  # of the contrastive term
 DROPOUT = 0.5  # makes the second view in the contrastive term
@@ -97,8 +99,7 @@ class SoftCoT(AroundModels):
         The N chains share the keys and values of everything before the slot.
         """
         batch, length = len(assistant_ids), self.num_thought_tokens
-        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.assistant.parameters())
-        with torch.set_grad_enabled(learns):
+        with torch.set_grad_enabled(learns(self.assistant)):
             prefix = run_prefix(
                 self.assistant, embed(self.assistant, assistant_ids[:, :-length]), assistant_mask[:, :-length]
             )
@@ -265,16 +266,6 @@ def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
     if bad.any():
         named = ", ".join(str(index) for index, is_bad in zip(indices, bad.tolist(), strict=True) if is_bad)
         raise FloatingPointError(f"{what} (index of the example in its file, from 0: {named})")
-
-
-def embedding_table(model) -> torch.Tensor:
-    """Input embeddings `[V, d]` of a causal LM."""
-    return bare(model).get_input_embeddings().weight
-
-
-def embeddings_of(model, ids) -> torch.Tensor:
-    """`[len(ids), d]`, the embeddings of a list of ids."""
-    return embed(model, torch.tensor(list(ids), dtype=torch.long, device=embedding_table(model).device))
 
 
 def frozen(tensor: torch.Tensor) -> nn.Parameter:

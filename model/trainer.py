@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from model.backbone import TRANSFORMERS_5, first_line
+from model.backbone import first_line
+from model.causal_lm import TRANSFORMERS_5
 from model.files import MANIFEST, damage, held, locked, refuse_differences, remove_folder, replaced, seal
 from model.frozen_lm import IGNORE
 from model.memory import in_parts

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from model.backbone import resolve
-from model.frozen_lm import text_config
+from model.causal_lm import text_config
 from model.generation import seed_of, settings_of
 from model.softcot import check_adapter
 

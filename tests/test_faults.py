@@ -24,7 +24,8 @@ import train_softcot
 import train_softcotpp
 from benchmarks import soak
 from model import trainer as trainer_module
-from model.backbone import embedded_model_dir, load_backbone
+from model.backbone import load_backbone
+from model.embedded import embedded_model_dir
 from model.files import MANIFEST, damage, locked, seal
 from model.trainer import ProjectionTrainer, checkpoints, weights_hash
 from tests.test_batch_scripts import AWKWARD, Sweep

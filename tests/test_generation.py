@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.backbone import TRANSFORMERS_5
+from model.causal_lm import TRANSFORMERS_5
 from model.generation import DEFAULT_TOP_K, Request, Slots, TransformersEngine, draw, row_generator
 from tests.tiny import VOCABULARY, tiny_backbone
 

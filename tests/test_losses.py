@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.frozen_lm import can_share_prefix, frozen_lm_loss, label_weights
+from model.causal_lm import can_share_prefix
+from model.frozen_lm import frozen_lm_loss, label_weights
 from model.softcot import LoRAOnly, SoftCoT, SoftCoTPlusPlus, add_lora
 from tests import oracle
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model

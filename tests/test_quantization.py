@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.backbone import TRANSFORMERS_5, load_backbone
+from model.backbone import load_backbone
+from model.causal_lm import TRANSFORMERS_5
 from model.softcot import SoftCoT
 from tests.conftest import make_chatml_tokenizer
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model

@@ -6,8 +6,9 @@ import re
 import pytest
 import torch
 
-from model.backbone import EMBEDDED, load_backbone, load_embeddings, resolve
+from model.backbone import load_backbone, load_embeddings, resolve
 from model.controls import ThoughtSlot
+from model.embedded import EMBEDDED
 from model.generation import Request, TransformersEngine
 from model.vllm_engine import INSTALL, VllmEngine, is_installed
 from tests.conftest import make_chatml_tokenizer

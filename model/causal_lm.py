@@ -1,0 +1,52 @@
+"""What is read off a causal LM of transformers 4.51 or 5.x, with or without a peft wrapper around it."""
+
+import torch
+import transformers
+
+TRANSFORMERS_5 = int(transformers.__version__.split(".")[0]) >= 5
+DTYPE_ARGUMENT = "dtype" if TRANSFORMERS_5 else "torch_dtype"
+
+
+def bare(model):
+    """Return the causal LM itself, without a peft wrapper."""
+    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
+def text_config(model):
+    """Return the config of the language model, also inside a multimodal one."""
+    return bare(model).config.get_text_config()
+
+
+def embedding_table(model) -> torch.Tensor:
+    """Return the input embeddings `[V, d]`."""
+    return bare(model).get_input_embeddings().weight
+
+
+def embed(model, ids: torch.Tensor) -> torch.Tensor:
+    """Return the embeddings `[..., d]` of ids as the model itself makes them (Gemma 3 scales the table's rows)."""
+    return bare(model).get_input_embeddings()(ids)
+
+
+def embeddings_of(model, ids) -> torch.Tensor:
+    """Return the embeddings `[len(ids), d]` of a list of ids."""
+    return embed(model, torch.tensor(list(ids), dtype=torch.long, device=embedding_table(model).device))
+
+
+def learns(model) -> bool:
+    """Return whether a gradient is wanted for any weight of the model (LoRA)."""
+    return torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
+
+
+def can_share_prefix(model) -> bool:
+    """Return whether many rows can continue one prefix's keys and values.
+
+    Sliding-window, chunked and recurrent layers keep another state than a plain list of keys and values.
+    """
+    config = text_config(model)
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is not None:
+        return set(layer_types) == {"full_attention"}
+    window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    hybrid = getattr(config, "cache_implementation", None) == "hybrid" or hasattr(config, "layers_block_type")
+    recurrent = not getattr(bare(model), "_supports_cache_class", True)
+    return not (window or hybrid or recurrent)

@@ -1,0 +1,86 @@
+"""Cross-entropy over a large vocabulary, some rows of logits at a time.
+
+All K rows at once would hold K x V float32 logits several times over: gigabytes. Here logits stay in the model's dtype,
+are made for some rows, and their gradient takes their memory, a few rows at a time in float32.
+"""
+
+import torch
+
+from model.causal_lm import bare, text_config
+
+LOGITS_AT_ONCE = 2**25  # in the model's dtype; the matrix products want many rows
+SCORES_AT_ONCE = 2**21  # in float32; small enough for a CPU's cache
+
+
+def head_loss(model, hidden, labels, weights) -> torch.Tensor:
+    """Return the sum of weight x cross-entropy, a float32 scalar. hidden: `[K, d]`; labels, weights: `[K]`."""
+    return _HeadLoss.apply(hidden, model, labels, weights)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """`head_loss` whose gradient is ready when the forward pass ends."""
+
+    @staticmethod
+    def forward(ctx, hidden, model, labels, weights):
+        needs_gradient = ctx.needs_input_grad[0]
+        total = hidden.new_zeros((), dtype=torch.float32)
+        gradient = torch.zeros_like(hidden) if needs_gradient else None
+        head, vocabulary = bare(model).get_output_embeddings(), text_config(model).vocab_size
+        for part in evenly(len(hidden), max(1, LOGITS_AT_ONCE // vocabulary), hidden.device):
+            leaf = hidden[part].detach().requires_grad_(needs_gradient)
+            with torch.set_grad_enabled(needs_gradient):
+                logits = head(leaf)
+            slopes = logits.detach()  # the same memory
+            for few in evenly(len(part), max(1, SCORES_AT_ONCE // vocabulary), hidden.device):
+                loss, slope = loss_and_slope(
+                    model, slopes[few].to(hidden.device), labels[part[few]], weights[part[few]], needs_gradient
+                )
+                total += loss
+                if needs_gradient:
+                    slopes[few] = slope.to(slopes)
+            if needs_gradient:
+                gradient[part] = torch.autograd.grad(logits, leaf, slopes)[0]
+        ctx.gradient = gradient
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient_of_loss):
+        return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None, None
+
+
+def loss_and_slope(model, logits, labels, weights, needs_gradient: bool):
+    """Return the sum of weight x cross-entropy in float32, and its gradient `[K, V]` by the logits (or None).
+
+    logits: `[K, V]`, as the vocabulary's matrix gives them, before `shaped`; labels, weights: `[K]`.
+    """
+    raw = logits.float().requires_grad_(needs_gradient)
+    with torch.set_grad_enabled(needs_gradient):
+        scores = shaped(model, raw)
+    logarithms = scores.detach().log_softmax(-1)
+    loss = -(logarithms.gather(-1, labels[:, None])[:, 0] * weights).sum()
+    if not needs_gradient:
+        return loss, None
+    # Of cross-entropy: softmax less the label's one-hot vector.
+    slope = logarithms.exp_().scatter_add_(-1, labels[:, None], logarithms.new_full((len(labels), 1), -1.0))
+    slope *= weights[:, None]
+    return loss, slope if scores is raw else torch.autograd.grad(scores, raw, slope)[0]
+
+
+def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
+    """Return logits `[K, V]` in float32 of chosen hidden states `[K, d]`."""
+    return shaped(model, bare(model).get_output_embeddings()(hidden).to(hidden.device).float())
+
+
+def shaped(model, logits: torch.Tensor) -> torch.Tensor:
+    """Return logits as the family shapes them behind the vocabulary's matrix; most families leave them unchanged."""
+    config = text_config(model)
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+    if cap:
+        logits = cap * torch.tanh(logits / cap)
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    return logits if scale == 1.0 else logits * scale  # Cohere, Granite
+
+
+def evenly(count: int, most: int, device) -> tuple[torch.Tensor, ...]:
+    """Return 0 .. count - 1 in parts of similar size, none above `most`."""
+    return torch.arange(count, device=device).tensor_split(max(1, -(-count // most)))
