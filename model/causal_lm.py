@@ -1,5 +1,7 @@
 """What is read off a causal LM of transformers 4.51 or 5.x, with or without a peft wrapper around it."""
 
+import hashlib
+
 import torch
 import transformers
 
@@ -50,3 +52,12 @@ def can_share_prefix(model) -> bool:
     hybrid = getattr(config, "cache_implementation", None) == "hybrid" or hasattr(config, "layers_block_type")
     recurrent = not getattr(bare(model), "_supports_cache_class", True)
     return not (window or hybrid or recurrent)
+
+
+def weights_hash(model) -> str:
+    """Return a hash of some numbers of every weight, the same on every device: it tells models of one name apart."""
+    digest = hashlib.sha256()
+    for weight in model.parameters():
+        sample = weight.detach().flatten()[:: max(1, weight.numel() // 64)].cpu().contiguous()
+        digest.update(sample.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -32,11 +32,13 @@ def frozen_lm_loss(
     count: float | None = None,
     micro_batch_size: int = 0,
 ) -> torch.Tensor:
-    """Return the token loss summed over chains: SoftCoT eq. 5 for one chain, SoftCoT++'s first term for N.
+    """Return each chain's share of the token loss, `[B, N]` in float32.
+
+    The shares add up to SoftCoT's eq. 5 for one chain, to SoftCoT++'s first term for N.
 
     prefix_ids, prefix_mask: `[B, P]`, left-padded. soft_thoughts: `[B, N, L, d_b]` (L may be 0). suffix_ids,
     suffix_mask, labels: `[B, S]`, right-padded, labels -100 where there is none. reduction, count: see
-    `label_weights`. The loss is a float32 scalar. If the model itself is trained (LoRA), the graph is kept as a whole.
+    `label_weights`. If the model itself is trained (LoRA), the graph is kept as a whole.
     """
     batch, chains = soft_thoughts.shape[:2]
     weights = label_weights(labels, reduction, count)
@@ -52,12 +54,15 @@ def frozen_lm_loss(
         )
     ]
 
-    def loss_of(part, soft_part):
-        return rows_loss(model, prefix, question[part], soft_part, suffix_ids, suffix_mask, labels, weights)
+    def losses_of(part, soft_part):
+        return row_losses(model, prefix, question[part], soft_part, suffix_ids, suffix_mask, labels, weights)
 
     if learns(model):
-        return sum(loss_of(part, soft[part]) for part in micro_batches)
-    return _FrozenLoss.apply(soft, micro_batches, loss_of)
+        shares = torch.cat([losses_of(part, soft[part]) for part in micro_batches])
+        shares = shares[torch.cat(micro_batches).argsort()]  # back in the rows' order
+    else:
+        shares = _FrozenLoss.apply(soft, micro_batches, losses_of)
+    return shares.view(batch, chains)
 
 
 def label_weights(labels: torch.Tensor, reduction: str, count: float | None = None) -> torch.Tensor:
@@ -77,40 +82,43 @@ def label_weights(labels: torch.Tensor, reduction: str, count: float | None = No
     return has_label / own / (count or len(labels))
 
 
-def rows_loss(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels, weights) -> torch.Tensor:
-    """Return the sum of weight x cross-entropy of some rows. soft: `[R, L, d]`."""
+def row_losses(model, prefix: Prefix, rows, soft, suffix_ids, suffix_mask, labels, weights) -> torch.Tensor:
+    """Return each row's sum of weight x cross-entropy, `[R]`. soft: `[R, L, d]`."""
     suffix = embed(model, suffix_ids[rows])
     mask = F.pad(suffix_mask[rows], (soft.shape[1], 0), value=1)
     used = int(mask.sum(-1).max())
     hidden, _ = continue_prefix(model, prefix, rows, torch.cat([soft, suffix], dim=1)[:, :used], mask[:, :used])
     row, column = (labels[rows] != IGNORE).nonzero(as_tuple=True)
     # Suffix token t stands at column L + t, so the column before it, L + t - 1, predicts it.
-    return head_loss(
+    losses = head_loss(
         model, hidden[row, soft.shape[1] + column - 1], labels[rows][row, column], weights[rows][row, column]
     )
+    return losses.new_zeros(len(rows)).index_add(0, row, losses)
 
 
 class _FrozenLoss(torch.autograd.Function):
-    """Sum of micro-batch losses whose gradient is ready when the forward pass ends."""
+    """Losses of rows, micro-batch by micro-batch, whose gradient is ready when the forward pass ends."""
 
     @staticmethod
-    def forward(ctx, soft, micro_batches, loss_of):
+    def forward(ctx, soft, micro_batches, losses_of):
         needs_gradient = ctx.needs_input_grad[0]
-        total = soft.new_zeros((), dtype=torch.float32)
-        gradient = torch.zeros_like(soft) if needs_gradient else None
+        losses = torch.empty(len(soft), dtype=torch.float32, device=soft.device)
+        gradient = torch.empty_like(soft) if needs_gradient else None
         for part in micro_batches:
             leaf = soft[part].detach().requires_grad_(needs_gradient)
             with torch.set_grad_enabled(needs_gradient):
-                loss = loss_of(part, leaf)
+                own = losses_of(part, leaf)
+                total = own.sum()
             if needs_gradient:
-                gradient[part] = torch.autograd.grad(loss, leaf)[0]
-            total += loss.detach()
+                gradient[part] = torch.autograd.grad(total, leaf)[0]
+            losses[part] = own.detach()
         ctx.gradient = gradient
-        return total
+        return losses
 
     @staticmethod
-    def backward(ctx, gradient_of_loss):
-        return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None
+    def backward(ctx, gradient_of_losses):
+        # A row's loss depends on its own soft thoughts alone.
+        return ctx.gradient * gradient_of_losses[:, None, None].to(ctx.gradient.dtype), None, None
 
 
 def rows_together(lengths: list[int], most: int, tokens: int) -> list[list[int]]:

@@ -13,7 +13,7 @@ SCORES_AT_ONCE = 2**21  # in float32; small enough for a CPU's cache
 
 
 def head_loss(model, hidden, labels, weights) -> torch.Tensor:
-    """Return the sum of weight x cross-entropy, a float32 scalar. hidden: `[K, d]`; labels, weights: `[K]`."""
+    """Return weight x cross-entropy of each label, `[K]` in float32. hidden: `[K, d]`; labels, weights: `[K]`."""
     return _HeadLoss.apply(hidden, model, labels, weights)
 
 
@@ -23,7 +23,7 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, model, labels, weights):
         needs_gradient = ctx.needs_input_grad[0]
-        total = hidden.new_zeros((), dtype=torch.float32)
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         gradient = torch.zeros_like(hidden) if needs_gradient else None
         head, vocabulary = bare(model).get_output_embeddings(), text_config(model).vocab_size
         for part in evenly(len(hidden), max(1, LOGITS_AT_ONCE // vocabulary), hidden.device):
@@ -32,24 +32,23 @@ class _HeadLoss(torch.autograd.Function):
                 logits = head(leaf)
             slopes = logits.detach()  # the same memory
             for few in evenly(len(part), max(1, SCORES_AT_ONCE // vocabulary), hidden.device):
-                loss, slope = loss_and_slope(
+                losses[part[few]], slope = losses_and_slope(
                     model, slopes[few].to(hidden.device), labels[part[few]], weights[part[few]], needs_gradient
                 )
-                total += loss
                 if needs_gradient:
                     slopes[few] = slope.to(slopes)
             if needs_gradient:
                 gradient[part] = torch.autograd.grad(logits, leaf, slopes)[0]
         ctx.gradient = gradient
-        return total
+        return losses
 
     @staticmethod
-    def backward(ctx, gradient_of_loss):
-        return ctx.gradient * gradient_of_loss.to(ctx.gradient.dtype), None, None, None
+    def backward(ctx, gradient_of_losses):
+        return ctx.gradient * gradient_of_losses[:, None].to(ctx.gradient.dtype), None, None, None
 
 
-def loss_and_slope(model, logits, labels, weights, needs_gradient: bool):
-    """Return the sum of weight x cross-entropy in float32, and its gradient `[K, V]` by the logits (or None).
+def losses_and_slope(model, logits, labels, weights, needs_gradient: bool):
+    """Return weight x cross-entropy of each label `[K]`, and the gradient `[K, V]` of their sum by the logits (or None).
 
     logits: `[K, V]`, as the vocabulary's matrix gives them, before `shaped`; labels, weights: `[K]`.
     """
@@ -57,13 +56,13 @@ def loss_and_slope(model, logits, labels, weights, needs_gradient: bool):
     with torch.set_grad_enabled(needs_gradient):
         scores = shaped(model, raw)
     logarithms = scores.detach().log_softmax(-1)
-    loss = -(logarithms.gather(-1, labels[:, None])[:, 0] * weights).sum()
+    losses = -logarithms.gather(-1, labels[:, None])[:, 0] * weights
     if not needs_gradient:
-        return loss, None
+        return losses, None
     # Of cross-entropy: softmax less the label's one-hot vector.
     slope = logarithms.exp_().scatter_add_(-1, labels[:, None], logarithms.new_full((len(labels), 1), -1.0))
     slope *= weights[:, None]
-    return loss, slope if scores is raw else torch.autograd.grad(scores, raw, slope)[0]
+    return losses, slope if scores is raw else torch.autograd.grad(scores, raw, slope)[0]
 
 
 def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:

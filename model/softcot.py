@@ -126,17 +126,18 @@ class SoftCoT(AroundModels):
         assistant_mask=None,
         count=None,
     ) -> dict[str, torch.Tensor]:
-        """Return the loss of a batch and its parts, `token` and, if there is one, `contrastive`.
+        """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.
 
         prefix `[B, P]` (left-padded), suffix and labels `[B, S]` (right-padded), and either thought_states
-        `[B, N, L, d_a]` or the assistant's ids and mask `[B, A]`. count: see `label_weights`. In eval mode the loss
-        is the dev loss: one mean over the batch's labels, summed over chains.
+        `[B, N, L, d_a]` or the assistant's ids and mask `[B, A]`. count: see `label_weights`. `examples` `[B]` are the
+        examples' shares of the loss, without a gradient. In eval mode the loss is the dev loss: one mean over the
+        batch's labels, summed over chains.
         """
         if thought_states is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
                 thought_states = self.thought_states(assistant_ids, assistant_mask)
         soft = self.soft_thoughts(thought_states)
-        parts = {
+        terms = {
             "token": frozen_lm_loss(
                 self.base,
                 prefix_ids,
@@ -148,11 +149,11 @@ class SoftCoT(AroundModels):
                 reduction=self.reduction if self.training else "tokens",
                 count=count,
                 micro_batch_size=self.micro_batch_size,
-            )
+            ).sum(1)
         }
         if self.training and self.contrastive:
-            parts["contrastive"] = self.contrast(soft) * (len(soft) / (count or len(soft)))
-        return {"loss": sum(parts.values()), **parts}
+            terms["contrastive"] = self.contrast(soft) / (count or len(soft))
+        return losses_of(terms)
 
     def projection_state(self) -> dict[str, torch.Tensor]:
         """What projection.bin holds: `weight` [d_b, d_a] and `bias` [d_b]."""
@@ -214,16 +215,16 @@ class SoftCoTPlusPlus(SoftCoT):
         return frozen(embeddings_of(assistant.model, range(tokens.initial_id, tokens.initial_id + self.num_chains)))
 
     def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor:
-        """Contrastive term (SoftCoT++, section 3.3): chains of one example against their noisy selves.
+        """Return each example's contrastive term `[B]` (SoftCoT++, section 3.3): its chains against their noisy selves.
 
-        soft_thoughts: `[B, N, L, d_b]`. Cross-entropy against the diagonal of z z'^T / 0.05, averaged
-        over chains, divided by N, mean over the batch.
+        soft_thoughts: `[B, N, L, d_b]`. Cross-entropy against the diagonal of z z'^T / 0.05, averaged over chains,
+        divided by N.
         """
         view = soft_thoughts.float().flatten(2)
         z, z_noisy = F.normalize(view, dim=-1), F.normalize(F.dropout(view, DROPOUT), dim=-1)
         logits = z @ z_noisy.transpose(1, 2) / TEMPERATURE
         target = torch.arange(self.num_chains, device=logits.device).expand(len(logits), -1)
-        return F.cross_entropy(logits.transpose(1, 2), target) / self.num_chains
+        return F.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(1) / self.num_chains
 
     def projection_state(self) -> dict[str, torch.Tensor]:
         """SoftCoT's state and `embedding` [N, d_a], the initial tokens."""
@@ -257,7 +258,13 @@ class LoRAOnly(AroundModels):
             count=count,
             micro_batch_size=self.micro_batch_size,
         )
-        return {"loss": loss, "token": loss}
+        return losses_of({"token": loss.sum(1)})
+
+
+def losses_of(terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the loss, each of its terms and the examples' shares. terms: name -> the examples' shares `[B]`."""
+    examples = sum(terms.values())
+    return {"loss": examples.sum(), **{name: term.sum() for name, term in terms.items()}, "examples": examples.detach()}
 
 
 def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
