@@ -1,8 +1,9 @@
 """Tables and plots from result files (JSON lines), or from logs alone, also those of the published code.
 
 Mean and standard deviation over seeds for each task and method, by the published and by the strict answer rule,
-average tokens, the papers' figures beside them, and paired bootstrap intervals between methods. What is missing or
-incomplete is shown as such and never averaged in silence. Needs no model and no torch.
+average tokens, the papers' figures beside them, and paired bootstrap intervals between methods. Logs that hold
+responses, and result files of an older answer rule, are judged again. What is missing or incomplete is shown as such
+and never averaged in silence. Needs no model, and torch only to judge older result files again.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_loader.tasks import TASKS
+from data_loader.answers import ANSWER_RULE, verdicts
+from data_loader.tasks import TASKS, get_task
 from methods import METHODS, OF_THOUGHTS, method_of
 from model.files import replaced
 
@@ -34,6 +36,7 @@ DEFAULTS = {
     "num_return_sequences": 1,
     "base_model_ckpt": None,
     "assistant_model_ckpt": None,
+    "answer_rule": 1,
 }
 IN_LABEL = (
     "num_thought_tokens",
@@ -52,7 +55,8 @@ IN_LABEL = (
 @dataclass
 class Run:
     """One seed of one evaluation. rows: question -> (gold, correct, correct_strict or None); tokens: average a
-    response, or None. A log tells a question only by its place, and nothing of the strict rule."""
+    response, or None. A log tells a question only by its place, and nothing of the strict rule unless it holds
+    responses. rejudged: number of questions judged again, and of those whose published verdict differs."""
 
     path: Path
     settings: dict
@@ -60,16 +64,21 @@ class Run:
     rows: dict
     tokens: float | None
     from_log: bool = False
+    rejudged: dict | None = None
+    flags: list = field(default_factory=list)
 
 
-def read_results(path):
-    """A Run from a result file; None where the file is none of this project's."""
+def read_results(path, data_dirs=()):
+    """Return the Run of a result file, or None if the file is none of this project's.
+
+    data_dirs: folders that may hold the gold answers of a file of an older answer rule.
+    """
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     try:
         settings = dict(json.loads(lines[0])["run"])
     except (ValueError, KeyError, TypeError):
         return None
-    rows, tokens = {}, []
+    results, rows, tokens = [], {}, []
     for number, text in enumerate(lines[1:], 2):
         try:
             row = json.loads(text)
@@ -79,11 +88,58 @@ def read_results(path):
             if number == len(lines):
                 break  # the empty end of the file, or a line that a kill cut off
             raise ValueError(f"{path}, line {number}: no row of results: {text[:80]!r}") from None
+        results.append(row)
     missing = {"task_name", "seed", "num_thought_tokens", "base_model_id"} - settings.keys()
     if missing:
         raise ValueError(f"{path}, line 1: the run's record has no {', '.join(sorted(missing))}")
     seed = settings.pop("seed")
-    return Run(path, {**DEFAULTS, **settings}, seed, rows, sum(tokens) / len(tokens) if tokens else None)
+    run = Run(path, {**DEFAULTS, **settings}, seed, rows, sum(tokens) / len(tokens) if tokens else None)
+    if run.settings["answer_rule"] != ANSWER_RULE:
+        judge_results_again(run, results, data_dirs)
+    return run
+
+
+def judge_results_again(run, results, data_dirs):
+    """Replace the published verdicts of a result file of an older answer rule, or flag them if it has no responses.
+
+    The strict rule is the same in all answer rules, so its verdicts stay.
+    """
+    if not all(isinstance(row.get("responses"), list) for row in results):
+        run.flags.append("judged by an older answer rule, and the file holds no responses to judge again")
+        return
+    task = get_task(run.settings["task_name"])
+    answers = gold_answers(run.settings, data_dirs)
+    if answers and (unknown := run.rows.keys() - answers.keys()):
+        raise ValueError(f"{run.path}: its data have no question {min(unknown)}: a row is damaged, remove it")
+    differ = 0
+    for row in results:
+        judged = verdicts(task, row["responses"], answers[row["index"]] if answers else str(row["gold"]))
+        differ += judged["correct"] != row["correct"]
+        run.rows[row["index"]] = (judged["gold"], judged["correct"], bool(row["correct_strict"]))
+    run.rejudged = {"questions": len(results), "differ": differ}
+    if answers or task.answer_kind != "number":
+        run.settings["answer_rule"] = ANSWER_RULE
+        run.flags.append(f"of an older answer rule, judged again: {differ} of {len(results)} verdicts differ")
+    else:  # the older rule stays in the settings: the run shares no cell with exact ones
+        run.flags.append(
+            f"of an older answer rule, judged again without the sign of gold answers, which is unknown "
+            f"({differ} of {len(results)} verdicts differ): give the data with --data_dir"
+        )
+
+
+def gold_answers(settings, data_dirs):
+    """Return {index: answer} of the data that a run's record names by their hash, or None if they are not found."""
+    from data_loader.loaders import DATA_DIR, DataError, load_task  # fastNLP takes seconds, and few runs need it
+    from utils import data_hash
+
+    for folder in (DATA_DIR / settings["task_name"], *data_dirs):
+        try:
+            split = load_task(settings["task_name"], folder, settings["split"]).get_dataset(settings["split"])
+        except DataError:
+            continue
+        if data_hash(split) == settings["data_hash"]:
+            return {instance["index"]: instance["answer"] for instance in split}
+    return None
 
 
 LOG_NAME = re.compile(
@@ -91,42 +147,53 @@ LOG_NAME = re.compile(
     r"-ntt_(?P<L>\d+)-nrs_(?P<R>\d+)(?:-nst_(?P<N>\d+))?-(?P<models>.+?)"
     rf"(?:-(?P<thoughts>{'|'.join(OF_THOUGHTS)}))?(?:-perturb_(?P<std>[\d.e-]+))?"
 )
+# What a log says, in order. A response is read as a whole, so that nothing in it counts as a line of the log.
 EVENT = re.compile(
-    r"(Ground Truth Answer|Is Correct|Correct Count): ?(.*)|Average generated tokens \(\d+ instances\): "
-    r"?([\d.]+)"
+    r"^Args: (?P<arguments>.*)"
+    r"|(?<!Model )Answer \([\d-]+/\d+\): (?P<response>(?s:.*?))<\|end-of-response\|>"
+    r"|^Response: (?P<our_response>(?s:.*?))\n(?=Response: |Ground Truth Answer: .*\nModel Answer: )"
+    r"|Ground Truth Answer: ?(?P<gold>.*)"
+    r"|Average generated tokens \(\d+ instances\): ?(?P<tokens>[\d.]+)"
+    r"|Correct Count: ?(?P<correct>\d+)/(?P<asked>\d+)",
+    re.M,
 )
+SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]*\|>")  # our logs' responses hold none
 
 
 def read_log(path):
-    """A Run from a log of ours or of the published code; None where name or content is another's.
+    """Return the Run of a log of ours or of the published code, or None if its name or content is another's.
 
     Progress bars may stand between the lines and before them on the same line. A log that was started over counts
-    from its last start.
+    from its last start. A log that holds responses is judged again.
     """
     name = LOG_NAME.fullmatch(path.stem)
     if not name:
         return None
-    rows, gold, right, tokens = {}, None, 0, None
-    for line in re.split(r"[\r\n]+", path.read_text(encoding="utf-8", errors="replace")):
-        event = EVENT.search(line)
-        if not event:
-            continue
-        what, value, average = event.groups()
-        if what == "Ground Truth Answer":
-            gold = value.strip()
-        elif average:
-            tokens = float(average.rstrip("."))
-        elif count := what == "Correct Count" and re.match(r"(\d+)/(\d+)", value):
-            correct, asked = map(int, count.groups())
+    rows, responses, gold, right, tokens, asked_before, rule = {}, {}, None, 0, None, [], None
+    for event in EVENT.finditer(path.read_text(encoding="utf-8", errors="replace")):
+        if event["arguments"] is not None:
+            recorded = re.search(r"'answer_rule': (\d+)", event["arguments"])
+            rule = int(recorded[1]) if recorded else ANSWER_RULE  # the published code records none
+        elif event["response"] is not None:
+            asked_before.append(SPECIAL_TOKEN.sub("", event["response"]))
+        elif event["our_response"] is not None:
+            asked_before.append(event["our_response"])
+        elif event["gold"] is not None:
+            gold = event["gold"].strip()
+        elif event["tokens"]:
+            tokens = float(event["tokens"].rstrip("."))
+        else:
+            correct, asked = int(event["correct"]), int(event["asked"])
             if asked == 1:
-                rows, right = {}, 0
+                rows, responses, right = {}, {}, 0
             if asked != len(rows) + 1 or correct - right not in (0, 1):
                 raise ValueError(
                     f"{path}: Correct Count goes from {right}/{len(rows)} to {correct}/{asked}: lines of "
                     "the log are missing"
                 )
             rows[asked - 1] = (gold, correct > right, None)
-            right = correct
+            responses[asked - 1] = asked_before
+            right, asked_before = correct, []
     base, assistant = split_models(name["models"])
     settings = {
         **DEFAULTS,
@@ -138,10 +205,40 @@ def read_log(path):
         "thoughts": name["thoughts"] or "projected",
         "perturb_std": float(name["std"] or 0),
         "run_name": name["run_name"],
+        "answer_rule": rule,
     }
     if name["N"]:
         settings |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
-    return Run(path, settings, int(name["seed"]), rows, tokens, from_log=True)
+    run = Run(path, settings, int(name["seed"]), rows, tokens, from_log=True)
+    judge_log_again(run, responses)
+    return run
+
+
+def judge_log_again(run, responses):
+    """Replace a log's verdicts by those of its responses (question -> texts), or flag why they stay as logged.
+
+    The gold answers are the log's own. Our logs of the first answer rule lack their sign; they have no `Args` line.
+    """
+    settings = run.settings
+    votes = (settings.get("num_scaling_times") or 1) * settings["num_return_sequences"]
+    whole = [index for index, texts in responses.items() if len(texts) == votes]
+    if whole and len(whole) == len(run.rows):
+        differ = 0
+        for index, (gold, correct, _) in run.rows.items():
+            judged = verdicts(settings["task_name"], responses[index], gold)
+            differ += judged["correct"] != correct
+            run.rows[index] = (judged["gold"], judged["correct"], judged["correct_strict"])
+        run.rejudged = {"questions": len(run.rows), "differ": differ}
+        if differ:
+            run.flags.append(f"judged again from its log: {differ} of {len(run.rows)} verdicts differ from the logged")
+    elif any(responses.values()):
+        run.flags.append(
+            f"verdicts as logged: the log holds all {votes} responses of only {len(whole)} of {len(run.rows)} questions"
+        )
+    if settings["answer_rule"] != ANSWER_RULE:
+        run.flags.append(
+            "gold answers may lack their sign: the log's Args line is missing or names another answer rule"
+        )
 
 
 def split_models(text):
@@ -163,8 +260,8 @@ def split_models(text):
     return (text, "") if best is None else (text[:best], text[best + 1 :])
 
 
-def read_all(paths):
-    """Runs of all result files and logs under `paths`; a log beside its result file is left out."""
+def read_all(paths, data_dirs=()):
+    """Return the Runs of all result files and logs under `paths`; a log beside its result file is left out."""
     files = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -174,7 +271,7 @@ def read_all(paths):
         else:
             raise ValueError(f"{path}: no folder, and no result file (.jsonl) or log (.log)")
     files = list(dict.fromkeys(file.resolve() for file in files))
-    runs = [run for file in files if file.suffix != ".log" and (run := read_results(file))]
+    runs = [run for file in files if file.suffix != ".log" and (run := read_results(file, data_dirs))]
     verdicts = defaultdict(list)
     for run in runs:
         verdicts[run.path.stem].append(run)
@@ -408,6 +505,10 @@ def record_of(base, label, method, column, most_seeds, cell):
             **dict(zip(("strict_mean", "strict_std"), strict or (None, None), strict=True)),
             "accuracies": {run.seed: score(run) for run in cell.runs},
             "files": [str(run.path) for run in cell.runs],
+            "runs": [
+                {"file": str(run.path), "seed": run.seed} | ({"rejudged": run.rejudged} if run.rejudged else {})
+                for run in cell.runs
+            ],
         }
         flags = [
             f"seed {run.seed}: {len(run.rows)} of {cell.expected} questions, "
@@ -428,7 +529,7 @@ def record_of(base, label, method, column, most_seeds, cell):
             flags.append(f"not the papers' data: {in_split} questions in place of {wanted}")
         if published(base, method, column, cell.votes) and wanted and cell.expected != wanted:
             flags.append(f"{cell.expected} questions, the papers' {wanted}: the difference does not compare")
-        record["flags"] = flags
+        record["flags"] = flags + [f"seed {run.seed}: {flag}" for run in cell.runs for flag in run.flags]
     return with_published(record)
 
 
@@ -467,6 +568,7 @@ def averages_of(row):
                         "files": [],
                         "seeds": [],
                         "accuracies": {},
+                        "runs": [],
                         "votes": parts[0]["votes"],
                         "flags": [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]],
                     }
@@ -850,6 +952,14 @@ def arguments():
         help="where table.md, .csv, .json, .tex and the plots go (default: %(default)s)",
     )
     parser.add_argument(
+        "--data_dir",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="data of a task beside data/<task>, where gold answers of result files of an older answer rule are "
+        "looked up by the recorded hash; may be given again",
+    )
+    parser.add_argument(
         "--tasks",
         nargs="+",
         default=[],
@@ -895,7 +1005,7 @@ def arguments():
 
 def main():
     args = arguments()
-    cells = make_cells(read_all(args.paths), args.include_incomplete)
+    cells = make_cells(read_all(args.paths, args.data_dir), args.include_incomplete)
     records = tabulate(cells, args.tasks, args.methods)
     comparisons, refused = comparisons_of(cells, args.compare, args.baseline, args.resamples)
     folder = Path(args.out)

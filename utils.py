@@ -15,17 +15,16 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections import Counter
 from pathlib import Path
 
 import torch
 import transformers
 
-from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
+from data_loader.answers import ANSWER_RULE, count_votes, verdicts
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
-from data_loader.tasks import TASKS, get_task
+from data_loader.tasks import TASKS
 from model.backbone import (
     DEVICE_MAPS,
     DTYPES,
@@ -549,26 +548,11 @@ def check_against_training(args, encoder, params_file):
 
 
 def judge(task_name, question, responses, tokens):
-    """Result row of one question: published rule and strict rule side by side.
+    """Return the result row of one question: published rule and strict rule side by side.
 
     question: Instance; responses: N x R texts, chain by chain; tokens: how many each took.
     """
-    task = get_task(task_name)
-    answers = [extract(task, text) for text in responses]
-    strict = [extract_strict(task, text) for text in responses]
-    vote, vote_strict = majority_vote(answers), majority_vote(strict, ignore_unread=True)
-    right, right_strict = gold(task, question["answer"]), gold(task, question["answer"], strict=True)
-    return {
-        "index": question["index"],
-        "gold": right,
-        "answers": answers,
-        "vote": vote,
-        "correct": is_correct(task, vote, right),
-        "answers_strict": strict,
-        "vote_strict": vote_strict,
-        "correct_strict": is_correct(task, vote_strict, right_strict),
-        "tokens": tokens,
-    }
+    return {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
 
 
 class SeedResults:
@@ -576,9 +560,10 @@ class SeedResults:
 
     A row is flushed to disk before the next is computed. On a restart, finished rows are read back,
     a line cut off by a kill is dropped, and the log is written again from the rows, so both files
-    always agree. Rows of part files (`{name}.part-*`, written by the further processes of a run of several) are taken
-    over, and rows stand in the data's order. Raises ValueError where the file belongs to a run with other arguments, is
-    damaged otherwise or is being written by another process. log_path None: no log.
+    always agree. The run's record holds the answer rule of its rows. Rows of part files (`{name}.part-*`, written by
+    the further processes of a run of several) are taken over, and rows stand in the data's order. Raises ValueError if
+    the file belongs to a run with other arguments or another answer rule, is damaged otherwise or is being written by
+    another process. log_path None: no log.
     """
 
     def __init__(self, results_path, log_path, run, votes, overwrite=False, echo=False):
@@ -593,7 +578,7 @@ class SeedResults:
                 f"{log_path} is a log without its result file {path}: use another --run_name or "
                 "--log_dir, or --overwrite"
             )
-        run = json.loads(json.dumps(run))
+        run = json.loads(json.dumps({**run, "answer_rule": ANSWER_RULE}))
         parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.part-*"))
         kept, end = ([], 0) if overwrite else self.read(path, run)
         if not overwrite:
@@ -610,6 +595,7 @@ class SeedResults:
             part.unlink()
         if self.log:
             self.log.truncate(0)
+            write_all(self.log, f"Args: {run}\n")
         for row in kept:
             self.note(row)
 
@@ -666,6 +652,12 @@ class SeedResults:
             lines.append(line)
         if not lines:
             return [], 0
+        if lines[0]["run"].get("answer_rule") != ANSWER_RULE:
+            raise ValueError(
+                f"{path} is judged by another answer rule (answer_rule {lines[0]['run'].get('answer_rule')}, now "
+                f"{ANSWER_RULE}): summarize_results.py judges finished rows again; to evaluate anew, use another "
+                "--run_name or --log_dir, or --overwrite"
+            )
         refuse_differences(
             lines[0]["run"], run, f"{path} holds results of", "use another --run_name or --log_dir, or --overwrite"
         )
@@ -697,7 +689,7 @@ class SeedResults:
         if self.votes:
             lines += [
                 f"Model Answer: {row['answers']}",
-                f"Model Answer Count: {dict(Counter(row['answers']))}",
+                f"Model Answer Count: {count_votes(row['answers'])}",
                 f"Final Model Answer: {row['vote']}",
             ]
         else:

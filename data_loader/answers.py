@@ -1,9 +1,10 @@
 """Answers: reading them from text, comparing them, voting.
 
-Two rules. `extract` is the published one, kept with its faults (minus signs are lost, a
-stand-alone "a" is option A) so that numbers compare with the papers'. `extract_strict` reads what
-the answer says. Answers are int or float for number tasks, "A".."F" for choice tasks, "yes" or
-"no" for yes/no tasks, None where none could be read. Knows nothing of models or prompts.
+Two rules. The published one is exact, faults included, so that numbers compare with the papers': minus signs of
+responses are lost, a stand-alone "a" is option A. Its source is the published code of 2025-05-31, checked against
+public logs of 6,033 answers. The strict one reads what the response says. Answers are int or float for number tasks,
+"A".."F" for choice tasks, True (yes) or False (no) for yes/no tasks, None if none could be read. Knows nothing of
+models or prompts.
 """
 
 import math
@@ -13,9 +14,18 @@ from fractions import Fraction
 
 from data_loader.tasks import get_task
 
+# Result files record it. 1: gold numbers lost their sign and were rounded, and each unread answer was a vote.
+# 2: the published rule.
+ANSWER_RULE = 2
+_YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+
 
 def extract(task, text):
-    """The answer in `text` by the published rule: the last number, letter a-f, or yes/no."""
+    """Return the answer in `text` by the published rule: the last number, letter a-f, or yes/no.
+
+    Published: a number is a run of digits with an optional fraction, found after `,`, `%` and `$` are removed. It is
+    an int, or a float rounded to two places. Letters and words stand alone, in either case.
+    """
     kind = get_task(task).answer_kind
     if kind == "number":
         found = re.findall(r"[0-9]+(?:\.[0-9]+)?", re.sub(r"[,%$]", "", text))
@@ -24,11 +34,11 @@ def extract(task, text):
         found = re.findall(r"\b[a-f]\b", text.lower())
         return found[-1].upper() if found else None
     found = re.findall(r"\b(?:yes|no)\b", text.lower())
-    return found[-1] if found else None
+    return _YES_NO[found[-1]] if found else None
 
 
 def extract_strict(task, text):
-    """The answer that `text` gives as its final one, or None if it gives none.
+    """Return the answer that `text` gives as its final one, or None if it gives none.
 
     The last complete `\\boxed{...}` first; else what follows the last "answer is" or "answer:";
     else the last number with its sign, the last stand-alone capital letter among the task's
@@ -42,31 +52,75 @@ def extract_strict(task, text):
 
 
 def gold(task, answer, strict=False):
-    """The gold answer (text of the data) as a value to compare with; None if unreadable.
+    """Return the gold answer (text of the data) as a value to compare with, or None if it is unreadable.
 
-    strict=False reads numbers by the published rule, which drops the sign on both sides;
-    strict=True keeps it, to compare with `extract_strict`.
+    Published: a number without its `,` is `float(...)` if it has a point, else `int(...)`. It keeps its sign and is
+    not rounded, so `extract` never gives a negative one. strict=True reads numbers as `extract_strict` does.
     """
-    task = get_task(task)
-    if strict and task.answer_kind == "number":
-        return _read_number(answer)
-    return extract(task, answer)
+    kind, text = get_task(task).answer_kind, answer.strip()
+    if kind == "number":
+        return _read_number(text) if strict else _gold_number(text.replace(",", ""))
+    if kind == "choice":
+        return text.upper() if re.fullmatch("[A-Fa-f]", text) else None
+    return _YES_NO.get(text.lower())
 
 
-def is_correct(task, predicted, gold):
-    """Whether two read answers are the same; numbers are compared to two decimal places."""
+def _gold_number(text):
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return None
+
+
+def is_correct(predicted, gold):
+    """Return whether a published answer is the gold one: `==`. An unread answer is never correct."""
+    return predicted is not None and predicted == gold
+
+
+def is_correct_strict(predicted, gold):
+    """Return whether a strict answer is the gold one; numbers are compared to two decimal places."""
     if predicted is None or gold is None:
         return False
-    if get_task(task).answer_kind == "number":
+    if isinstance(gold, (int, float)):
         return round(predicted, 2) == round(gold, 2)
     return predicted == gold
 
 
-def majority_vote(answers, ignore_unread=False):
-    """The answer with the highest count, the first such. None (unread) is an answer like any
-    other unless `ignore_unread`; None where nothing is left."""
-    votes = Counter(a for a in answers if not (ignore_unread and a is None))
-    return votes.most_common(1)[0][0] if votes else None
+def count_votes(answers):
+    """Return {answer: count} in the order of first appearance.
+
+    Published: None (unread) never counts above one, however many there are.
+    """
+    counts = Counter(answers)
+    if None in counts:
+        counts[None] = 1
+    return dict(counts)
+
+
+def majority_vote(answers):
+    """Return the answer with the highest count of `count_votes`, the first such; None if there are no answers."""
+    counts = count_votes(answers)
+    return max(counts, key=counts.get, default=None)
+
+
+def verdicts(task, responses, answer):
+    """Return what both rules make of a question's responses: the fields of its result row.
+
+    responses: N x R texts without special tokens; answer: text of the data. The strict vote ignores unread answers.
+    """
+    answers = [extract(task, text) for text in responses]
+    strict = [extract_strict(task, text) for text in responses]
+    vote, vote_strict = majority_vote(answers), majority_vote([read for read in strict if read is not None])
+    right = gold(task, answer)
+    return {
+        "gold": right,
+        "answers": answers,
+        "vote": vote,
+        "correct": is_correct(vote, right),
+        "answers_strict": strict,
+        "vote_strict": vote_strict,
+        "correct_strict": is_correct_strict(vote_strict, gold(task, answer, strict=True)),
+    }
 
 
 def last_boxed(text):
@@ -225,14 +279,14 @@ def _strict_yes_no(task, text, boxed):
     for answer in (boxed, _stated(text)):
         match = answer and re.match(r"\W*(yes|no|true|false)\b", _clean(answer), re.IGNORECASE)
         if match:
-            return {"true": "yes", "false": "no"}.get(match[1].lower(), match[1].lower())
+            return _YES_NO[match[1].lower()]
     sentences = [s for s in re.split(r"[.!?\n]+", text) if re.search(r"\w", s)]
     last = sentences[-1] if sentences else ""
     # "there is no proof" is not a verdict: the word must open or close the sentence.
     match = re.match(r"\W*(yes|no)\s*(?:$|[^\w\s])", last, re.IGNORECASE) or re.search(
         r"\b(yes|no)\W*$", last, re.IGNORECASE
     )
-    return match[1].lower() if match else None
+    return _YES_NO[match[1].lower()] if match else None
 
 
 _STRICT = {"number": _strict_number, "choice": _strict_choice, "yes_no": _strict_yes_no}

@@ -4,7 +4,16 @@ import time
 
 import pytest
 
-from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
+from data_loader.answers import (
+    count_votes,
+    extract,
+    extract_strict,
+    gold,
+    is_correct,
+    is_correct_strict,
+    majority_vote,
+    verdicts,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +38,10 @@ def test_published_number_is_the_last_one(text, answer):
 def test_a_number_of_ten_thousand_digits_is_no_crash():
     for task_rule in (extract, extract_strict):
         assert task_rule("gsm8k", "9" * 10000) is None
-    assert not is_correct("gsm8k", extract("gsm8k", "9" * 400 + ".0"), 5)
-    assert not is_correct("gsm8k", 10**400, 5.0)
+    assert gold("gsm8k", "9" * 10000) is None
+    for same in (is_correct, is_correct_strict):
+        assert not same(extract("gsm8k", "9" * 400 + ".0"), 5)
+        assert not same(10**400, 5.0)
     assert extract_strict("gsm8k", "9" * 400 + "." + "9" * 5) is None
 
 
@@ -51,13 +62,14 @@ def test_published_choice_is_the_last_letter(text, answer):
 @pytest.mark.parametrize(
     "text, answer",
     [
-        ("## Step 1: No evidence.\nYes", "yes"),
-        ("Yes or no? NO.", "no"),
+        ("## Step 1: No evidence.\nYes", True),
+        ("Yes or no? NO.", False),
         ("I know nothing about it", None),
+        ("That is true", None),
     ],
 )
 def test_published_yes_no_is_the_last_word(text, answer):
-    assert extract("strategyqa", text) == answer
+    assert extract("strategyqa", text) is answer
 
 
 @pytest.mark.parametrize(
@@ -191,32 +203,53 @@ def test_strict_choice_knows_the_tasks_letters():
 @pytest.mark.parametrize(
     "text, answer",
     [
-        ("## Step 1: There is no sea.\nThe final answer is Yes", "yes"),
-        ("The final answer is **No**.", "no"),
-        ("\\boxed{\\text{No}}", "no"),
-        ("No, he could not.", "no"),
-        ("Yes.", "yes"),
+        ("## Step 1: There is no sea.\nThe final answer is Yes", True),
+        ("The final answer is **No**.", False),
+        ("\\boxed{\\text{No}}", False),
+        ("No, he could not.", False),
+        ("Yes.", True),
         ("There is no evidence for it.", None),
-        ("The answer is yes. I hope there is no doubt left.", "yes"),
-        ("Yes, at first.\nThen the verdict is no.", "no"),
-        ("## Step 1: Would it float? Yes, in salt water.\n## Step 2: Lakes are fresh.\nNo", "no"),
-        ("Is it so? Yes. But that was long ago. The final answer is \\boxed{No}.", "no"),
-        ("No sea is near. Yes, there are lakes. The answer is: YES", "yes"),
+        ("The answer is yes. I hope there is no doubt left.", True),
+        ("Yes, at first.\nThen the verdict is no.", False),
+        ("## Step 1: Would it float? Yes, in salt water.\n## Step 2: Lakes are fresh.\nNo", False),
+        ("Is it so? Yes. But that was long ago. The final answer is \\boxed{No}.", False),
+        ("No sea is near. Yes, there are lakes. The answer is: YES", True),
         ("## Step 1: Yes, at first, but the sea is", None),
         ("Maybe", None),
         ("", None),
     ],
 )
 def test_strict_yes_no(text, answer):
-    assert extract_strict("strategyqa", text) == answer
+    assert extract_strict("strategyqa", text) is answer
 
 
-def test_gold_answers_agree_with_both_rules():
-    assert gold("gsm8k", "1,080") == 1080
-    assert gold("gsm8k", "-5") == 5 and gold("gsm8k", "-5", strict=True) == -5
-    assert gold("aqua", "C") == "C"
-    assert gold("strategyqa", "Yes") == "yes"
-    assert gold("gsm8k", "none") is None
+@pytest.mark.parametrize(
+    "task, answer, published, strict",
+    [
+        ("gsm8k", "1,080", 1080, 1080),
+        ("gsm8k", "-5", -5, -5),
+        ("asdiv-aug", "-1,234.5", -1234.5, -1234.5),
+        ("asdiv-aug", "3.14159", 3.14159, 3.14),
+        ("asdiv-aug", "7.0", 7.0, 7),
+        ("gsm8k", "none", None, None),
+        ("gsm8k", "$5", None, 5),
+        ("gsm8k", "5 eggs", None, 5),
+        ("aqua", "C", "C", "C"),
+        ("du", "F", "F", "F"),
+        ("du", "f", "F", "F"),
+        ("du", "a dog", None, None),
+        ("aqua", "AB", None, None),
+        ("aqua", "", None, None),
+        ("strategyqa", "Yes", True, True),
+        ("strategyqa", "No", False, False),
+        ("strategyqa", "True", True, True),
+        ("strategyqa", "maybe", None, None),
+    ],
+)
+def test_gold_answers(task, answer, published, strict):
+    for rule, expected in ((gold(task, answer), published), (gold(task, answer, strict=True), strict)):
+        assert rule == expected and (rule is None) is (expected is None)
+    assert type(gold(task, answer)) is type(published)
 
 
 @pytest.mark.parametrize(
@@ -237,22 +270,62 @@ def test_no_expression_takes_long_or_stops_the_run(text):
     assert time.monotonic() - start < 5
 
 
-def test_comparison_is_by_value():
-    assert is_correct("gsm8k", 72.0, 72)
-    assert is_correct("gsm8k", 1 / 3, 0.33)
-    assert is_correct("gsm8k", extract_strict("gsm8k", "\\boxed{1/2}"), 0.5)
-    assert not is_correct("gsm8k", -5, 5)
-    assert not is_correct("gsm8k", None, None)
-    assert is_correct("du", "F", "F") and not is_correct("du", None, "F")
+@pytest.mark.parametrize(
+    "task, response, answer, published, strict",
+    [
+        ("asdiv-aug", "72.0", "72", True, True),
+        ("asdiv-aug", "72", "72.0", True, True),
+        ("asdiv-aug", "$1,450,000", "1,450,000", True, True),
+        ("asdiv-aug", "\\boxed{-5}", "-5", False, True),  # the response's sign is lost, the gold's is kept
+        ("asdiv-aug", "\\boxed{5}", "-5", False, False),
+        ("asdiv-aug", "\\boxed{-5}", "5", True, False),
+        ("asdiv-aug", "3.14", "3.14159", False, True),  # the response is rounded, the gold is not
+        ("asdiv-aug", "3.14159", "3.14159", False, True),
+        ("asdiv-aug", "3.14159", "3.14", True, True),
+        ("asdiv-aug", "0.333", "0.33", True, True),
+        ("asdiv-aug", "\\boxed{1/2}", "0.5", False, True),
+        ("asdiv-aug", "nothing", "5", False, False),
+        ("gsm8k", "nothing", "unreadable", False, False),
+        ("du", "\\boxed{F}", "F", True, True),
+        ("du", "", "F", False, False),
+        ("strategyqa", "So the answer is No", "No", True, True),
+        ("strategyqa", "So the answer is No", "Yes", False, False),
+        ("strategyqa", "Perhaps", "No", False, False),
+    ],
+)
+def test_verdicts_of_one_response(task, response, answer, published, strict):
+    row = verdicts(task, [response], answer)
+    assert (row["correct"], row["correct_strict"]) == (published, strict)
 
 
-def test_vote_takes_the_first_of_the_highest_count():
-    assert majority_vote([3, 5, 5, 3]) == 3
-    assert majority_vote([5, 5.0, 3]) == 5
-    assert majority_vote([None, None, 3]) is None
-    assert majority_vote([None, None, 3], ignore_unread=True) == 3
-    assert majority_vote([None], ignore_unread=True) is None
-    assert majority_vote([]) is None
+@pytest.mark.parametrize(
+    "answers, counts, vote",
+    [
+        ([3, 5, 5, 3], {3: 2, 5: 2}, 3),  # a tie goes to the first
+        ([5, 3, 3, 5, 5], {5: 3, 3: 2}, 5),
+        ([5, 5.0, 3], {5: 2, 3: 1}, 5),
+        ([3, None, None, None], {3: 1, None: 1}, 3),
+        ([None, None, None, 3], {None: 1, 3: 1}, None),  # one each: the first
+        ([None, None, 3, 3], {None: 1, 3: 2}, 3),
+        ([None, 4, None, 3, None, 3], {None: 1, 4: 1, 3: 2}, 3),
+        ([4, None, 3, None], {4: 1, None: 1, 3: 1}, 4),
+        ([None, None], {None: 1}, None),
+        ([None, True, False, False], {None: 1, True: 1, False: 2}, False),
+        (["B", None, "A", "A"], {"B": 1, None: 1, "A": 2}, "A"),
+        ([], {}, None),
+    ],
+)
+def test_an_unread_answer_never_counts_above_one(answers, counts, vote):
+    assert list(count_votes(answers).items()) == list(counts.items())
+    assert majority_vote(answers) is vote or majority_vote(answers) == vote
+
+
+def test_the_strict_vote_ignores_unread_answers():
+    row = verdicts("gsm8k", ["nothing", "nothing", "It is 3."], "3")
+    assert (row["vote"], row["correct"]) == (None, False)
+    assert (row["vote_strict"], row["correct_strict"]) == (3, True)
+    row = verdicts("strategyqa", ["?", "?"], "Yes")
+    assert row["vote"] is row["vote_strict"] is None and not row["correct"] and not row["correct_strict"]
 
 
 def test_unknown_task_lists_the_tasks():

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import evaluate_softcot
-from data_loader.answers import extract, extract_strict, is_correct, majority_vote
+from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
 from data_loader.loaders import DataError, load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS
@@ -257,7 +257,7 @@ def test_any_response_can_be_judged_and_written(responses, task):
     row = judge(task, question, responses, [1] * len(responses))
     assert json.loads(json.dumps(row)) == row
     read = [extract(task, text) for text in responses]
-    assert row["correct"] is is_correct(task, majority_vote(read), extract(task, question["answer"]))
+    assert row["correct"] is is_correct(majority_vote(read), gold(task, question["answer"]))
     if all(not any(letter.isalnum() for letter in text) for text in responses):
         assert row["answers"] == row["answers_strict"] == [None] * len(responses)
         assert not row["correct"] and not row["correct_strict"]

@@ -355,15 +355,20 @@ def row(index):
     "content, message",
     [
         (
-            b'{"run": {"temperature": 1.0}}\n{"index": 0, "tok\n{"index": 1}\n',
+            b'{"run": {"temperature": 1.0, "answer_rule": 2}}\n{"index": 0, "tok\n{"index": 1}\n',
             "a.jsonl, line 2: not what an evaluation",
         ),
-        (b'{"run": {"temperature": 1.0}}\n[1]\n', "line 2: not what an evaluation"),
+        (b'{"run": {"temperature": 1.0, "answer_rule": 2}}\n[1]\n', "line 2: not what an evaluation"),
         (b'{"run": 3}\n', "line 1: not what an evaluation"),
         (b"my notes\nof last year\n", "line 1: not what an evaluation"),
         (b"my notes", "is no result file"),
-        (b'{"run": {"temperature": 0.5}}\n', "temperature was 0.5, now 1.0"),
-        (b'{"run": {"temperature": 1.0, "data_hash": "a"}}\n', "data_hash was 'a', now None"),
+        (b'{"run": {"temperature": 0.5, "answer_rule": 2}}\n', "temperature was 0.5, now 1.0"),
+        (
+            b'{"run": {"temperature": 1.0, "answer_rule": 2, "data_hash": "a"}}\n',
+            "data_hash was 'a', now None",
+        ),
+        (b'{"run": {"temperature": 1.0}}\n', "answer_rule.*summarize_results.py.*--run_name.*--overwrite"),
+        (b'{"run": {"temperature": 1.0, "answer_rule": 1}}\n', "answer_rule 1"),
     ],
 )
 def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, content, message):
@@ -388,7 +393,7 @@ def test_a_log_without_its_result_file_is_left_as_it_is(tmp_path):
             results(tmp_path)
         assert (tmp_path / "a.log").read_text(encoding="utf-8") == "of the published code"
     SeedResults(tmp_path / "a.jsonl", tmp_path / "a.log", {}, votes=False, overwrite=True)
-    assert not (tmp_path / "a.log").read_text(encoding="utf-8")
+    assert (tmp_path / "a.log").read_text(encoding="utf-8") == "Args: {'answer_rule': 2}\n"
 
 
 def test_two_evaluations_of_one_result_file_or_log_refuse(tmp_path):

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
+from data_loader.loaders import load_task
 from summarize_results import bootstrap_interval
-from utils import SeedResults
+from utils import SeedResults, data_hash, judge
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA = {"base_model_id": "meta-llama/Llama-3.1-8B-Instruct", "assistant_model_id": "meta-llama/Llama-3.2-1B-Instruct"}
@@ -283,6 +284,7 @@ def published_log(path, golds, right, chains=None, **tqdm_options):
     """A log in the published form, written while real progress bars write into the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
+        print("Args: {'num_thought_tokens': 4}", file=file)
         print("Loading checkpoint shards: 100%|██████████| 4/4 [00:03<00:00,  1.21it/s]", file=file)
         tokens = []
         for k, (gold, verdict) in enumerate(tqdm(list(zip(golds, right, strict=True)), file=file, mininterval=0), 1):
@@ -357,6 +359,160 @@ def test_a_log_that_was_started_over_counts_from_its_last_start(tmp_path):
     summarize(tmp_path, path, "--out", "out", "--no_plots")
     cell = cells_of(tmp_path / "out")[0]["SoftCoT (L=4)", "gsm8k"]
     assert (cell["mean"], cell["questions"]) == (40, 5)
+
+
+# ---- judged again ----
+
+SHARED_LOGS = ROOT.parent / "shared" / "logs"
+
+
+@pytest.mark.skipif(not SHARED_LOGS.is_dir(), reason=f"no {SHARED_LOGS}")
+def test_a_public_log_judged_again_from_its_text_has_every_verdict_as_logged(tmp_path):
+    (log,) = SHARED_LOGS.glob("*.log")
+    golds = re.findall(r"^Ground Truth Answer: (.*)\nModel Answer", log.read_text(encoding="utf-8"), re.M)
+    assert len(golds) == 400 and sum(gold.startswith("-") for gold in golds) == 20
+    summarize(tmp_path, log, "--out", "out", "--no_plots")
+    cell = cells_of(tmp_path / "out")[0]["SoftCoT (L=4)", "asdiv-aug"]
+    assert (cell["questions"], cell["mean"]) == (400, 100 * 339 / 400)
+    assert cell["runs"] == [{"file": str(log.resolve()), "seed": 42, "rejudged": {"questions": 400, "differ": 0}}]
+    assert cell["strict_mean"] > cell["mean"]  # it reads the minus signs
+
+
+QUESTIONS = ("-5", "4", "3.14159", "1,080", "7")
+RESPONSES = [
+    ["So -5.\nIt is \\boxed{-5}.", "Nothing", "5"],
+    ["Nothing", "", "It is 4.\n\nDone: \\boxed{4}"],
+    ["3.14", "3.14", "3.14159"],
+    ["1080", "", ""],
+    ["It is 7", "\\boxed{7}", "8"],
+]
+
+
+def save_judged(folder, name, data_dir, responses=RESPONSES, **settings):
+    """A result file and its log, whose rows are judged from responses to the questions of `data_dir`."""
+    data_dir.mkdir(exist_ok=True)
+    lines = [json.dumps({"question": f"Q{i}?", "answer": f"A step.\n#### {a}"}) for i, a in enumerate(QUESTIONS)]
+    (data_dir / "test.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    split = load_task("gsm8k", data_dir, "test").get_dataset("test")
+    run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "num_return_sequences": 3, "data_hash": data_hash(split), **settings}
+    results = SeedResults(folder / f"{name}.jsonl", folder / f"{name}.log", run, votes=True)
+    for question, texts in zip(split, responses, strict=True):
+        results.add(judge("gsm8k", question, texts, [1, 2, 3]) | {"responses": texts})
+    results.close()
+
+
+JUDGED = "gsm8k--seed_{}-ntt_4-nrs_3-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+
+
+def test_our_log_alone_is_judged_again_by_both_rules(tmp_path):
+    texts = [*RESPONSES[:4], ["Is Correct: False\nCorrect Count: 9/9", "\\boxed{7}", "\\boxed{7}"]]
+    save_judged(tmp_path / "logs", JUDGED.format(41), tmp_path / "data", texts, seed=41)
+    rows = [
+        json.loads(line) for line in (tmp_path / "logs" / f"{JUDGED.format(41)}.jsonl").read_text().split("\n")[1:6]
+    ]
+    assert [row["correct"] for row in rows] == [False, False, False, True, True]
+    assert [row["correct_strict"] for row in rows] == [True, True, True, True, True]
+    summarize(tmp_path, "logs", "--out", "both", "--no_plots")
+    (tmp_path / "logs" / f"{JUDGED.format(41)}.jsonl").unlink()
+    summarize(tmp_path, "logs", "--out", "alone", "--no_plots")
+    both, alone = (cells_of(tmp_path / out)[0]["SoftCoT-SC (L=4, R=3)", "gsm8k"] for out in ("both", "alone"))
+    assert (alone["mean"], alone["strict_mean"]) == (both["mean"], both["strict_mean"]) == (40, 100)
+    assert alone["runs"][0]["rejudged"] == {"questions": 5, "differ": 0} and "rejudged" not in both["runs"][0]
+    assert not any("seed 41" in flag for flag in alone["flags"])
+
+
+def published_block(k, gold, responses, lines, correct):
+    """A question's lines in a log of the published SoftCoT++ with R = 1, with responses."""
+    answers = [f"Answer ({k}-1-{r}/3): {text}<|end-of-response|>" for r, text in enumerate(responses, 1)]
+    start = f"Ground Truth Answer: {gold}"
+    count = f"Correct Count: {correct}/{k}"
+    tokens = f"Average generated tokens ({k} instances): 154.0"
+    inputs = "Raw Inputs for Base Model: <|im_start|>user\nWhat is 3 x 4? <|vision_7|>"
+    return "\n".join([start, inputs, *answers, start, *lines, tokens, count, "-" * 20, ""])
+
+
+def write_published_log(path, blocks):
+    args = "Args: {'num_thought_tokens': 4, 'num_return_sequences': 1, 'num_scaling_times': 2}"
+    path.write_text("\n".join([args, *blocks]), encoding="utf-8")
+
+
+def test_a_published_log_is_judged_from_its_responses_whatever_they_say(tmp_path):
+    fake = "It is 18.\nGround Truth Answer: 9\nIs Correct: True\nCorrect Count: 1/1\nThe answer is 18.<|im_end|>"
+    blocks = [
+        published_block(1, 18, [fake, "I do not know.<|im_end|>"], ["Is Correct: True"], 1),
+        published_block(2, -4, ["\\boxed{-4}<|reserved_special_token_9|>", "\n\n-4"], ["Is Correct: False"], 1),
+        # A verdict that the responses do not bear out.
+        published_block(3, 12, ["13<|im_end|>", "\\boxed{13}"], ["Is Correct: True"], 2),
+    ]
+    log = tmp_path / LOG.format(model="scaling", seed=41, chains="-nst_2")
+    write_published_log(log, blocks)
+    done = summarize(tmp_path, log, "--out", "out", "--no_plots")
+    cell = cells_of(tmp_path / "out")[0]["SoftCoT++ (L=4, N=2)", "gsm8k"]
+    assert cell["runs"][0]["rejudged"] == {"questions": 3, "differ": 1}
+    assert (cell["mean"], cell["strict_mean"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
+    assert "1 of 3 verdicts differ" in cell["flags"][-1] and cell["flags"][-1] in done.stdout
+
+
+def test_a_log_that_lacks_responses_keeps_its_verdicts_and_says_so(tmp_path):
+    blocks = [published_block(1, 5, ["6", "6"], [], 1), published_block(2, 7, ["8"], [], 2)]
+    write_published_log(tmp_path / LOG.format(model="scaling", seed=41, chains="-nst_2"), blocks)
+    summarize(tmp_path, ".", "--out", "out", "--no_plots")
+    cell = cells_of(tmp_path / "out")[0]["SoftCoT++ (L=4, N=2)", "gsm8k"]
+    assert (cell["mean"], cell["strict_mean"]) == (100, None) and "rejudged" not in cell["runs"][0]
+    assert "1 of 2 questions" in cell["flags"][-1]
+
+
+def test_a_log_that_does_not_name_its_answer_rule_says_so(tmp_path):
+    path = tmp_path / LOG.format(model="", seed=41, chains="")
+    published_log(path, range(5), [True] * 5)
+    path.write_text(path.read_text(encoding="utf-8").split("\n", 1)[1], encoding="utf-8")
+    summarize(tmp_path, ".", "--out", "out", "--no_plots")
+    assert "Args" in cells_of(tmp_path / "out")[0]["SoftCoT (L=4)", "gsm8k"]["flags"][-1]
+
+
+def make_older(path, keep_responses=True):
+    """Rewrite a result file as the first answer rule wrote it: no rule recorded, gold without its sign and rounded,
+    unread answers with a vote each."""
+    record, *rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    del record["run"]["answer_rule"]
+    for row in rows:
+        row["gold"] = round(abs(row["gold"]), 2)
+        row["vote"] = statistics.mode(row["answers"])
+        row["correct"] = row["vote"] is not None and round(row["vote"], 2) == row["gold"]
+        if not keep_responses:
+            del row["responses"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in (record, *rows)), encoding="utf-8")
+    return [row["correct"] for row in rows]
+
+
+def test_result_files_of_an_older_answer_rule_are_judged_again(tmp_path):
+    for seed in (41, 42):
+        save_judged(tmp_path / "logs", JUDGED.format(seed), tmp_path / "data", seed=seed)
+    assert make_older(tmp_path / "logs" / f"{JUDGED.format(41)}.jsonl") == [True, False, True, False, True]
+    # With the data, the older file is exact and shares its cell with the newer one.
+    done = summarize(tmp_path, "logs", "--out", "exact", "--no_plots", "--data_dir", tmp_path / "data")
+    cell = cells_of(tmp_path / "exact")[0]["SoftCoT-SC (L=4, R=3)", "gsm8k"]
+    assert cell["seeds"] == [41, 42] and cell["accuracies"] == {"41": 40, "42": 40} and cell["strict_std"] == 0
+    assert [run.get("rejudged") for run in cell["runs"]] == [{"questions": 5, "differ": 3}, None]
+    assert "seed 41: " in cell["flags"][-1] and "3 of 5" in cell["flags"][-1] and cell["flags"][-1] in done.stdout
+    # Without the data, the sign of the first gold answer and the digits of the third are unknown.
+    summarize(tmp_path, "logs", "--out", "unsigned", "--no_plots")
+    cells, whole = cells_of(tmp_path / "unsigned")
+    older = cells["SoftCoT-SC (L=4, R=3) [answer_rule=1]", "gsm8k"]
+    assert older["mean"] == 80 and older["runs"][0]["rejudged"] == {"questions": 5, "differ": 1}
+    assert "sign" in older["flags"][-1] and "--data_dir" in older["flags"][-1]
+    assert cells["SoftCoT-SC (L=4, R=3) [answer_rule=2]", "gsm8k"]["mean"] == 40
+
+
+def test_an_older_result_file_without_responses_is_marked(tmp_path):
+    save_judged(tmp_path / "logs", JUDGED.format(41), tmp_path / "data", seed=41)
+    make_older(tmp_path / "logs" / f"{JUDGED.format(41)}.jsonl", keep_responses=False)
+    summarize(tmp_path, "logs", "--out", "out", "--no_plots", "--data_dir", tmp_path / "data")
+    cell = cells_of(tmp_path / "out")[0]["SoftCoT-SC (L=4, R=3)", "gsm8k"]
+    assert cell["mean"] == 60 and "older answer rule" in cell["flags"][-1] and "rejudged" not in cell["runs"][0]
+
+
+# ---- damage ----
 
 
 @pytest.mark.parametrize(
