@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from data_loader.tasks import TASKS
-from methods import METHODS, OF_THOUGHTS, method_of
-from model.files import replaced
+from experiment.record import METHODS, OF_THOUGHTS, method_of
+from utils import replaced
 
 ROOT = Path(__file__).resolve().parent
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))

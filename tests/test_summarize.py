@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
+from experiment.results import SeedResults
 from summarize_results import bootstrap_interval
-from utils import SeedResults
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA = {"base_model_id": "meta-llama/Llama-3.1-8B-Instruct", "assistant_model_id": "meta-llama/Llama-3.2-1B-Instruct"}
