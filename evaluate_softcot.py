@@ -12,32 +12,18 @@ import torch
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from methods import method_of
+from experiment.arguments import Parser, add_evaluation_arguments, naming
+from experiment.loading import device_of, encode_split, load_backbones, load_instances, make_encoder, quiet_libraries
+from experiment.record import check_against_training, data_hash, log_name, method_of
+from experiment.results import SeedResults, judge, mean_and_std
 from model.causal_lm import embeddings_of
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
-from model.files import fingerprint
 from model.generation import Request, TransformersEngine
 from model.memory import in_parts
 from model.processes import decided_by_main, is_main, join, leave
 from model.softcot import SoftCoT, check_adapter, found_projection, load_lora, load_projection
 from model.vllm_engine import VllmEngine, check_can_start
-from utils import (
-    Parser,
-    SeedResults,
-    add_evaluation_arguments,
-    check_against_training,
-    data_hash,
-    device_of,
-    encode_split,
-    judge,
-    load_backbones,
-    load_instances,
-    log_name,
-    make_encoder,
-    mean_and_std,
-    quiet_libraries,
-    stop_with_one_line,
-)
+from utils import UserError, fingerprint, run_main
 
 # Options that go to vLLM under their own names.
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend")
@@ -84,11 +70,18 @@ def evaluate(args, build, chains=None):
     quiet_libraries()
     seeds = seeds_of(args)
     if args.engine == "vllm":
-        check_can_start(args)
+        for name, instead in (
+            ("quantization", "--vllm_args '{\"quantization\": ...}'"),
+            ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size"),
+        ):
+            if getattr(args, name):
+                raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
+        with naming("--engine vllm"):
+            check_can_start()
     processes = join(device_of(args))
     for part in ("base", "assistant"):
         if getattr(args, f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
-            raise ValueError(f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER")
+            raise UserError(f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER")
     check_thoughts(args)
     thinks = args.num_thought_tokens > 0
     state = projection_of(args, chains) if thinks and args.thoughts in FROM_FILE else None
@@ -105,7 +98,9 @@ def evaluate(args, build, chains=None):
     )
     encoder, collate = make_encoder(args, base, assistant, generation_prompt=not args.no_generation_prompt)
     if state or (not thinks and args.base_model_ckpt):
-        check_against_training(args, encoder, args.params_file_name if state else args.base_model_ckpt)
+        check_against_training(
+            args, encoder, found_projection(args.params_file_name if state else args.base_model_ckpt)
+        )
     if args.base_model_ckpt and args.engine == "vllm":
         check_adapter(args.base_model_ckpt)  # vLLM loads it itself
     elif args.base_model_ckpt:
@@ -220,7 +215,7 @@ def evaluate(args, build, chains=None):
                 done = [r for r in results.values() if r.rows]
                 bar.set_postfix(accuracy=f"{100 * sum(r.correct for r in done) / sum(len(r.rows) for r in done):.1f}%")
     if unanswered := sum(map(len, waiting.values())):
-        raise ValueError(f"the engine left {unanswered} questions without all their answers; run again to go on")
+        raise UserError(f"the engine left {unanswered} questions without all their answers; run again to go on")
     if not alone or any(list(result.rows) != sorted(result.rows) for result in results.values()):
         for result in results.values():
             result.close()
@@ -251,29 +246,30 @@ def make_engine(args, base, longest):
 
 
 def check_thoughts(args):
-    """Raise ValueError where the options on the thought slot contradict each other."""
+    """Raise UserError where the options on the thought slot contradict each other."""
     if not args.num_thought_tokens:
         if args.thoughts != "projected" or args.perturb_std:
-            raise ValueError(
+            raise UserError(
                 f"--num_thought_tokens 0 leaves no slot for --thoughts {args.thoughts} "
                 f"--perturb_std {args.perturb_std:g}: give 1 or more"
             )
     elif args.thoughts in FROM_FILE and not args.params_file_name:
-        raise ValueError(
+        raise UserError(
             "--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
             "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)"
         )
     elif args.thoughts == "assistant_text" and args.perturb_std:
-        raise ValueError(
+        raise UserError(
             "--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: leave one of them out"
         )
 
 
 def projection_of(args, chains):
     """State of --params_file_name; SoftCoT's serves N chains only with noise (SoftCoT-P), else all are the same."""
-    state = load_projection(args.params_file_name)
+    with naming("--params_file_name"):
+        state = load_projection(args.params_file_name)
     if chains and "embedding" not in state and not args.perturb_std:
-        raise ValueError(
+        raise UserError(
             f"{args.params_file_name} is SoftCoT's, without initial tokens: all chains would be the "
             "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py"
         )
@@ -285,7 +281,7 @@ def seeds_of(args):
     if args.seed_from is None and args.seed_to is None:
         return [args.seed]
     if args.seed_from is None or args.seed_to is None or args.seed_to < args.seed_from:
-        raise ValueError(
+        raise UserError(
             f"a sweep needs --seed_from and --seed_to, the second not below the first; got "
             f"{args.seed_from} and {args.seed_to}"
         )
@@ -295,7 +291,7 @@ def seeds_of(args):
 def take_next_questions_thoughts(examples, split, encoder):
     """Give each example the assistant's prompt of the next question of the whole split, whatever part is evaluated."""
     if len(split) < 2:
-        raise ValueError("--thoughts shuffled needs thoughts of another question, and the split has only one")
+        raise UserError("--thoughts shuffled needs thoughts of another question, and the split has only one")
     for example in examples:
         other = split[(example["index"] + 1) % len(split)]
         example["assistant_ids"] = encoder.encode(other, "eval")["assistant_ids"]
@@ -361,4 +357,4 @@ def main():
 
 
 if __name__ == "__main__":
-    stop_with_one_line(main)
+    run_main(main)

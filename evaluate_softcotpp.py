@@ -4,12 +4,14 @@ Logs, result files and restarts as in evaluate_softcot.py.
 """
 
 from evaluate_softcot import evaluate
+from experiment.arguments import Parser, add_evaluation_arguments, naming, positive
 from model.softcot import SoftCoTPlusPlus
-from utils import Parser, add_evaluation_arguments, positive, stop_with_one_line
+from utils import run_main
 
 
 def build_softcotpp(args, base, assistant):
-    return SoftCoTPlusPlus(base, assistant, args.num_thought_tokens, args.num_scaling_times)
+    with naming("--num_scaling_times, --assistant_initial_token"):
+        return SoftCoTPlusPlus(base, assistant, args.num_thought_tokens, args.num_scaling_times)
 
 
 def main():
@@ -27,4 +29,4 @@ def main():
 
 
 if __name__ == "__main__":
-    stop_with_one_line(main)
+    run_main(main)

@@ -13,23 +13,12 @@ import torch.nn.functional as F
 from data_loader.tasks import TASKS
 from evaluate_softcot import build_softcot
 from evaluate_softcotpp import build_softcotpp
+from experiment.arguments import Parser, add_common_arguments, naming, natural, path_or_none, positive
+from experiment.loading import encode_split, load_backbones, load_instances, make_encoder, quiet_libraries
+from experiment.record import check_against_training
 from model.causal_lm import embedding_table, embeddings_of
-from model.softcot import load_lora, load_projection
-from utils import (
-    Parser,
-    add_common_arguments,
-    check_against_training,
-    encode_split,
-    load_backbones,
-    load_instances,
-    make_encoder,
-    natural,
-    path_or_none,
-    positive,
-    quiet_libraries,
-    stop_with_one_line,
-    write_json,
-)
+from model.softcot import found_projection, load_lora, load_projection
+from utils import UserError, run_main, write_json
 
 CHUNK = 8192  # rows of the embedding table in float32 at once
 
@@ -207,11 +196,11 @@ def question_of(args):
     """The Instance to look at."""
     if args.question is not None:
         if not args.question.strip():
-            raise ValueError("--question is empty")
+            raise UserError("--question is empty")
         return {"question": args.question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
     instances = load_instances(args, args.split)
     if args.index >= len(instances):
-        raise ValueError(
+        raise UserError(
             f"--index {args.index}: the split {args.split} has {len(instances)} questions, 0 to {len(instances) - 1}"
         )
     return instances[args.index]
@@ -220,11 +209,12 @@ def question_of(args):
 def main():
     args = arguments()
     quiet_libraries()
-    state = load_projection(args.params_file_name)
+    with naming("--params_file_name"):
+        state = load_projection(args.params_file_name)
     question = question_of(args)
     base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id)
     encoder, collate = make_encoder(args, base, assistant)
-    check_against_training(args, encoder, args.params_file_name)
+    check_against_training(args, encoder, found_projection(args.params_file_name))
     for backbone, adapter in ((base, args.base_model_ckpt), (assistant, args.assistant_model_ckpt)):
         if adapter:
             load_lora(backbone, adapter)
@@ -245,4 +235,4 @@ def main():
 
 
 if __name__ == "__main__":
-    stop_with_one_line(main)
+    run_main(main)

@@ -21,8 +21,8 @@ import numpy as np
 
 from data_loader.answers import ANSWER_RULE, verdicts
 from data_loader.tasks import TASKS, get_task
-from methods import METHODS, OF_THOUGHTS, method_of
-from model.files import replaced
+from experiment.record import METHODS, OF_THOUGHTS, method_of
+from utils import replaced
 
 ROOT = Path(__file__).resolve().parent
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))
@@ -130,7 +130,7 @@ def judge_results_again(run, results, data_dirs):
 def gold_answers(settings, data_dirs):
     """Return {index: answer} of the data that a run's record names by their hash, or None if they are not found."""
     from data_loader.loaders import DATA_DIR, DataError, load_task  # fastNLP takes seconds, and few runs need it
-    from utils import data_hash
+    from experiment.record import data_hash
 
     for folder in (DATA_DIR / settings["task_name"], *data_dirs):
         try:

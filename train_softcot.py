@@ -11,8 +11,11 @@ import torch
 from transformers import set_seed
 
 from data_loader.tasks import get_task
+from experiment.arguments import Parser, add_training_arguments
+from experiment.loading import device_of, encode_split, load_backbones, load_instances, make_encoder, quiet_libraries
+from experiment.plots import plot_loss
+from experiment.record import data_hash, describe_run, run_name
 from model.backbone import DTYPES
-from model.files import fingerprint, locked, remove_stale, replaced_folder
 from model.processes import decided_by_main, join, leave
 from model.softcot import LoRAOnly, SoftCoT, add_lora, save_projection
 from model.trainer import (
@@ -24,22 +27,7 @@ from model.trainer import (
     training_arguments,
     weights_hash,
 )
-from utils import (
-    Parser,
-    add_training_arguments,
-    data_hash,
-    describe_run,
-    device_of,
-    encode_split,
-    load_backbones,
-    load_instances,
-    make_encoder,
-    plot_loss,
-    quiet_libraries,
-    run_name,
-    stop_with_one_line,
-    write_json,
-)
+from utils import UserError, fingerprint, locked, remove_stale, replaced_folder, run_main, write_json
 
 # Arguments that change no more than the rounding of the result, or that the run's name or a hash stands for: a run may
 # be resumed under other values of them. Of the batch only the whole counts, over all processes.
@@ -75,13 +63,13 @@ def train(args, name, build):
     """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`."""
     quiet_libraries()
     if args.device not in ("auto", "cpu", "cuda"):  # the Trainer takes the first GPU that it sees
-        raise ValueError(
+        raise UserError(
             f"--device {args.device}: training knows auto, cpu and cuda; CUDA_VISIBLE_DEVICES chooses the GPU"
         )
     processes = join(device_of(args)).num_processes
     thinks = args.num_thought_tokens > 0
     if not thinks and (args.tune_assistant_model or not args.tune_base_model):
-        raise ValueError(
+        raise UserError(
             "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
             "--tune_base_model and without --tune_assistant_model"
         )
@@ -180,7 +168,7 @@ def without_assistant(collate):
 def refuse_checkpoints(args, folder):
     """Nothing of an earlier run is written over without --resume."""
     if not args.resume and checkpoints(folder):
-        raise ValueError(
+        raise UserError(
             f"{folder} holds checkpoints of an earlier run: --resume goes on from the last of them; "
             "to start over, remove the folder or take another --output_name"
         )
@@ -231,4 +219,4 @@ def main():
 
 
 if __name__ == "__main__":
-    stop_with_one_line(main)
+    run_main(main)

@@ -3,23 +3,26 @@
 The same files as train_softcot.py writes; projection.bin also holds the N initial tokens.
 """
 
+from experiment.arguments import Parser, add_training_arguments, naming, positive
+from experiment.record import run_name
 from model.backbone import DTYPES
 from model.softcot import SoftCoTPlusPlus
 from train_softcot import train
-from utils import Parser, add_training_arguments, positive, run_name, stop_with_one_line
+from utils import run_main
 
 
 def build_softcotpp(args, base, assistant):
-    return SoftCoTPlusPlus(
-        base,
-        assistant,
-        args.num_thought_tokens,
-        args.num_scaling_times,
-        contrastive=args.model_name == "scaling-nce",
-        tune_init_tokens=args.tune_init_tokens,
-        projection_dtype=DTYPES[args.projection_dtype],
-        micro_batch_size=args.micro_batch_size,
-    )
+    with naming("--num_scaling_times, --assistant_initial_token"):
+        return SoftCoTPlusPlus(
+            base,
+            assistant,
+            args.num_thought_tokens,
+            args.num_scaling_times,
+            contrastive=args.model_name == "scaling-nce",
+            tune_init_tokens=args.tune_init_tokens,
+            projection_dtype=DTYPES[args.projection_dtype],
+            micro_batch_size=args.micro_batch_size,
+        )
 
 
 def main():
@@ -40,4 +43,4 @@ def main():
 
 
 if __name__ == "__main__":
-    stop_with_one_line(main)
+    run_main(main)

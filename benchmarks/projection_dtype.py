@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from model.backbone import DTYPES, short_name
+from experiment.record import short_name
+from model.backbone import DTYPES
 from model.embedded import EMBEDDED
 from model.softcot import load_projection
 

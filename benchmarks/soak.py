@@ -34,9 +34,8 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from data_loader.loaders import DATA_DIR
-from model.files import damage
-from model.trainer import checkpoints
-from utils import stop_with_one_line
+from model.trainer import checkpoints, damage
+from utils import run_main
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<begin>", "<end>"]
 CHATML = (
@@ -156,7 +155,7 @@ def start(script, arguments, folder):
         os.dup2(sys.stdout.fileno(), 1)
         os.dup2(sys.stdout.fileno(), 2)
         sys.argv = [f"{script.__name__}.py", *arguments]
-        stop_with_one_line(script.main)
+        run_main(script.main)
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1

@@ -12,11 +12,12 @@ import time
 import torch
 
 from data_loader.loaders import DATA_DIR
+from experiment.record import ROOT
 from model.backbone import load_backbone, load_embeddings
 from model.embedded import EMBEDDED
 from model.generation import Request, TransformersEngine
 from model.vllm_engine import INSTALL, VllmEngine, is_installed
-from utils import ROOT, write_json
+from utils import write_json
 
 QUESTIONS, SAMPLES, TOKENS, THOUGHTS = 16, 4, 128, 4
 ALONE = 4  # rows that are enough to time one at a time

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data_loader.answers import gold
 from data_loader.tasks import get_task
+from utils import UserError
 
 with warnings.catch_warnings():
     # fastNLP 0.7.0 imports pkg_resources, which warns that it is deprecated.
@@ -22,7 +23,7 @@ DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 STRATEGYQA_TRAIN_SHARE = 0.8  # 1,832 of 2,290: the papers' split
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The data cannot be used as they are: file, line, field, what to do."""
 
 
@@ -110,7 +111,8 @@ class TaskLoader(Loader):
         return next((path for path in paths if path.is_file()), None)
 
     def _how_to_get(self):
-        return f"run `python data/prepare.py {self.task.name}` or give --data_dir (data/README.md has the format)"
+        prepare = f"run `python data/prepare.py {self.task.name}`"
+        return f"{prepare} or give the folder that holds it (data/README.md has the format)"
 
 
 def read_json(path):

@@ -19,6 +19,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, meta, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from data_loader.tasks import get_task
+from utils import UserError
 
 PROMPT_DIR = Path(__file__).resolve().parent / "prompts"
 BLOCKS = ("base", "target", "assistant", "assistant_reply")
@@ -28,7 +29,7 @@ DATE = "26 Jul 2024"
 DEV_LABELS = 5  # the dev loss is read on the answer's last five tokens
 
 
-class PromptError(ValueError):
+class PromptError(UserError):
     """A template or a tokenizer does not give the prompt that is needed."""
 
 
@@ -66,8 +67,8 @@ class PromptEncoder:
         if num_thought_tokens < 0:
             raise ValueError(f"num_thought_tokens is {num_thought_tokens}: give 0 or more")
         if not generation_prompt and base_tokens.family not in ("llama", "qwen2.5"):
-            raise ValueError(
-                "generation_prompt=False is for llama and qwen2.5, this base model is "
+            raise PromptError(
+                "a prompt without generation prompt is for llama and qwen2.5, this base model is "
                 f"{base_tokens.family}: leave it out"
             )
         self.task = get_task(task)

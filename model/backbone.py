@@ -30,10 +30,15 @@ from transformers.utils import cached_file
 from model.attention import group_heads
 from model.causal_lm import DTYPE_ARGUMENT
 from model.embedded import EMBEDDED, embedded_model_dir
+from utils import UserError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 DEVICE_MAPS = ("auto", "balanced", "sequential")
 QUANTIZATION = ("8bit", "4bit")
+
+
+class ThoughtTokensError(UserError):
+    """A model's thought tokens are unknown, or not single tokens of its vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -71,41 +76,30 @@ FAMILIES = (
 
 @dataclass
 class Backbone:
-    """A frozen causal LM with its tokenizer and thought tokens. `name`: last part of its id."""
+    """A frozen causal LM with its tokenizer and thought tokens."""
 
     model: PreTrainedModel
     tokenizer: transformers.PreTrainedTokenizerBase
     thought_tokens: ThoughtTokens
     model_id: str
 
-    @property
-    def name(self) -> str:
-        return short_name(self.model_id)
 
+def thought_tokens_of(config, tokenizer, custom: str | None = None, initial_id: int | None = None) -> ThoughtTokens:
+    """Thought tokens of a model, by family or from `custom`, "PLACEHOLDER,BEGIN,END".
 
-def short_name(model_id: str) -> str:
-    """The last path part of a model id, as run and log names use it."""
-    return Path(str(model_id).rstrip("/")).name
-
-
-def thought_tokens_of(
-    config, tokenizer, custom: str | None = None, option: str = "--base_thought_tokens", initial_id: int | None = None
-) -> ThoughtTokens:
-    """Thought tokens of a model, by family or from the option `PLACEHOLDER,BEGIN,END`.
-
-    Raises ValueError naming `option` where the family is unknown or a token is not one token.
+    Raises ThoughtTokensError if the family is unknown or a token is not one token.
     """
     vocabulary = tokenizer.get_vocab()
     if custom:
         parts = [part.strip() for part in custom.split(",")]
         missing = [part for part in parts if part not in vocabulary]
         if len(parts) != 3 or missing:
-            raise ValueError(
-                f"{option} wants PLACEHOLDER,BEGIN,END, three single tokens of the "
+            raise ThoughtTokensError(
+                f"thought tokens are given as PLACEHOLDER,BEGIN,END, three single tokens of the "
                 f"model's vocabulary; got {custom!r}" + (f", of which {missing} are not in it" if missing else "")
             )
         if len(set(parts)) != 3:
-            raise ValueError(f"{option}: the three tokens must differ; got {custom!r}")
+            raise ThoughtTokensError(f"the three thought tokens must differ; got {custom!r}")
         return ThoughtTokens("custom", *parts, initial_id=initial_id)
     for model_types, tokens in FAMILIES:
         if config.model_type in model_types and all(
@@ -113,30 +107,30 @@ def thought_tokens_of(
         ):
             return tokens
     known = ", ".join(tokens.family for _, tokens in FAMILIES)
-    raise ValueError(
+    raise ThoughtTokensError(
         f"the model type {config.model_type!r} with this tokenizer is none of the known "
-        f"families ({known}); name its tokens with {option} PLACEHOLDER,BEGIN,END"
+        f"families ({known}); give its thought tokens as PLACEHOLDER,BEGIN,END"
     )
 
 
 def load_tokenizer(model_id: str, trust_remote_code: bool = False):
-    """Tokenizer of a model id. Raises ValueError where there is none or it has no chat template."""
+    """Tokenizer of a model id. Raises UserError where there is none or it has no chat template."""
     path = resolve(model_id)
     with loading("tokenizer of", model_id):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
-        raise ValueError(f"the tokenizer of {model_id!r} has no chat template; use an instruction-tuned model")
+        raise UserError(f"the tokenizer of {model_id!r} has no chat template; use an instruction-tuned model")
     return tokenizer
 
 
 @contextlib.contextmanager
 def loading(what: str, model_id: str):
-    """Whatever transformers raises for damaged or foreign files becomes a ValueError of one line."""
+    """Whatever transformers raises for damaged or foreign files becomes a UserError of one line."""
     try:
         yield
     except Exception as error:
-        hint = "; --trust_remote_code lets it run here" if "trust_remote_code" in str(error) else ""
-        raise ValueError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
+        hint = "; trust_remote_code allows it to run here" if "trust_remote_code" in str(error) else ""
+        raise UserError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
 
 
 def load_backbone(
@@ -145,7 +139,6 @@ def load_backbone(
     dtype: str = "bfloat16",
     device: str = "cpu",
     custom_tokens: str | None = None,
-    option: str = "--base_thought_tokens",
     initial_id: int | None = None,
     trust_remote_code: bool = False,
     device_map: str | None = None,
@@ -154,14 +147,14 @@ def load_backbone(
     """Load a model frozen (no gradients, eval mode) with its tokenizer and thought tokens.
 
     device_map: None (all on `device`) or one of transformers' own, to spread the layers over the GPUs; quantization:
-    None or one of QUANTIZATION, by bitsandbytes. Raises ValueError with one line where the id cannot be found, the
+    None or one of QUANTIZATION, by bitsandbytes. Raises UserError with one line where the id cannot be found, the
     family is unknown or the quantization does not run here.
     """
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
     with loading("model", model_id):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    tokens = thought_tokens_of(config, tokenizer, custom_tokens, option, initial_id)
+    tokens = thought_tokens_of(config, tokenizer, custom_tokens, initial_id)
     placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
     if quantization:
         placed["quantization_config"] = quantization_config(quantization, dtype)
@@ -182,8 +175,8 @@ def load_backbone(
 def quantization_config(quantization: str, dtype: str):
     """transformers' own config for bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError(
-            f"--quantization {quantization} needs bitsandbytes, which is not installed here: pip install bitsandbytes"
+        raise UserError(
+            f"{quantization} quantization needs bitsandbytes, which is not installed here: pip install bitsandbytes"
         )
     if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
@@ -207,18 +200,17 @@ def load_embeddings(
     dtype: str = "bfloat16",
     device: str = "cpu",
     custom_tokens: str | None = None,
-    option: str = "--base_thought_tokens",
     trust_remote_code: bool = False,
 ) -> Backbone:
     """A Backbone whose model is an `EmbeddingsOnly`: one tensor is read of the checkpoint's safetensors.
 
-    Raises ValueError where the id cannot be found, the family is unknown or there are no safetensors.
+    Raises UserError where the id cannot be found, the family is unknown or there are no safetensors.
     """
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
     with loading("embeddings of", model_id):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    tokens = thought_tokens_of(config, tokenizer, custom_tokens, option)
+    tokens = thought_tokens_of(config, tokenizer, custom_tokens)
     with loading("embeddings of", model_id):
         with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
             skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
@@ -241,11 +233,11 @@ def read_tensor(path: str, name: str) -> torch.Tensor:
     if index:
         names = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
         if name not in names:
-            raise ValueError(f"{path} has no tensor {name}")
+            raise UserError(f"{path} has no tensor {name}")
         file = names[name]
     with safe_open(cached_file(path, file), framework="pt") as tensors:
         if name not in tensors.keys():  # noqa: SIM118 - no dict: it has no __contains__
-            raise ValueError(f"{path} has no tensor {name}")
+            raise UserError(f"{path} has no tensor {name}")
         return tensors.get_tensor(name)
 
 
@@ -261,8 +253,8 @@ def resolve(model_id: str) -> str:
     if str(model_id) == EMBEDDED:
         return str(embedded_model_dir())
     if str(model_id).startswith("embedded/"):
-        raise ValueError(f"unknown embedded model {model_id!r}; there is {EMBEDDED}")
+        raise UserError(f"unknown embedded model {model_id!r}; there is {EMBEDDED}")
     looks_local = str(model_id).startswith((".", "/", "~")) or str(model_id).count("/") > 1
     if looks_local and not Path(model_id).expanduser().is_dir():
-        raise ValueError(f"no such model directory: {model_id}")
+        raise UserError(f"no such model directory: {model_id}")
     return str(Path(model_id).expanduser()) if Path(model_id).expanduser().is_dir() else str(model_id)

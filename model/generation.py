@@ -19,6 +19,7 @@ from model.causal_lm import bare, can_share_prefix, embed
 from model.head_loss import label_logits
 from model.memory import free_memory, is_out_of_memory
 from model.prefix import continue_prefix, run_prefix
+from utils import UserError
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with where a model's generation config is silent
 # Settings of a generation config that would change the samples and that no family's model uses.
@@ -57,16 +58,16 @@ def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, g
     """What to sample with: what is asked for, then the model's own generation config.
 
     Returns the end-of-text ids, the repetition penalty (over generated tokens) and `draw`'s settings (None: greedy).
-    Raises ValueError where there is no end-of-text id, or a setting that no engine here knows.
+    Raises UserError where there is no end-of-text id, or a setting that no engine here knows.
     """
     own = bare(backbone.model).generation_config
     eos = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
     eos = {token for token in [*eos, backbone.tokenizer.eos_token_id] if token is not None}
     if not eos:
-        raise ValueError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
+        raise UserError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
     for name, silent in UNKNOWN_SETTINGS.items():
         if getattr(own, name, None) not in (None, silent):
-            raise ValueError(
+            raise UserError(
                 f"the generation config of {backbone.model_id} sets {name}, which is not known here; "
                 "take it out of generation_config.json"
             )
@@ -218,7 +219,7 @@ class TransformersEngine:
                 if not is_out_of_memory(error):
                     raise
                 if self.rows == 1:
-                    raise ValueError("out of memory with a single row: model and response do not fit") from error
+                    raise UserError("out of memory with a single row: model and response do not fit") from error
             queue.put_back(batch.requests)
             self.rows = max(1, min(self.rows, len(batch.requests)) // 2)
             print(f"out of memory: going on with {self.rows} rows at a time", flush=True)

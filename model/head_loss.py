@@ -48,7 +48,7 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def losses_and_slope(model, logits, labels, weights, needs_gradient: bool):
-    """Return weight x cross-entropy of each label `[K]`, and the gradient `[K, V]` of their sum by the logits (or None).
+    """Return weight x cross-entropy of each label `[K]`, and their sum's gradient by the logits `[K, V]` (or None).
 
     logits: `[K, V]`, as the vocabulary's matrix gives them, before `shaped`; labels, weights: `[K]`.
     """

@@ -5,14 +5,13 @@ Without torchrun there is one process and everything here is at hand at once.
 
 import os
 import sys
-import time
 from datetime import timedelta
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather
 
-from model.files import let_wait, stop_waits
+from utils import UserError, pending_signal, set_pending_signal
 
 PATIENCE = timedelta(hours=6)  # with the others: an evaluation's processes do not end at one time
 
@@ -41,30 +40,24 @@ def is_main() -> bool:
 
 
 def decided_by_main(function):
-    """What `function()` returns in process 0, in every process; where it raises ValueError or OSError, all stop."""
+    """What `function()` returns in process 0, in every process; if it raises UserError or OSError, all stop."""
     decision, failure = [None, None], None
     if PartialState().is_main_process:
         try:
             decision = [function(), None]
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             decision, failure = [None, str(error)], error
     broadcast_object_list(decision)
     if decision[1] is not None:
-        raise failure or ValueError(decision[1])
+        raise failure or UserError(decision[1])
     return decision[0]
 
 
 def signal_of_any() -> int:
-    """The signal that `held` keeps waiting in this or another process, or 0; it now waits in all."""
-    signum = int(gather(torch.tensor([stop_waits()], device=PartialState().device)).max())
+    """Return the signal that is pending in this or another process, or 0; it is then pending in all."""
+    signum = int(gather(torch.tensor([pending_signal()], device=PartialState().device)).max())
     if signum:
-        let_wait(signum)
+        set_pending_signal(signum)
         # Gloo's thread may still hold a gathered tensor: without a further exchange, the process would hang at its end.
         PartialState().wait_for_everyone()
     return signum
-
-
-def let_main_speak_first() -> None:
-    """Called before an error's exit. What fails in all processes is told by process 0, whose end ends the others."""
-    if not is_main():
-        time.sleep(30)

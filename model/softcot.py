@@ -16,9 +16,9 @@ from torch import nn
 
 from model.backbone import Backbone, first_line
 from model.causal_lm import embed, embedding_table, embeddings_of, learns
-from model.files import replaced
 from model.frozen_lm import frozen_lm_loss
 from model.prefix import continue_prefix, run_prefix
+from utils import UserError, replaced
 
 TEMPERATURE = 0.05  # of the contrastive term
 DROPOUT = 0.5  # makes the second view in the contrastive term
@@ -72,7 +72,7 @@ class SoftCoT(AroundModels):
     ):
         super().__init__(base=base.model, assistant=assistant.model)
         if num_thought_tokens < 1:
-            raise ValueError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
+            raise UserError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
         self.num_thought_tokens, self.micro_batch_size = num_thought_tokens, micro_batch_size
         self.width_base = embedding_table(base.model).shape[1]
         self.width_assistant = embedding_table(assistant.model).shape[1]
@@ -160,12 +160,12 @@ class SoftCoT(AroundModels):
         return {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
 
     def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over a state of the form of `projection_state`. Raises ValueError on other shapes."""
+        """Take over a state of the form of `projection_state`. Raises UserError on other shapes."""
         expected = {key: tuple(value.shape) for key, value in self.projection_state().items()}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != expected:
             other = "; evaluate_softcotpp.py takes SoftCoT++'s" if "embedding" in found.keys() - expected.keys() else ""
-            raise ValueError(
+            raise UserError(
                 f"the projection holds {found}, but these models and options want {expected} "
                 f"(weight: [base width, assistant width]; embedding: [chains, assistant width]){other}"
             )
@@ -200,15 +200,14 @@ class SoftCoTPlusPlus(SoftCoT):
         """`[N, d_a]`, [INI]^1..[INI]^N: embeddings of the family's initial token ids, in float32."""
         tokens, table = assistant.thought_tokens, embedding_table(assistant.model)
         if tokens.initial_id is None:
-            raise ValueError(
-                f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; "
-                "give the first id with --assistant_initial_token"
+            raise UserError(
+                f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; give the id of the first"
             )
         available = len(table) - tokens.initial_id
         available = max(0, min(available, tokens.max_chains or available))
         if not 1 <= self.num_chains <= available:
-            raise ValueError(
-                f"--num_scaling_times {self.num_chains}: the assistant's family "
+            raise UserError(
+                f"{self.num_chains} chains: the assistant's family "
                 f"{tokens.family!r} has {available} initial tokens "
                 f"(ids from {tokens.initial_id}); choose 1 to {available}"
             )
@@ -294,15 +293,15 @@ def load_lora(backbone: Backbone, directory: str) -> None:
     try:
         backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
     except Exception as error:  # peft and safetensors raise many kinds for a damaged or foreign adapter
-        raise ValueError(
-            f"{directory} is not a readable LoRA adapter of {backbone.name}: {first_line(error)[:200]}"
+        raise UserError(
+            f"{directory} is not a readable LoRA adapter of {backbone.model_id}: {first_line(error)[:200]}"
         ) from error
 
 
 def check_adapter(directory: str) -> None:
-    """Raise ValueError unless the directory holds a LoRA adapter."""
+    """Raise UserError unless the directory holds a LoRA adapter."""
     if not (Path(directory) / "adapter_model.safetensors").is_file():
-        raise ValueError(
+        raise UserError(
             f"no LoRA adapter in {directory!r}: expected the folder base_model or "
             "assistant_model that training wrote (adapter_model.safetensors in it)"
         )
@@ -326,17 +325,17 @@ def found_projection(path: str | Path) -> Path:
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a projection.bin: a dict of finite tensors, never a pickle of anything else.
 
-    Raises ValueError where the file (see `found_projection`) is missing, unreadable or of another form.
+    Raises UserError where the file (see `found_projection`) is missing, unreadable or of another form.
     """
     asked, path = Path(path), found_projection(path)
     if path != asked:
         print(f"No projectin.bin there; using {path}", flush=True)
     if not path.is_file():
-        raise ValueError(f"no projection at {path}: --params_file_name wants the projection.bin that training wrote")
+        raise UserError(f"no projection at {path}: give the projection.bin that training wrote")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        raise ValueError(
+        raise UserError(
             f"{path} is not a readable projection (a torch.save'd dict of tensors): {first_line(error)[:200]}"
         ) from error
     if (
@@ -345,8 +344,8 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
         or not all(isinstance(value, torch.Tensor) for value in state.values())
     ):
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
-        raise ValueError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
+        raise UserError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
     for key, value in state.items():
         if not torch.isfinite(value).all():
-            raise ValueError(f"{path}: {key} holds NaN or inf: the training that wrote it went wrong")
+            raise UserError(f"{path}: {key} holds NaN or inf: the training that wrote it went wrong")
     return state

@@ -21,15 +21,17 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
+from experiment.record import refuse_differences
 from model.backbone import first_line
 from model.causal_lm import TRANSFORMERS_5
-from model.files import MANIFEST, damage, held, locked, refuse_differences, remove_folder, replaced, seal
 from model.frozen_lm import IGNORE
 from model.memory import in_parts
 from model.processes import decided_by_main, signal_of_any
 from model.softcot import refuse_not_finite
+from utils import UserError, deferred_signals, fingerprint, flush, locked, remove_folder, replaced
 
 WEIGHTS = "trainable.safetensors"
+MANIFEST = "manifest.json"
 
 
 class LossBar(ProgressCallback):
@@ -51,7 +53,7 @@ class OwnNoise(TrainerCallback):
 
 
 class CheckpointOnSignal(TrainerCallback):
-    """After SIGINT or SIGTERM: finish the step, write a checkpoint and end (`held` raises the Stop).
+    """After SIGINT or SIGTERM: finish the step, write a checkpoint and end (`deferred_signals` raises the Stop).
 
     The last step of an epoch is followed by the dev loss and a checkpoint anyway, and only what
     stands after the dev loss can be resumed to the same bits.
@@ -94,7 +96,7 @@ class ProjectionTrainer(Trainer):
             if state.global_step >= state.max_steps:  # the Trainer would do one step more
                 self.state = state
                 return self._load_from_checkpoint(resume_from_checkpoint)
-        with held(), contextlib.suppress(StopTraining):  # Stop comes as `held` ends
+        with deferred_signals(), contextlib.suppress(StopTraining):  # Stop comes as the block ends
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_train_dataloader(self):
@@ -233,12 +235,12 @@ class ProjectionTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         path = Path(resume_from_checkpoint) / WEIGHTS
         if not path.is_file():
-            raise ValueError(f"{resume_from_checkpoint} holds no {WEIGHTS}: not a checkpoint of this trainer")
+            raise UserError(f"{resume_from_checkpoint} holds no {WEIGHTS}: not a checkpoint of this trainer")
         parameters = {n: p for n, p in (model or self.model).named_parameters() if p.requires_grad}
         with one_line_errors(resume_from_checkpoint), torch.no_grad():
             weights = load_file(path)
             if weights.keys() != parameters.keys():
-                raise ValueError(
+                raise UserError(
                     f"{path} holds {sorted(weights)}, this run trains {sorted(parameters)}: "
                     "resume with the arguments the run was started with"
                 )
@@ -298,13 +300,13 @@ def training_arguments(
 
 @contextlib.contextmanager
 def one_line_errors(checkpoint):
-    """Whatever a foreign or damaged checkpoint raises when it is read becomes a ValueError that names it."""
+    """Whatever a foreign or damaged checkpoint raises when it is read becomes a UserError that names it."""
     try:
         yield
-    except ValueError:
+    except UserError:
         raise
     except Exception as error:  # torch, safetensors and the optimizers raise many kinds
-        raise ValueError(
+        raise UserError(
             f"{checkpoint} is not a readable checkpoint of this trainer: {first_line(error)[:200]}"
         ) from error
 
@@ -318,7 +320,7 @@ def checkpoints(directory: str | Path) -> list[Path]:
 def last_checkpoint(directory: str | Path, record: dict | None = None) -> str | None:
     """The newest whole checkpoint of a run's folder, or None; says which newer ones are damaged.
 
-    record: what fixes the run's result now; ValueError where the checkpoint was written under another.
+    record: what fixes the run's result now; UserError where the checkpoint was written under another.
     """
     for path in checkpoints(directory):
         if what := damage(path):
@@ -435,3 +437,28 @@ def join_files(parts: list[Path], path: Path) -> None:
                 shutil.copyfileobj(file, whole)
     for part in parts:
         part.unlink()
+
+
+def seal(folder: Path, **more) -> None:
+    """Write the manifest of a finished folder (each file's size and SHA-256, and `more`) and flush all of it."""
+    files = {file.name: fingerprint(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    (folder / MANIFEST).write_text(json.dumps({**more, "files": files}, indent=1, default=str), encoding="utf-8")
+    for file in folder.iterdir():
+        flush(file)
+    flush(folder)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a folder that `seal` finished, or None."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, expected in files.items():
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if fingerprint(folder / name) != expected:
+                return f"{name} is not what was written"
+    except FileNotFoundError:
+        return f"no {MANIFEST}: it was not written to its end"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is damaged"
+    return None

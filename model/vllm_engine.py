@@ -17,9 +17,10 @@ from model.backbone import resolve
 from model.causal_lm import text_config
 from model.generation import seed_of, settings_of
 from model.softcot import check_adapter
+from utils import UserError
 
 INSTALL = (
-    "--engine vllm needs vLLM, which is not installed here: pip install -r requirements-vllm.txt, in an "
+    "vLLM is not installed here: pip install -r requirements-vllm.txt, in an "
     'environment of its own (without a GPU: see "Which engine when" in README.md)'
 )
 
@@ -28,25 +29,19 @@ def is_installed() -> bool:
     return importlib.util.find_spec("vllm") is not None
 
 
-def check_can_start(args) -> None:
-    """Raise ValueError, before anything is loaded, where these arguments cannot run with vLLM."""
+def check_can_start() -> None:
+    """Raise UserError if vLLM is not installed or several processes (torchrun) would each start it."""
     if not is_installed():
-        raise ValueError(INSTALL)
-    for name, instead in (
-        ("quantization", "--vllm_args '{\"quantization\": ...}'"),
-        ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size"),
-    ):
-        if getattr(args, name):
-            raise ValueError(f"--{name} is for --engine transformers; vLLM has {instead}")
+        raise UserError(INSTALL)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ValueError("--engine vllm starts its own processes (--data_parallel_size ...): run it without torchrun")
+        raise UserError("vLLM starts its own processes (data parallelism is one of its options): run without torchrun")
 
 
 class VllmEngine:
     """vLLM over prompts of embeddings.
 
     `options` are arguments of vLLM's `AsyncEngineArgs` under its own names (tensor_parallel_size, max_model_len ...);
-    `adapter` is the folder of a LoRA adapter of the base. Raises ValueError, one line, where vLLM is missing or does
+    `adapter` is the folder of a LoRA adapter of the base. Raises UserError, one line, where vLLM is missing or does
     not start with these options.
     """
 
@@ -104,7 +99,7 @@ class VllmEngine:
         try:
             self.engine = self.loop.run_until_complete(start(settings))
         except Exception as error:  # vLLM raises many kinds, and most reasons stand in its own log
-            raise ValueError(
+            raise UserError(
                 f"vLLM did not start: {type(error).__name__}: {str(error).strip().splitlines()[-1]} "
                 "(VLLM_LOGGING_LEVEL=INFO shows its log)"
             ) from error

@@ -15,10 +15,10 @@ from data_loader.answers import extract, extract_strict, gold, is_correct, major
 from data_loader.loaders import DataError, load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS
+from experiment.results import judge
 from tests.conftest import SMOLLM2_SPECIAL_TOKENS
 from tests.test_faults import ANSWERS, EVALUATE, inputs, params, place, refused, rows_of, run  # noqa: F401 - fixtures
 from tests.test_prompts import FIXTURES, MATH, TOKENS
-from utils import judge
 
 FILES = {"gsm8k": "test.jsonl", "aqua": "gsm_style_test.jsonl", "strategyqa": "strategyqa_train.json"}
 GOOD = {"question": "Ann has 3 pens and buys 4. How many?", "answer": "3+4=7\n#### 7"}

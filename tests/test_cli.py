@@ -15,7 +15,7 @@ import torch
 
 from model.controls import UNTRAINED_SEED
 from tests.tiny import once, save_documented
-from utils import stop_with_one_line
+from utils import run_main
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA_RUN = "out-gsm8k-2.0-32-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
@@ -97,7 +97,7 @@ def refused_here(command, cwd, monkeypatch, message, **values):
     monkeypatch.chdir(cwd)
     monkeypatch.setattr(sys, "argv", words[1:])
     with pytest.raises(SystemExit) as stop:
-        stop_with_one_line(importlib.import_module(script).main)
+        run_main(importlib.import_module(script).main)
     assert re.fullmatch(f"error: .*{message}.*", stop.value.code)
 
 
@@ -496,7 +496,7 @@ def test_more_chains_than_initial_tokens_is_one_clear_line(models, data, tmp_pat
         f"python train_softcotpp.py {QWEN_PAIR} --output_name many --num_scaling_times 11 {SMALL}",
         tmp_path,
         monkeypatch,
-        "--num_scaling_times 11: .* choose 1 to 10",
+        "--num_scaling_times.* 11 chains: .* choose 1 to 10",
         m=models,
         data=data,
     )

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
-from methods import OF_THOUGHTS, method_of
+from experiment.arguments import Parser, add_evaluation_arguments, add_training_arguments
+from experiment.record import OF_THOUGHTS, log_name, method_of
 from model.backbone import FAMILIES
 from model.controls import THOUGHTS, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT, SoftCoTPlusPlus
@@ -22,7 +23,6 @@ from tests import oracle
 from tests.conftest import make_chatml_tokenizer
 from tests.test_cli import ROOT, refused_here, rows_of, save_data, shell
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
-from utils import Parser, add_evaluation_arguments, add_training_arguments, log_name
 
 L, NEW = 3, 12
 BASE, ASSISTANT = "base", "assistant"

@@ -23,15 +23,17 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from benchmarks import soak
+from experiment.arguments import path_or_none
+from experiment.loading import device_of
+from experiment.results import SeedResults
 from model import trainer as trainer_module
 from model.backbone import load_backbone
 from model.embedded import embedded_model_dir
-from model.files import MANIFEST, damage, locked, seal
-from model.trainer import ProjectionTrainer, checkpoints, weights_hash
+from model.trainer import MANIFEST, ProjectionTrainer, checkpoints, damage, seal, weights_hash
 from tests.test_batch_scripts import AWKWARD, Sweep
 from tests.test_docs import parser_of
 from tests.tiny import once, tiny_model
-from utils import SeedResults, device_of, path_or_none, stop_with_one_line
+from utils import UserError, locked, run_main
 
 EPOCHS = 2
 STEPS = 3  # an epoch: 6 examples, 2 a batch
@@ -88,7 +90,7 @@ def run(place, monkeypatch, capfd):
         capfd.readouterr()
         code = 0
         try:
-            stop_with_one_line(script.main)
+            run_main(script.main)
         except SystemExit as stop:
             code = stop.code
             if isinstance(code, str):
@@ -201,7 +203,7 @@ def test_a_signal_saves_a_checkpoint_that_resumes_to_the_same_bytes(inputs, plac
         at_step(step, lambda: os.kill(os.getpid(), signum))(patch)
         code, output = run(train_softcotpp, [*TRAIN, *soak.CHAINS])
     assert code == 128 + signum
-    assert f"stopped by {signum.name}" in output and "--resume" in output
+    assert f"stopped by {signum.name}" in output and "resume" in output
     assert checkpoints(RUN_PP)[0].name == f"checkpoint-{step}" and damage(checkpoints(RUN_PP)[0]) is None
     code, output = run(train_softcotpp, [*TRAIN, *soak.CHAINS, "--resume"])
     assert code == 0 and f"checkpoint-{step}" in output
@@ -278,6 +280,27 @@ def test_without_room_for_the_thought_states_nothing_is_computed(place):
     output = (place / "output").read_text()
     assert "Thought states" not in output and output.strip().splitlines()[-1].startswith("error: File too large")
     assert [path.name for path in (place / RUN).glob("*.bin")] == []
+
+
+@pytest.mark.parametrize(
+    "harm, message",
+    [
+        (lambda folder: (folder / "weights").write_bytes(b"abc"), "weights is not what was written"),
+        (lambda folder: (folder / "weights").write_bytes(b"abcX"), "weights is not what was written"),
+        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
+        (lambda folder: (folder / "manifest.json").unlink(), "not written to its end"),
+        (lambda folder: (folder / "manifest.json").write_text('{"files": {'), "manifest.json is damaged"),
+        (lambda folder: (folder / "manifest.json").write_text('["files"]'), "manifest.json is damaged"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\0" * 80), "manifest.json is damaged"),
+    ],
+)
+def test_damage_to_a_sealed_folder_is_seen(tmp_path, harm, message):
+    (tmp_path / "weights").write_bytes(b"abcd")
+    (tmp_path / "state").write_bytes(b"")
+    seal(tmp_path, run={"lr": 1})
+    assert damage(tmp_path) is None
+    harm(tmp_path)
+    assert message in damage(tmp_path)
 
 
 # ---- evaluation ----
@@ -374,7 +397,7 @@ def row(index):
 def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, content, message):
     (tmp_path / "a.jsonl").write_bytes(content)
     (tmp_path / "a.log").write_bytes(b"the log")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         results(tmp_path)
     assert (tmp_path / "a.jsonl").read_bytes() == content and (tmp_path / "a.log").read_bytes() == b"the log"
 
@@ -389,7 +412,7 @@ def test_a_file_whose_first_line_was_cut_is_started_anew(tmp_path, content):
 def test_a_log_without_its_result_file_is_left_as_it_is(tmp_path):
     (tmp_path / "a.log").write_text("of the published code", encoding="utf-8")
     for _ in range(2):
-        with pytest.raises(ValueError, match="a.log is a log without its result file"):
+        with pytest.raises(UserError, match="a.log is a log without its result file"):
             results(tmp_path)
         assert (tmp_path / "a.log").read_text(encoding="utf-8") == "of the published code"
     SeedResults(tmp_path / "a.jsonl", tmp_path / "a.log", {}, votes=False, overwrite=True)
@@ -399,9 +422,9 @@ def test_a_log_without_its_result_file_is_left_as_it_is(tmp_path):
 def test_two_evaluations_of_one_result_file_or_log_refuse(tmp_path):
     first = results(tmp_path)
     first.add(row(0))
-    with pytest.raises(ValueError, match="a.jsonl is being written by another process"):
+    with pytest.raises(UserError, match="a.jsonl is being written by another process"):
         results(tmp_path)
-    with pytest.raises(ValueError, match="a.log is being written by another process"):
+    with pytest.raises(UserError, match="a.log is being written by another process"):
         SeedResults(tmp_path / "b.jsonl", tmp_path / "a.log", {}, votes=False)
     first.add(row(1))
     del first
@@ -421,7 +444,7 @@ def test_rows_of_other_processes_are_taken_over_in_the_data_s_order(tmp_path):
     whole.add(row(3))
     assert list(whole.rows) == [each["index"] for each in rows_of(tmp_path / "a.jsonl")] == [1, 2, 3]
     assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
-    with pytest.raises(ValueError, match="a.jsonl is being written by another process"):
+    with pytest.raises(UserError, match="a.jsonl is being written by another process"):
         results(tmp_path)
 
 
@@ -654,7 +677,7 @@ def test_a_model_s_own_code_runs_only_when_asked_for(place, run):
     Path("x/base/config.json").write_text(json.dumps(config))
     Path("x/base/own.py").write_text(f"open({str(place / 'ran')!r}, 'w').close()\n")
     line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
-    assert "--trust_remote_code" in line and not (place / "ran").exists()
+    assert "trust_remote_code" in line and not (place / "ran").exists()
     run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base", "--trust_remote_code"])
     assert (place / "ran").exists()  # the file was armed
 
@@ -809,7 +832,7 @@ def test_a_short_soak_loses_nothing(tmp_path, monkeypatch):
 def test_a_device_that_is_not_there_is_refused(name):
     if name.startswith("cuda") and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(ValueError, match=f"--device {name}: "):
+    with pytest.raises(UserError, match=f"--device {name}: "):
         device_of(SimpleNamespace(device=name))
 
 

@@ -6,6 +6,7 @@ import torch
 from model.causal_lm import TRANSFORMERS_5
 from model.generation import DEFAULT_TOP_K, Request, Slots, TransformersEngine, draw, row_generator
 from tests.tiny import VOCABULARY, tiny_backbone
+from utils import UserError
 
 LENGTHS = [5, 12, 3, 9, 7]
 
@@ -199,7 +200,7 @@ def test_out_of_memory_halves_the_rows_and_gives_the_same_answers(family, error,
     assert generate(engine, rows, keys, 12) == expected
     assert engine.rows == 3 and capsys.readouterr().out.count("out of memory: going on with") == 2
     room["rows"] = 0
-    with pytest.raises(ValueError, match="out of memory with a single row"):
+    with pytest.raises(UserError, match="out of memory with a single row"):
         generate(engine, rows, keys, 12)
 
 

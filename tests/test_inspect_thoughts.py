@@ -15,7 +15,7 @@ from model.backbone import load_backbone
 from model.softcot import SoftCoT, SoftCoTPlusPlus, save_projection
 from tests.oracle import thought_states
 from tests.test_cli import data, environment, models  # noqa: F401 - fixtures
-from utils import stop_with_one_line
+from utils import run_main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIR = ("Llama-3.1-8B-Instruct", "Llama-3.2-1B-Instruct")
@@ -148,7 +148,7 @@ def inspect_here(models, backbones, cwd, monkeypatch, *words):  # noqa: F811
             *map(str, words),
         ],
     )
-    stop_with_one_line(inspect_thoughts.main)
+    run_main(inspect_thoughts.main)
 
 
 @pytest.mark.slow

@@ -194,7 +194,7 @@ def test_bad_yes_no_data(tmp_path, row, message):
 def test_missing_folder_and_files_say_how_to_get_the_data(tmp_path):
     with pytest.raises(DataError, match="no such folder: run `python data/prepare.py gsm8k`"):
         load_task("gsm8k", tmp_path / "none")
-    with pytest.raises(DataError, match="train_socratic.jsonl or train.jsonl.*--data_dir"):
+    with pytest.raises(DataError, match="train_socratic.jsonl or train.jsonl.*give the folder"):
         load_task("gsm8k", tmp_path)
     with pytest.raises(DataError, match="has no unseen here, expected unseen_socratic.jsonl"):
         load_task("gsm8k", tmp_path, split="unseen")

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.files import damage, locked
-from model.trainer import checkpoints
+from model.trainer import checkpoints, damage
 from tests.test_cli import (  # noqa: F401 - fixtures
     LLAMA_PAIR,
     QWEN_PAIR,
@@ -26,6 +25,7 @@ from tests.test_cli import (  # noqa: F401 - fixtures
     models,
     refused_here,
 )
+from utils import UserError, locked
 
 TRAIN = f"python train_softcot.py {LLAMA_PAIR} --num_thought_tokens 4 --learning_rate 1e-3 --k_shot 5 {SMALL}"
 TRAIN_PLUS = (
@@ -123,7 +123,7 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
     whole = projection(tmp_path, "two")
     (run / "projection.bin").unlink()
     shutil.rmtree(run / "checkpoint-4")
-    with pytest.raises(ValueError, match="global_batch_size was 4, now 3"):
+    with pytest.raises(UserError, match="global_batch_size was 4, now 3"):
         here(f"{TRAIN} --output_name two --batch_size 3 --n_epochs 2 --resume", **values)
     here(f"{TRAIN} --output_name two --batch_size 4 --n_epochs 2 --resume", **values)
     assert difference(whole, projection(tmp_path, "two")) < 1e-5

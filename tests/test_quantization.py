@@ -9,6 +9,7 @@ from model.causal_lm import TRANSFORMERS_5
 from model.softcot import SoftCoT
 from tests.conftest import make_chatml_tokenizer
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
+from utils import UserError
 
 LENGTH = 4
 
@@ -36,7 +37,7 @@ def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, likeness):
     plain_loss, plain = gradient(load_backbone(path, dtype="float32"), assistant)
     try:
         base = load_backbone(path, dtype="float32", quantization=quantization)
-    except ValueError as error:
+    except UserError as error:
         if TRANSFORMERS_5:
             raise
         assert "\n" not in str(error)
@@ -55,7 +56,7 @@ def test_without_bitsandbytes_the_error_says_what_to_install(tmp_path, monkeypat
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name, *more: None if name == "bitsandbytes" else find(name, *more)
     )
-    with pytest.raises(ValueError, match="--quantization 4bit needs bitsandbytes.*pip install bitsandbytes"):
+    with pytest.raises(UserError, match="4bit quantization needs bitsandbytes.*pip install bitsandbytes"):
         load_backbone(path, quantization="4bit")
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora, load_lora, load_projection, save_projection
 from model.trainer import WEIGHTS, ProjectionTrainer, last_checkpoint, training_arguments
 from tests.tiny import TOKENS, batch_of, ragged_examples, tiny_backbone
+from utils import UserError
 
 LENGTH = 3
 
@@ -128,7 +129,7 @@ def test_lora_is_saved_and_loaded_again(tmp_path):
     load_lora(again, str(tmp_path / "base_model"))
     assert torch.equal(again.model(ids).logits, tuned) and not torch.equal(plain, tuned)
     assert not any(p.requires_grad for p in again.model.parameters())
-    with pytest.raises(ValueError, match="no LoRA adapter in .*adapter_model.safetensors"):
+    with pytest.raises(UserError, match="no LoRA adapter in .*adapter_model.safetensors"):
         load_lora(again, str(tmp_path))
 
 
@@ -137,20 +138,20 @@ def test_lora_is_saved_and_loaded_again(tmp_path):
 
 @pytest.mark.parametrize("chains", [0, 11])
 def test_more_chains_than_initial_tokens_are_an_error(chains):
-    with pytest.raises(ValueError, match=rf"--num_scaling_times {chains}: .* has 10 initial tokens .* choose 1 to 10"):
+    with pytest.raises(UserError, match=rf"{chains} chains: .* has 10 initial tokens .* choose 1 to 10"):
         make(chains)
 
 
 def test_the_vocabulary_bounds_the_chains_too():
     tokens = copy.copy(TOKENS)
     object.__setattr__(tokens, "initial_id", 60)
-    with pytest.raises(ValueError, match="has 4 initial tokens"):
+    with pytest.raises(UserError, match="has 4 initial tokens"):
         make(5, tokens)
     object.__setattr__(tokens, "initial_id", 200)
-    with pytest.raises(ValueError, match="has 0 initial tokens"):
+    with pytest.raises(UserError, match="has 0 initial tokens"):
         make(1, tokens)
     object.__setattr__(tokens, "initial_id", None)
-    with pytest.raises(ValueError, match="--assistant_initial_token"):
+    with pytest.raises(UserError, match="names none"):
         make(1, tokens)
 
 
@@ -169,7 +170,7 @@ def test_chains_differ():
 
 
 def test_soft_thoughts_need_a_thought_token():
-    with pytest.raises(ValueError, match="at least one thought token"):
+    with pytest.raises(UserError, match="at least one thought token"):
         SoftCoT(tiny_backbone("llama", 48), tiny_backbone("llama", 32), 0)
 
 
@@ -207,13 +208,13 @@ def test_a_projection_saved_by_plain_torch_loads(tmp_path, dtype, chains):
 def test_a_projection_of_another_shape_is_an_error(tmp_path):
     torch.save(nn.Linear(48, 32).state_dict(), tmp_path / "projection.bin")
     state = load_projection(tmp_path / "projection.bin")
-    with pytest.raises(ValueError, match=r"\(32, 48\).*want.*\(48, 32\)"):
+    with pytest.raises(UserError, match=r"\(32, 48\).*want.*\(48, 32\)"):
         make(None).load_projection_state(state)
 
 
 @pytest.mark.parametrize("saved, loaded", [(None, 4), (4, None), (4, 3)])
 def test_a_projection_of_another_number_of_chains_is_an_error(saved, loaded):
-    with pytest.raises(ValueError, match="chains"):
+    with pytest.raises(UserError, match="chains"):
         make(loaded).load_projection_state(make(saved).projection_state())
 
 
@@ -228,7 +229,7 @@ class Attack:
 def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(tmp_path):
     state = {**nn.Linear(32, 48).state_dict(), "note": Attack(tmp_path / "ran")}
     torch.save(state, tmp_path / "projection.bin")
-    with pytest.raises(ValueError, match="not a readable projection"):
+    with pytest.raises(UserError, match="not a readable projection"):
         load_projection(tmp_path / "projection.bin")
     assert not (tmp_path / "ran").exists()
     torch.load(tmp_path / "projection.bin", weights_only=False)
@@ -253,7 +254,7 @@ def test_other_content_is_an_error(tmp_path, content, message):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_projection(path)
     assert "\n" not in str(error.value)
 
@@ -268,5 +269,5 @@ def test_the_documented_spelling_finds_projection_bin(tmp_path, capsys):
 
 def test_a_missing_projection_is_an_error(tmp_path):
     for name in ("projection.bin", "projectin.bin"):
-        with pytest.raises(ValueError, match="no projection at"):
+        with pytest.raises(UserError, match="no projection at"):
             load_projection(tmp_path / name)

@@ -14,8 +14,9 @@ import pytest
 from tqdm import tqdm
 
 from data_loader.loaders import load_task
+from experiment.record import data_hash
+from experiment.results import SeedResults, judge
 from summarize_results import bootstrap_interval
-from utils import SeedResults, data_hash, judge
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA = {"base_model_id": "meta-llama/Llama-3.1-8B-Instruct", "assistant_model_id": "meta-llama/Llama-3.2-1B-Instruct"}

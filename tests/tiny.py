@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qw
 from data_loader.collator import Collator
 from model.attention import group_heads
 from model.backbone import Backbone, ThoughtTokens
-from model.files import locked
 from tests.tokenizers import real_tokenizer_dir
+from utils import locked
 
 CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}
 VOCABULARY = 64

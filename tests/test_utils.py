@@ -3,24 +3,24 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from model import files
-from model.files import (
-    Stop,
-    damage,
-    held,
+from utils import (
+    UserError,
+    deferred_signals,
     locked,
+    one_line,
+    pending_signal,
     remove_folder,
     replaced,
     replaced_folder,
-    seal,
-    signals_raise_stop,
-    stop_waits,
+    run_main,
 )
-from utils import one_line_of
 
 
 def in_a_child(work):
@@ -82,27 +82,6 @@ def test_a_killed_folder_is_not_there_and_made_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize(
-    "harm, message",
-    [
-        (lambda folder: (folder / "weights").write_bytes(b"abc"), "weights is not what was written"),
-        (lambda folder: (folder / "weights").write_bytes(b"abcX"), "weights is not what was written"),
-        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
-        (lambda folder: (folder / "manifest.json").unlink(), "not written to its end"),
-        (lambda folder: (folder / "manifest.json").write_text('{"files": {'), "manifest.json is damaged"),
-        (lambda folder: (folder / "manifest.json").write_text('["files"]'), "manifest.json is damaged"),
-        (lambda folder: (folder / "manifest.json").write_bytes(b"\0" * 80), "manifest.json is damaged"),
-    ],
-)
-def test_damage_to_a_sealed_folder_is_seen(tmp_path, harm, message):
-    (tmp_path / "weights").write_bytes(b"abcd")
-    (tmp_path / "state").write_bytes(b"")
-    seal(tmp_path, run={"lr": 1})
-    assert damage(tmp_path) is None
-    harm(tmp_path)
-    assert message in damage(tmp_path)
-
-
 def test_a_removal_killed_half_way_leaves_no_half_folder(tmp_path, monkeypatch):
     folder = tmp_path / "checkpoint-2"
     folder.mkdir()
@@ -118,7 +97,7 @@ def test_a_removal_killed_half_way_leaves_no_half_folder(tmp_path, monkeypatch):
 
 def test_a_second_holder_waits_or_is_told_who_holds(tmp_path):
     holder = rf"busy here \(process {os.getpid()} on "
-    with locked(tmp_path / "run"), pytest.raises(ValueError, match=holder), locked(tmp_path / "run", busy="busy here"):
+    with locked(tmp_path / "run"), pytest.raises(UserError, match=holder), locked(tmp_path / "run", busy="busy here"):
         pass
     with locked(tmp_path / "run", busy="busy here"):
         pass
@@ -135,36 +114,85 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_the_write_and_a_later_one_does_not(signum, monkeypatch):
-    monkeypatch.setattr(files, "TOGETHER", 0.2)
+def test_a_signal_waits_for_the_write_and_a_later_one_does_not(signum, capsys):
     before = signal.getsignal(signum)
     steps = []
-    with pytest.raises(Stop) as stop, signals_raise_stop():
-        with held(), held():
+
+    def send(times, apart=0.01):
+        for _ in range(times):
             os.kill(os.getpid(), signum)
-            time.sleep(0.01)
-            assert stop_waits()
-            os.kill(os.getpid(), signum)  # the same one again: torchrun passes on what a scheduler sends to all
-            time.sleep(0.01)
-            steps.append("finished")
+            time.sleep(apart)
+
+    def write():
+        with deferred_signals(), deferred_signals():
+            send(2)  # the same one again: torchrun passes on what a scheduler sends to all
+            assert pending_signal() == signum
+            steps.append("written")
         steps.append("not reached")
-    assert (stop.value.signum, steps, stop_waits()) == (signum, ["finished"], False)
-    with pytest.raises(Stop), signals_raise_stop(), held():
-        os.kill(os.getpid(), signum)
-        time.sleep(0.3)
-        os.kill(os.getpid(), signum)
-        time.sleep(1)
+
+    def write_too_long():
+        with deferred_signals():
+            send(2, apart=2.1)
+            steps.append("not reached")
+
+    def wait():
+        send(1)
         steps.append("not reached")
-    with pytest.raises(Stop), signals_raise_stop():
-        os.kill(os.getpid(), signum)
-        time.sleep(1)
-        steps.append("not reached")
-    assert steps == ["finished"] and not stop_waits()
+
+    for main in (write, write_too_long, wait):
+        with pytest.raises(SystemExit) as end:
+            run_main(main)
+        assert end.value.code == 128 + signum and not pending_signal()
+        assert signum.name in capsys.readouterr().err
+    assert steps == ["written"]
     assert signal.getsignal(signum) is before
 
 
-def test_a_full_disk_is_one_line_that_says_what_to_do():
-    full = one_line_of(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "ckpt/x"))
-    assert full.startswith("No space left on device: ckpt/x; ") and "--resume" in full
-    assert one_line_of(PermissionError(13, "Permission denied", "x")) == "Permission denied: x"
-    assert one_line_of(OSError("two\nlines")) == "two lines"
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (UserError("line 3: no answer"), "error: line 3: no answer"),
+        (FloatingPointError("the loss is nan"), "error: the loss is nan"),
+        (OutOfMemoryError("tried to allocate 2 GiB\nmore"), "error: tried to allocate 2 GiB; "),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "ckpt/x"), "error: No space left on device: ckpt/x; "),
+        (PermissionError(13, "Permission denied", "x"), "error: Permission denied: x"),
+        (OSError("two\nlines"), "error: two lines"),
+    ],
+)
+def test_an_expected_error_is_one_line(error, words):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run_main(main)
+    assert end.value.code.startswith(words) and "\n" not in end.value.code
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, RuntimeError, KeyError])
+def test_a_bug_keeps_its_traceback(error):
+    def main():
+        raise error("a bug")
+
+    assert one_line(error("a bug")) is None
+    with pytest.raises(error):
+        run_main(main)
+
+
+def test_it_imports_no_other_room_and_neither_torch_nor_transformers():
+    imported = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; before = set(sys.modules); import utils; print(*set(sys.modules) - before)",
+        ],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    tops = {name.partition(".")[0] for name in imported}
+    assert "utils" in tops and not tops & {"torch", "transformers", "model", "data_loader", "experiment"}

@@ -1,0 +1,119 @@
+"""What a run loads: data, backbones, prompts."""
+
+import logging
+import os
+import warnings
+
+import torch
+import transformers
+
+from data_loader.collator import Collator
+from data_loader.loaders import load_task
+from data_loader.prompts import PromptEncoder
+from experiment.arguments import naming
+from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings
+from model.causal_lm import can_share_prefix, text_config
+from utils import UserError
+
+
+def quiet_libraries():
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+def load_instances(args, split, k=0):
+    """Instances of one split, the first k of them (0: all)."""
+    instances = list(load_task(args.task_name, args.data_dir, split).get_dataset(split))
+    return instances[:k] if k else instances
+
+
+def device_of(args):
+    """The device asked for. Raises UserError if there is none of that name."""
+    if args.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(args.device).type
+    except RuntimeError as error:
+        raise UserError(f"--device {args.device}: {first_line(error)}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {args.device}: torch sees no GPU here")
+    return args.device
+
+
+def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):
+    """Base (with `embeddings_only` no more of it than those) and assistant as Backbones (None without it)."""
+    if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("--base_device_map spreads the base over the GPUs of one process; without torchrun, please")
+    if args.base_device_map and args.tune_base_model and not hasattr(args, "base_model_ckpt"):
+        raise UserError(
+            "--base_device_map is for a frozen base: train a LoRA adapter without it (several GPUs: torchrun)"
+        )
+    common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
+    placed = {"device_map": args.base_device_map, "quantization": args.quantization}
+    with naming("--base_thought_tokens", ThoughtTokensError):
+        if embeddings_only:
+            base = load_embeddings(base_id, custom_tokens=args.base_thought_tokens, **common)
+        else:
+            base = load_backbone(base_id, custom_tokens=args.base_thought_tokens, **placed, **common)
+    assistant = None
+    if with_assistant:
+        own = {"custom_tokens": args.assistant_thought_tokens, "initial_id": args.assistant_initial_token}
+        with naming("--assistant_thought_tokens", ThoughtTokensError):
+            assistant = load_backbone(assistant_id, **own, **common)
+    for backbone in (base, assistant):
+        if backbone and not embeddings_only and not can_share_prefix(backbone.model):
+            print(
+                f"{backbone.model_id}: some layers cannot share keys and values (a sliding window, for example): each "
+                "chain runs its whole prompt, the same numbers but slower",
+                flush=True,
+            )
+    return base, assistant
+
+
+def pad_id(tokenizer):
+    """Any id does: padding is masked."""
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+
+
+def make_encoder(args, base, assistant, **options):
+    """Prompt encoder and collator of a pair of backbones."""
+    small = assistant or base
+    encoder = PromptEncoder(
+        args.task_name,
+        base.tokenizer,
+        base.thought_tokens,
+        small.tokenizer,
+        small.thought_tokens,
+        args.num_thought_tokens,
+        args.prompt_dir,
+        **options,
+    )
+    return encoder, Collator(pad_id(base.tokenizer), pad_id(small.tokenizer))
+
+
+def context_of(backbone):
+    return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
+
+
+def encode_split(args, encoder, base, instances, split, new_tokens=0, limit=float("inf"), assistant=None):
+    """Encoded examples of a split, without those over `limit` or a model's context; says how many."""
+    limit = min(limit, context_of(base) - new_tokens)
+    assistant_limit = context_of(assistant) if assistant else float("inf")
+    encoded = [encoder.encode(instance, split) for instance in instances]
+    kept = [
+        e
+        for e in encoded
+        if len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) <= limit
+        and len(e["assistant_ids"]) <= assistant_limit
+    ]
+    if len(kept) < len(encoded):
+        print(
+            f"{split}: {len(encoded) - len(kept)} of {len(encoded)} examples are longer than {limit} tokens"
+            + (f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else "")
+            + " and left out",
+            flush=True,
+        )
+    if not kept:
+        raise UserError(f"no {split} example of {args.task_name} is at most {limit} tokens long")
+    return kept

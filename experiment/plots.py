@@ -1,0 +1,23 @@
+"""The pictures of a run."""
+
+from utils import replaced
+
+
+def plot_loss(history, path, title):
+    """Training and dev loss against epochs, from a Trainer's log history."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for key, label, marker in (("loss", "training", ""), ("eval_loss", "dev (last five tokens)", "o")):
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker=marker, label=label)
+    axes.set(xlabel="epoch", ylabel="loss", title=title)
+    axes.set_yscale("log")
+    axes.legend()
+    with replaced(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
+    plt.close(figure)

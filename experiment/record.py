@@ -1,0 +1,199 @@
+"""What a run is called and what its record holds: names of runs, logs and methods; refusing another run's files.
+
+Needs no torch.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from utils import UserError, fingerprint
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What stands in the slot -> the method's name in the papers' tables, or ours.
+OF_THOUGHTS = {
+    "placeholder": "CoT-Unk",
+    "assistant_text": "Assist-CoT",
+    "zero": "Zero vectors",
+    "shuffled": "Shuffled thoughts",
+    "untrained": "Untrained projection",
+}
+# In the tables' order.
+METHODS = (
+    "Zero-Shot CoT",
+    "CoT-Unk",
+    "Assist-CoT",
+    "LoRA",
+    "Zero vectors",
+    "Untrained projection",
+    "Shuffled thoughts",
+    "SoftCoT",
+    "SoftCoT + LoRA",
+    "SoftCoT-SC",
+    "SoftCoT-SC + LoRA",
+    "SoftCoT-P",
+    "SoftCoT-P + LoRA",
+    "SoftCoT++",
+    "SoftCoT++ + LoRA",
+    "SoftCoT++-P",
+    "SoftCoT++-P + LoRA",
+)
+
+
+def method_of(settings: dict) -> str:
+    """One of METHODS. settings: the `run` record of a result file. Raises UserError for unknown thoughts."""
+    tuned = any(
+        settings.get(key)
+        for key in ("tune_base_model", "base_model_ckpt", "tune_assistant_model", "assistant_model_ckpt")
+    )
+    if not settings["num_thought_tokens"]:
+        return "LoRA" if tuned else "Zero-Shot CoT"
+    if settings["thoughts"] != "projected":
+        name = OF_THOUGHTS.get(settings["thoughts"])
+        if not name:
+            raise UserError(
+                f"unknown thoughts {settings['thoughts']!r} in a result file's record: known are "
+                f"projected, {', '.join(OF_THOUGHTS)}"
+            )
+        return name
+    if settings["perturb_std"]:
+        name = "SoftCoT++-P" if settings.get("own_chains") else "SoftCoT-P"
+    elif settings.get("num_scaling_times"):
+        name = "SoftCoT++"
+    else:
+        name = "SoftCoT-SC" if settings["num_return_sequences"] > 1 else "SoftCoT"
+    return name + (" + LoRA" if tuned else "")
+
+
+def short_name(model_id: str) -> str:
+    """Return the last path part of a model id."""
+    return Path(str(model_id).rstrip("/")).name
+
+
+def run_name(args, chains=None, contrastive=False):
+    """`{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`, the published form."""
+    parts = [args.output_name, args.task_name, float(args.n_epochs), args.num_thought_tokens]
+    parts += [chains] if chains else []
+    parts += [short_name(args.large_model_id), short_name(args.small_model_id)]
+    return "-".join(map(str, parts)) + ("-nce" if contrastive else "")
+
+
+def log_name(args, seed, chains=None):
+    """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published; then
+    `[-{thoughts}][-perturb_{S}]` of a control."""
+    scaling = f"-nst_{chains}" if chains else ""
+    control = "" if args.thoughts == "projected" else f"-{args.thoughts}"
+    control += f"-perturb_{args.perturb_std:g}" if args.perturb_std else ""
+    return (
+        f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}"
+        f"-ntt_{args.num_thought_tokens}-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
+        f"-{short_name(args.assistant_model_id)}{control}"
+    )
+
+
+def git_commit():
+    """Commit of the code, with + where files differ from it; None outside a repository."""
+
+    def git(*words):
+        command = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def describe_run(args, encoder, base, assistant):
+    """What stands in run.json: enough to know what a projection was trained with."""
+    packages = {
+        name: importlib.metadata.version(name) for name in ("torch", "transformers", "fastNLP", "accelerate", "peft")
+    }
+    return {
+        "arguments": vars(args),
+        "prompt_hash": encoder.prompt_hash,
+        "prompt_file": str(encoder.path),
+        "base_family": base.thought_tokens.family,
+        "assistant_family": assistant.thought_tokens.family if assistant else None,
+        "versions": packages,
+        "python": sys.version.split()[0],
+        "git_commit": git_commit(),
+    }
+
+
+def data_hash(instances):
+    """Hash of examples as they were read: a changed file is other data."""
+    digest = hashlib.sha256()
+    for instance in instances:
+        digest.update(json.dumps(dict(instance.items()), sort_keys=True, ensure_ascii=False).encode())
+    return digest.hexdigest()[:16]
+
+
+def refuse_differences(found: dict, wanted: dict, what: str, remedy: str) -> None:
+    """Raise UserError that lists the keys in which two records differ."""
+    other = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    if other:
+        raise UserError(
+            f"{what} other arguments: "
+            + ", ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in other)
+            + f"; {remedy}"
+        )
+
+
+def check_against_training(args, encoder, params_file):
+    """Compare the arguments with the run.json beside what training wrote (a projection, or an adapter's folder).
+
+    Raises UserError if the models are others; another prompt is a warning.
+    """
+    record = params_file.with_name("run.json")
+    if not record.is_file():
+        return
+    try:
+        trained = json.loads(record.read_text(encoding="utf-8"))
+        arguments, written = trained["arguments"], trained.get("projection")
+        names = [short_name(arguments[key]) for key in ("large_model_id", "small_model_id")]
+        families = [trained["base_family"], trained["assistant_family"]]
+        task, prompt = arguments["task_name"], (trained["prompt_hash"], trained["prompt_file"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{record} is not what training writes ({type(error).__name__}: {str(error)[:200]}): correct or remove it"
+        ) from None
+    if written and params_file.is_file() and written != fingerprint(params_file):  # an adapter is a folder
+        raise UserError(
+            f"{record} describes another {params_file.name} than the one beside it: "
+            "put the two of one run together, or remove run.json"
+        )
+    ours = ("base", "assistant") if args.num_thought_tokens else ("base",)
+    for part, wanted in zip(ours, names, strict=False):
+        mine = short_name(getattr(args, f"{part}_model_id"))
+        if mine != wanted:
+            raise UserError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({record})")
+        if arguments.get(f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
+            raise UserError(
+                f"{params_file} was trained together with a LoRA adapter of the {part} model ({record}): "
+                f"give its folder with --{part}_model_ckpt"
+            )
+    fixed = (encoder.base_family, encoder.assistant_family)
+    for part, mine, wanted in zip(ours, fixed, families, strict=False):
+        if mine != wanted:
+            raise UserError(
+                f"the {part} model's thought tokens are of the family {mine}, but {params_file} was "
+                f"trained with {wanted} ({record})"
+            )
+    method, trained_as = getattr(args, "model_name", None), arguments.get("model_name")
+    if method and trained_as and method != trained_as:
+        text = f"--model_name is {method}, but {params_file} was trained as {trained_as} ({record})"
+        if method != "scaling":  # which the documented commands leave to the default, whatever was trained
+            raise UserError(text)
+        print(f"note: {text}; it stands in the log's name only", file=sys.stderr, flush=True)
+    if task == args.task_name and prompt[0] != encoder.prompt_hash:
+        print(
+            f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), {params_file} was trained with "
+            f"{prompt[0]} ({prompt[1]})",
+            file=sys.stderr,
+            flush=True,
+        )
