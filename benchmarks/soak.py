@@ -25,23 +25,15 @@ from pathlib import Path
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers import models as tokenizer_models
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 import evaluate_softcot
 import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
-from data_loader.loaders import DATA_DIR
+from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
 from model.trainer import checkpoints, damage
 from utils import run_main
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<begin>", "<end>"]
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 LAZY = (
     "accelerate",
     "matplotlib.pyplot",
@@ -49,94 +41,14 @@ LAZY = (
     "transformers.models.llama.modeling_llama",
     "transformers.generation.utils",
 )  # what the scripts import later on
-COMMON = [
-    "--data_dir",
-    "../data",
-    "--dtype",
-    "float32",
-    "--device",
-    "cpu",
-    "--num_thought_tokens",
-    "3",
-    "--base_thought_tokens",
-    "<|endoftext|>,<begin>,<end>",
-    "--assistant_thought_tokens",
-    "<|endoftext|>,<begin>,<end>",
-    "--assistant_initial_token",
-    "20",
-]
 CHAINS = ["--num_scaling_times", "2", "--model_name", "scaling-nce"]
-TRAIN = [
-    "--large_model_id",
-    "../base",
-    "--small_model_id",
-    "../assistant",
-    "--output_name",
-    "soak",
-    "--batch_size",
-    "2",
-    "--n_epochs",
-    "4",
-    "--learning_rate",
-    "1e-3",
-    *COMMON,
-]
-EVALUATE = [
-    "--base_model_id",
-    "../base",
-    "--assistant_model_id",
-    "../assistant",
-    "--seed_from",
-    "41",
-    "--seed_to",
-    "42",
-    "--max_new_tokens",
-    "24",
-    "--eval_batch_size",
-    "4",
-    "--print_response",
-    "--log_dir",
-    "logs",
-    *COMMON,
-]
+TRAIN = f"{TRAINED} --output_name soak --batch_size 2 --n_epochs 4 --learning_rate 1e-3".split()
+EVALUATE = f"{EVALUATED} --max_new_tokens 24 --eval_batch_size 4 --print_response --log_dir logs".split()
 RUN = "ckpt/soak-gsm8k-4.0-3{chains}-base-assistant{nce}"
 METHODS = {
     "softcot": (train_softcot, evaluate_softcot, [], RUN.format(chains="", nce="")),
     "softcotpp": (train_softcotpp, evaluate_softcotpp, CHAINS, RUN.format(chains="-2", nce="-nce")),
 }
-
-
-def make_inputs(folder):
-    """Two tiny Llamas with a byte-level tokenizer, and short examples of data/mini."""
-    vocabulary = SPECIAL + sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(tokenizer_models.BPE({token: i for i, token in enumerate(vocabulary)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(SPECIAL)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
-    tokenizer.chat_template = CHATML
-    for seed, (name, width) in enumerate((("base", 48), ("assistant", 32))):
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            initializer_range=0.15,
-            tie_word_embeddings=True,
-            max_position_embeddings=4096,
-            eos_token_id=2,
-            bos_token_id=None,
-            pad_token_id=2,
-        )
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    (folder / "data").mkdir()
-    for split, count in (("train", 12), ("test", 8)):
-        lines = (DATA_DIR / "mini" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()[:count]
-        (folder / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def start(script, arguments, folder):
