@@ -40,7 +40,7 @@ declare -A setting=(
     [--softcot_params]='' [--softcotpp_params]='' [--lora_ckpt]='' [--batch_size]=4 [--n_epochs]=10
     [--seed_from]=41 [--seed_to]=45
 )
-training_options=(--k_shot --max_len --learning_rate --gradient_accumulation_steps --micro_batch_size --projection_dtype)
+training_options=(--k_shot --dev_k --max_len --learning_rate --gradient_accumulation_steps --micro_batch_size --projection_dtype)
 evaluation_options=(
     --test_k --split --eval_batch_size --max_new_tokens --temperature --top_p --top_k --engine --tensor_parallel_size
     --pipeline_parallel_size --data_parallel_size --distributed_executor_backend --vllm_args

@@ -59,8 +59,11 @@ def build_softcot(args, base, assistant):
     )
 
 
-def train(args, name, build):
-    """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`."""
+def train(args, name, build, dev_k):
+    """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`.
+
+    dev_k: the dev loss is on the first dev_k dev examples; 0: on all.
+    """
     quiet_libraries()
     if args.device not in ("auto", "cpu", "cuda"):  # the Trainer takes the first GPU that it sees
         raise UserError(
@@ -77,7 +80,7 @@ def train(args, name, build):
     decided_by_main(lambda: refuse_checkpoints(args, folder))
 
     # Data first: a bad line shows before the models are loaded.
-    train_set, dev_set = load_instances(args, "train", args.k_shot), load_instances(args, "dev")
+    train_set, dev_set = load_instances(args, "train", args.k_shot), load_instances(args, "dev", dev_k)
     hashes = {"train_hash": data_hash(train_set), "dev_hash": data_hash(dev_set)}
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)
@@ -215,7 +218,7 @@ def main():
     parser = Parser(__doc__)
     add_training_arguments(parser, "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct")
     args = parser.parse_args()
-    train(args, run_name(args), build_softcot)
+    train(args, run_name(args), build_softcot, args.dev_k)
 
 
 if __name__ == "__main__":

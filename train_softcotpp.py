@@ -39,7 +39,8 @@ def main():
     args = parser.parse_args()
     if not args.num_thought_tokens:
         parser.error("--num_thought_tokens 0: SoftCoT++ needs 1 or more (the LoRA baseline: train_softcot.py)")
-    train(args, run_name(args, args.num_scaling_times, args.model_name == "scaling-nce"), build_softcotpp)
+    name = run_name(args, args.num_scaling_times, args.model_name == "scaling-nce")
+    train(args, name, build_softcotpp, args.dev_k or args.k_shot)  # --k_shot cuts the dev set too, as published
 
 
 if __name__ == "__main__":

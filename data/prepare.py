@@ -5,9 +5,9 @@
 
 Multiple choice (AQuA, Date Understanding): the options become part of the question, in one way for both tasks, that
 of BIG-Bench Hard: the question, a line "Options:", then one line "(A) text" an option. AQuA's answer is the
-rationale's lines, then "#### <letter>"; Date Understanding has no reasoning, its answer is "#### <letter>" alone.
+rationale's lines, then "#### <letter>"; Date Understanding has no reasoning, its answer is the letter alone.
 
-What is left out or mended is counted on the screen and listed, one entry each, in <output_dir>/<task>/report.json.
+What is left out or repaired is counted on the screen and listed, one entry each, in <output_dir>/<task>/report.json.
 The script needs Python and tqdm alone and knows nothing of models or prompts; data/README.md has the formats.
 """
 
@@ -243,7 +243,7 @@ def parse(content, path):
     return rows
 
 
-# Converting: one example of a source -> (the example to write, what was mended). Drop says why it cannot be used.
+# Converting: one example of a source -> (the example to write, what was repaired). Drop says why it cannot be used.
 
 
 def text_of(row, field):
@@ -269,7 +269,7 @@ def convert_gsm_style(row):
 
 
 def convert_aqua(row):
-    question, letter, mended = text_of(row, "question"), text_of(row, "correct"), []
+    question, letter, repaired = text_of(row, "question"), text_of(row, "correct"), []
     options = row.get("options")
     if not isinstance(options, list) or len(options) != 5 or not all(isinstance(o, str) for o in options):
         raise Drop("options are not five")
@@ -280,17 +280,17 @@ def convert_aqua(row):
     if [label and label[1] for label in labels] == list("ABCDE"):
         options = [option[label.end() :].strip() for option, label in zip(options, labels, strict=True)]
     elif not any(labels):
-        mended.append("options had no letters: A to E in their order")
+        repaired.append("options had no letters: A to E in their order")
     else:
         raise Drop("options are not labelled A to E in order")
     if not all(options):
-        mended.append("an option is blank: kept so")
+        repaired.append("an option is blank: kept so")
     steps = []
     if isinstance(row.get("rationale"), str) and row["rationale"].strip():
         steps = [line.strip() for line in text_of(row, "rationale").split("\n") if line.strip()]
     else:
-        mended.append("rationale is blank: the answer is its letter alone")
-    return {"question": with_options(question, options), "answer": "\n".join([*steps, f"#### {letter}"])}, mended
+        repaired.append("rationale is blank: the answer is its letter alone")
+    return {"question": with_options(question, options), "answer": "\n".join([*steps, f"#### {letter}"])}, repaired
 
 
 def convert_strategyqa(row):
@@ -300,8 +300,8 @@ def convert_strategyqa(row):
     if not isinstance(row.get("answer"), bool):
         raise Drop("answer is not true or false")
     kept = [text_of({"fact": fact}, "fact") for fact in facts if not isinstance(fact, str) or fact.strip()]
-    mended = ["blank facts left out"] if len(kept) < len(facts) else []
-    return {"question": question, "facts": kept, "answer": row["answer"]}, mended
+    repaired = ["blank facts left out"] if len(kept) < len(facts) else []
+    return {"question": question, "facts": kept, "answer": row["answer"]}, repaired
 
 
 def convert_du(row):
@@ -312,7 +312,7 @@ def convert_du(row):
     letter = text_of(row, "target").strip("()")
     if letter not in dict(options):
         raise Drop(f"target {letter!r} is none of the options")
-    return {"question": with_options(question, [text for _, text in options]), "answer": f"#### {letter}"}, []
+    return {"question": with_options(question, [text for _, text in options]), "answer": letter}, []
 
 
 CONVERT = {"gsm8k": convert_gsm_style, "asdiv-aug": convert_gsm_style, "aqua": convert_aqua,
@@ -320,7 +320,7 @@ CONVERT = {"gsm8k": convert_gsm_style, "asdiv-aug": convert_gsm_style, "aqua": c
 
 
 def convert(task, output, rows, report):
-    """Examples to write for one file; the report gets what was dropped or mended, and the counts."""
+    """Examples to write for one file; the report gets what was dropped or repaired, and the counts."""
     examples, changed = [], {"dropped": 0, "repaired": 0}
     for number, row in rows:
         try:

@@ -4,6 +4,7 @@ Knows the files' format (data/README.md) and nothing of prompts or token ids. A 
 DataError of one line that names file, line, field and what to do.
 """
 
+import functools
 import json
 import re
 import warnings
@@ -51,7 +52,7 @@ class TaskLoader(Loader):
             raise DataError(f"split {split!r}: give a plain name such as test, not a path")
 
     def load(self, paths):
-        """Folder -> DataBundle. Raises DataError where there is no folder or no file."""
+        """Folder -> DataBundle. Raises DataError if there is no folder or no file."""
         folder = Path(paths)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder: {self._how_to_get()}")
@@ -70,7 +71,7 @@ class TaskLoader(Loader):
     def _load(self, path):
         """One file -> DataSet, whole (no 80 % cut). Raises DataError."""
         path = Path(path)
-        read = _read_yes_no if self.task.answer_kind == "yes_no" else _read_gsm_style
+        read = _READERS[self.task.form]
         rows = [
             Instance(index=index, **read(self.task, row, where)) for index, (row, where) in enumerate(read_json(path))
         ]
@@ -85,6 +86,8 @@ class TaskLoader(Loader):
         if path is None:
             return None
         data = self._load(path)
+        if self.task.papers_form not in path.name:
+            _note_other_form(folder, self.task.papers_form)
         if self.task.name != "strategyqa" or split not in self.task.files:
             return data
         cut = int(STRATEGYQA_TRAIN_SHARE * len(data))
@@ -115,6 +118,12 @@ class TaskLoader(Loader):
         return f"{prepare} or give the folder that holds it (data/README.md has the format)"
 
 
+@functools.cache
+def _note_other_form(folder, papers_form):
+    """Print, once for each folder, that not all of its files have the papers' form."""
+    print(f"note: {folder} lacks {papers_form} files, which the papers use: the plain form is read", flush=True)
+
+
 def read_json(path):
     """(value, where) for each example of a JSON list or of JSON lines, whatever the suffix.
 
@@ -125,7 +134,7 @@ def read_json(path):
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8") from None
     if text.lstrip().startswith("["):
-        value = _parse(text, f"{path}", "mend the list")
+        value = _parse(text, f"{path}", "fix the list")
         return [(row, f"{path}, item {i}") for i, row in enumerate(value, 1)]
     rows = []
     # Not splitlines(): it would also cut at U+2028, which JSON strings may hold.
@@ -170,7 +179,7 @@ def _read_gsm_style(task, row, where):
     read = gold(task, answer)
     if read is None or (task.choices and read not in task.choices):
         expected = f"one letter of {task.choices}" if task.choices else "a number"
-        raise DataError(f"{where}, field answer: {answer[:80]!r} after '####' is not {expected}: mend it")
+        raise DataError(f"{where}, field answer: {answer[:80]!r} after '####' is not {expected}: fix it")
     return {
         "question": question,
         "options": _options(task, row, question, where),
@@ -180,7 +189,27 @@ def _read_gsm_style(task, row, where):
     }
 
 
-def _read_yes_no(task, row, where):
+def _read_letter(task, row, where):
+    """Date Understanding: `question`, `answer` (a letter alone), maybe `options`; there is no solution."""
+    question = _text(row, "question", where)
+    answer = _text(row, "answer", where)
+    if "####" in answer:
+        raise DataError(
+            f"{where}, field answer: {answer[-80:]!r} is of an older form, {task.name} has a letter alone: "
+            f"run `python data/prepare.py {task.name}` again"
+        )
+    if answer not in tuple(task.choices):
+        raise DataError(f"{where}, field answer: {answer[:80]!r} is not one letter of {task.choices}: fix it")
+    return {
+        "question": question,
+        "options": _options(task, row, question, where),
+        "steps": [],
+        "answer": answer,
+        "facts": [],
+    }
+
+
+def _read_facts(task, row, where):
     """StrategyQA: `question`, `facts` (list of strings), `answer` (boolean, or yes/no)."""
     question = _text(row, "question", where)
     facts = _texts(row, "facts", where)
@@ -196,6 +225,9 @@ def _read_yes_no(task, row, where):
         "answer": answer,
         "facts": facts,
     }
+
+
+_READERS = {"gsm_style": _read_gsm_style, "letter": _read_letter, "facts": _read_facts}
 
 
 def _shown(name):
@@ -230,7 +262,7 @@ def _checked_text(value, where):
     if "\0" in value:
         raise DataError(f"{where}: a NUL character in it: the file is damaged or no text")
     if not value.isascii() and re.search("[\ud800-\udfff]", value):
-        raise DataError(f"{where}: half of a surrogate pair in it: mend the escape")
+        raise DataError(f"{where}: half of a surrogate pair in it: fix the escape")
     return value.strip().replace("\r\n", "\n")
 
 

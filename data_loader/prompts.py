@@ -24,9 +24,8 @@ from utils import UserError
 PROMPT_DIR = Path(__file__).resolve().parent / "prompts"
 BLOCKS = ("base", "target", "assistant", "assistant_reply")
 FIELDS = ("question", "options", "steps", "answer", "facts")
-# Llama's templates print today's date unless told another: a prompt that changes every day.
+# Llama's templates print today's date unless they are given one: a prompt that changes every day.
 DATE = "26 Jul 2024"
-DEV_LABELS = 5  # the dev loss is read on the answer's last five tokens
 
 
 class PromptError(UserError):
@@ -49,7 +48,7 @@ class PromptEncoder:
 
     base_tokens, assistant_tokens: the models' thought tokens (.family, .placeholder, .begin,
     .end). num_thought_tokens: L; 0 leaves the slot out. prompt_dir: folder with the task's
-    template in place of the built-in one. generation_prompt=False (Llama and Qwen2.5 only) leaves
+    template, used instead of the built-in one. generation_prompt=False (Llama and Qwen2.5 only) leaves
     the assistant header out of evaluation prompts, as the published code does.
     """
 
@@ -109,57 +108,89 @@ class PromptEncoder:
         prefix_ids: up to and including the begin token; suffix_ids: from the end token on;
         labels: like suffix_ids, -100 where there is no loss; assistant_ids: the assistant's
         prompt, which ends in L placeholders; index.
-        split "train": the whole conversation, loss on all after the end token; "dev": the same,
-        loss on the last five tokens; "eval": the prompt alone, no loss. With L = 0 the prompt is
-        all prefix in evaluation; in training its last token begins the suffix, as the end token
-        does, and the loss is on the answer. Raises PromptError where the slot is not found exactly
-        once.
+        split "train": the whole conversation, loss on what follows the user's turn; "dev": the
+        same, loss on the last tokens or on the answer's word (tasks.py has both); "eval": the
+        prompt alone, no loss. With L = 0 the prompt is all prefix in evaluation; in training its
+        last token begins the suffix, as the end token does, and the loss is on the answer. Raises
+        PromptError unless slot, user's turn and answer are found.
         """
         if split not in ("train", "dev", "eval"):
             raise ValueError(f"split {split!r}: expected train, dev or eval")
         context = self._context(instance, "eval" if split == "eval" else "train")
+        user = self._render("base", context)
         if split == "eval":
-            user = self._render("base", context)
-            text = _chat(self.base_tokenizer, user, self.generation_prompt)
+            prefix, suffix = self._cut(_chat(self.base_tokenizer, user, self.generation_prompt))
+            labelled = range(0)
         else:
-            prompt, answer = self._conversation(context)
-            text = prompt + answer
-        ids = self._ids(text)
-        if self.length:
-            start = self._find_slot(ids, text)
-            prefix, suffix = ids[: start + 1], ids[start + self.length + 1 :]
-        elif split == "eval":
-            prefix, suffix = ids, []
-        else:  # apart, so that the prompt's ids are those of evaluation
-            prefix = self._ids(prompt)
-            prefix, suffix = prefix[:-1], prefix[-1:] + self._ids(answer)
-        first = {"train": 1, "dev": max(1, len(suffix) - DEV_LABELS), "eval": len(suffix)}[split]
+            prompt, answer = self._conversation(user, self._render("target", context))
+            prefix, suffix = self._cut(prompt, answer)
+            first = self._first_label(user, prefix, suffix)
+            labelled = range(first, len(suffix))
+            if split == "dev":
+                last = self.task.dev_labels
+                labelled = labelled[-last:] if last else self._word_tokens(instance["answer"], suffix, first)
         return {
             "index": instance["index"],
             "prefix_ids": prefix,
             "suffix_ids": suffix,
-            "labels": [-100] * first + suffix[first:],
+            "labels": [token if i in labelled else -100 for i, token in enumerate(suffix)],
             "assistant_ids": self._assistant_ids(context) if self.length else [],
         }
 
     def hint_ids(self, text):
-        """Ids of a text that stands in the slot in place of the placeholders: the first L at most.
-        A special token's name in it is ordinary text."""
+        """Return the ids, at most L, of a text for the slot instead of placeholders. A special
+        token's name in it is ordinary text."""
         return self._ids(self._defuse(text.strip()))[: self.length]
 
     def _ids(self, text):
         return self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _conversation(self, context):
-        """The base model's text in training, in two parts: prompt; target and end of turn, nothing after it."""
-        user, target = self._render("base", context), self._render("target", context)
+    def _conversation(self, user, target):
+        """Return the base model's text in training as two parts: the prompt, and all that follows it."""
         prompt = _chat(self.base_tokenizer, user, True)
-        text = _chat(self.base_tokenizer, user, False, reply=target).rstrip()
+        text = _chat(self.base_tokenizer, user, False, reply=target)
         # Some templates write a past turn differently from the one that they open (or leave its
         # end out); the model must see in training what it sees in evaluation.
-        if not text.startswith(prompt) or text.endswith(target):
+        if not text.startswith(prompt) or text.rstrip().endswith(target):
             text = prompt + target + self.base_tokenizer.eos_token
         return prompt, text[len(prompt) :]
+
+    def _cut(self, prompt, answer=""):
+        """Return the text's ids before and after the thoughts (see `encode`)."""
+        if self.length:
+            ids = self._ids(prompt + answer)
+            begin = self._find_slot(ids, prompt + answer)
+            return ids[: begin + 1], ids[begin + 1 + self.length :]
+        ids = self._ids(prompt)
+        if not answer:
+            return ids, []
+        return ids[:-1], ids[-1:] + self._ids(answer)  # encoded apart: the prompt's ids are those of evaluation
+
+    def _first_label(self, user, prefix, suffix):
+        """Return the index in `suffix` of the first token with a loss. Raise PromptError if it is not found."""
+        if not self.length:
+            return 1
+        turn = self._ids(_chat(self.base_tokenizer, user, False))
+        after = turn[len(prefix) + self.length :]  # the user's turn behind the thoughts; then the assistant's header
+        first = next((i for i, (a, b) in enumerate(zip(after, suffix, strict=False)) if a != b), len(after))
+        if not self.task.loss_from_header:  # back to the end of turn, over the newline that may follow it
+            while first and self.base_tokenizer.decode([suffix[first - 1]]).isspace():
+                first -= 1
+        if not first:
+            raise PromptError(
+                f"the chat template of {self.base_tokenizer.name_or_path!r} writes the user's turn differently with a "
+                "generation prompt: the end of that turn cannot be found, so use another chat template"
+            )
+        return first
+
+    def _word_tokens(self, word, suffix, first):
+        """Return the range of the last tokens of `suffix` that hold `word`. Raise PromptError if there are none."""
+        word_in, decode = re.compile(rf"\b{re.escape(word)}\b").search, self.base_tokenizer.decode
+        for start in reversed(range(first, len(suffix))):
+            if word_in(decode(suffix[start:])):
+                stops = range(start + 1, len(suffix) + 1)
+                return range(start, next(stop for stop in stops if word_in(decode(suffix[start:stop]))))
+        raise PromptError(f"{self.path}, block target: no {word!r} in it, which the dev loss is on: print answer there")
 
     def _assistant_ids(self, context):
         text = _chat(self.assistant_tokenizer, self._render("assistant", context), True)

@@ -1,4 +1,4 @@
-"""The five tasks, one entry each: files, template, answer rule, lengths.
+"""The five tasks, one entry each: files, template, labels, answer rule, lengths.
 
 Knows names and numbers only; reading files is in loaders.py, text in prompts.py.
 """
@@ -16,6 +16,14 @@ class Task:
     template: str
     answer_kind: str  # "number", "choice" or "yes_no"
     choices: str = ""
+    # What an example's fields hold. "gsm_style": answer is the solution's lines, then "#### <answer>"; "letter":
+    # answer is a letter alone; "facts": a list of facts, and answer is true or false.
+    form: str = "gsm_style"
+    papers_form: str = ""  # in the names of the papers' files; another file is read with a note
+    # The first token with a loss: the assistant's header, or the token behind the user's end of turn. The two differ
+    # if the chat template writes a newline between them.
+    loss_from_header: bool = False
+    dev_labels: int = 5  # the dev loss is on the sequence's last tokens; 0: on the answer's word
     max_new_tokens: int = 1024
     qwen3_max_new_tokens: int = 4096
     keep_checkpoints: int = 2
@@ -42,6 +50,7 @@ TASKS = {
             _named(_GSM8K, "train", "dev", "test"),
             "gsm8k.jinja",
             "number",
+            papers_form="socratic",
             keep_checkpoints=10,
         ),
         Task(
@@ -75,6 +84,9 @@ TASKS = {
             },
             "strategyqa.jinja",
             "yes_no",
+            form="facts",
+            loss_from_header=True,
+            dev_labels=0,
             qwen3_max_new_tokens=1024,
         ),
         Task(
@@ -86,6 +98,7 @@ TASKS = {
             "du.jinja",
             "choice",
             choices="ABCDEF",
+            form="letter",
             qwen3_max_new_tokens=1024,
         ),
     )

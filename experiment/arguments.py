@@ -122,6 +122,9 @@ def add_training_arguments(parser, large, small):
     )
     parser.add_argument("--n_epochs", type=positive_float, default=3.0, help="passes over the data; 10 in the papers")
     parser.add_argument("--k_shot", type=natural, default=0, help="first k training examples; 0: all")
+    parser.add_argument(
+        "--dev_k", type=natural, default=0, help="first k dev examples; 0: all (SoftCoT++: as many as --k_shot)"
+    )
     parser.add_argument("--tune_base_model", action="store_true", help="LoRA on the base model too")
     parser.add_argument("--tune_assistant_model", action="store_true", help="LoRA on the assistant too")
     parser.add_argument(

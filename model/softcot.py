@@ -160,7 +160,7 @@ class SoftCoT(AroundModels):
         return {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
 
     def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over a state of the form of `projection_state`. Raises UserError on other shapes."""
+        """Load a state of the form of `projection_state`. Raises UserError on other shapes."""
         expected = {key: tuple(value.shape) for key, value in self.projection_state().items()}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != expected:
@@ -228,6 +228,12 @@ class SoftCoTPlusPlus(SoftCoT):
     def projection_state(self) -> dict[str, torch.Tensor]:
         """SoftCoT's state and `embedding` [N, d_a], the initial tokens."""
         return {**super().projection_state(), "embedding": self.embedding.detach().cpu().clone()}
+
+    def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Load such a state. Of one trained with more chains, the first N initial tokens are used."""
+        if "embedding" in state and state["embedding"].dim():
+            state = {**state, "embedding": state["embedding"][: self.num_chains]}
+        super().load_projection_state(state)
 
 
 class LoRAOnly(AroundModels):

@@ -1,4 +1,4 @@
-"""Tokenizers for the tests: two real ones and a small ChatML one. One thread a process."""
+"""Tokenizers for the tests: three real ones and a small ChatML one. One thread a process."""
 
 import os
 
@@ -58,6 +58,11 @@ def chatml_tokenizer():
 @pytest.fixture(scope="session")
 def llama_tokenizer():
     return AutoTokenizer.from_pretrained(real_tokenizer_dir("llama3_1"))
+
+
+@pytest.fixture(scope="session")
+def qwen2_5_tokenizer():
+    return AutoTokenizer.from_pretrained(real_tokenizer_dir("qwen2_5"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,12 @@ from tests.conftest import SMOLLM2_SPECIAL_TOKENS
 from tests.test_faults import ANSWERS, EVALUATE, inputs, params, place, refused, rows_of, run  # noqa: F401 - fixtures
 from tests.test_prompts import FIXTURES, MATH, TOKENS
 
-FILES = {"gsm8k": "test.jsonl", "aqua": "gsm_style_test.jsonl", "strategyqa": "strategyqa_train.json"}
+FILES = {
+    "gsm8k": "test.jsonl",
+    "aqua": "gsm_style_test.jsonl",
+    "strategyqa": "strategyqa_train.json",
+    "du": "date_understanding_gsm_style.json",
+}
 GOOD = {"question": "Ann has 3 pens and buys 4. How many?", "answer": "3+4=7\n#### 7"}
 many = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -78,7 +83,7 @@ def test_corpus(tmp_path, name):
 
 
 words = st.sampled_from(
-    ["question", "answer", "options", "facts", "#### 7", "#### A", "yes", True, "x", "\0", "\ufeff"]
+    ["question", "answer", "options", "facts", "#### 7", "#### A", "A", "yes", True, "x", "\0", "\ufeff"]
 )
 values = st.recursive(
     words | st.none() | st.integers() | st.floats() | st.text(max_size=8),
@@ -150,7 +155,7 @@ pieces = (
 texts = st.lists(pieces, min_size=1, max_size=8).map("".join).filter(str.strip)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "smollm2"])
+@pytest.mark.parametrize("family", TOKENS)
 def test_no_text_forges_a_slot_or_a_turn(family, request):
     tokenizer = request.getfixturevalue(FIXTURES[family])
     encoder = PromptEncoder("aqua", tokenizer, TOKENS[family], tokenizer, TOKENS[family], 3)

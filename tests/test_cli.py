@@ -219,22 +219,23 @@ def test_resume_ends_in_the_same_bits(llama_run, models, data, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_models_of_different_families_and_trained_initial_tokens(models, data, tmp_path):
-    shell(
+    done = shell(
         "python train_softcotpp.py --large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/Qwen3-0.6B "
-        "--output_name mixed --batch_size 2 --num_thought_tokens 3 --num_scaling_times 2 --n_epochs 1 --k_shot 2 "
+        "--output_name mixed --batch_size 2 --num_thought_tokens 3 --num_scaling_times 3 --n_epochs 1 --k_shot 2 "
         f"--tune_init_tokens --learning_rate 1e-3 {SMALL}",
         tmp_path,
         m=models,
         data=data,
     )
-    run = tmp_path / "ckpt" / "mixed-gsm8k-1.0-3-2-Llama-3.1-8B-Instruct-Qwen3-0.6B"
+    assert "2 training examples, 2 dev examples" in done.stdout  # --k_shot cuts both sets of SoftCoT++
+    run = tmp_path / "ckpt" / "mixed-gsm8k-1.0-3-3-Llama-3.1-8B-Instruct-Qwen3-0.6B"
     state = torch.load(run / "projection.bin", weights_only=True)
     from transformers import AutoModelForCausalLM
 
     table = AutoModelForCausalLM.from_pretrained(models / "Qwen3-0.6B").get_input_embeddings().weight
-    difference = (state["embedding"] - table[150001:150003].float()).abs().max()
+    difference = (state["embedding"] - table[150001:150004].float()).abs().max()
     assert 0 < difference < 2e-3
-    shell(
+    shell(  # two chains of the three that were trained
         "python evaluate_softcotpp.py --base_model_id {m}/Llama-3.1-8B-Instruct --assistant_model_id {m}/Qwen3-0.6B "
         "--params_file_name {run}/projection.bin --num_thought_tokens 4 --num_scaling_times 2 --test_k 1 "
         f"--num_return_sequences 2 --max_new_tokens 4 {SMALL}",
@@ -251,13 +252,14 @@ def test_models_of_different_families_and_trained_initial_tokens(models, data, t
 @pytest.mark.slow
 def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path, monkeypatch):
     pytest.importorskip("peft")
-    shell(
+    done = shell(
         f"python train_softcot.py {LLAMA_PAIR} --output_name lora --batch_size 2 --num_thought_tokens 3 "
-        f"--n_epochs 1 --k_shot 2 --tune_base_model --tune_assistant_model {SMALL}",
+        f"--n_epochs 1 --k_shot 2 --dev_k 3 --tune_base_model --tune_assistant_model {SMALL}",
         tmp_path,
         m=models,
         data=data,
     )
+    assert "2 training examples, 3 dev examples" in done.stdout
     run = tmp_path / "ckpt" / "lora-gsm8k-1.0-3-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
     for part in ("base_model", "assistant_model"):
         assert (run / part / "adapter_model.safetensors").is_file()

@@ -1,12 +1,14 @@
 """Files -> DataBundle: which file is read, what is read from it, and what a bad one says."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from data_loader.loaders import DataError, load_task, read_json
 from data_loader.tasks import TASKS, get_task
 
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"  # the publishers' files
 EXAMPLE = {
     "question": "Ann has 3 pens and buys 4. How many are there?",
     "answer": "How many pens? ** She has 3+4=<<3+4=7>>7 pens.\n#### 7",
@@ -48,6 +50,31 @@ def test_fields(tmp_path):
 def test_socratic_file_comes_before_the_plain_one(tmp_path):
     write(tmp_path, train=lines(*numbered(3)), train_socratic=lines(EXAMPLE))
     assert questions(load_task("gsm8k", tmp_path), "train") == [EXAMPLE["question"]]
+
+
+def test_the_plain_form_is_read_with_one_note(tmp_path, capsys):
+    write(tmp_path, train=lines(*numbered(3)), test_socratic=lines(EXAMPLE))
+    for _ in range(2):
+        assert len(load_task("gsm8k", tmp_path).get_dataset("train")) == 3
+        assert len(load_task("gsm8k", tmp_path, split="train").get_dataset("train")) == 3
+    out = capsys.readouterr().out
+    assert out.count("note") == out.count(str(tmp_path)) == 1 and "socratic" in out
+
+
+def test_no_note_about_socratic_files_or_other_tasks(tmp_path, capsys):
+    write(tmp_path, train_socratic=lines(EXAMPLE), test_socratic=lines(EXAMPLE), aug__dev=lines(*numbered(2)))
+    load_task("gsm8k", tmp_path)
+    load_task("asdiv-aug", tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the publishers' files are not beside the project")
+def test_the_publishers_plain_training_and_socratic_test_files(capsys):
+    bundle = load_task("gsm8k", REAL / "gsm8k")
+    assert {split: len(data) for split, data in bundle.datasets.items()} == {"train": 7473, "dev": 1319, "test": 1319}
+    assert " ** " in bundle.get_dataset("test")[0]["steps"][0]
+    assert " ** " not in bundle.get_dataset("train")[0]["steps"][0]
+    assert capsys.readouterr().out.count("socratic") == 1
 
 
 def test_dev_is_the_test_set_unless_there_is_a_dev_file(tmp_path):
@@ -109,10 +136,11 @@ def test_strategyqa_split_of_the_papers_size():
 
 
 def test_du_has_only_a_test_set(tmp_path):
-    rows = [{"question": "Which day?\nOptions:\n(A) 1\n(F) 2", "answer": "It is 2.\n#### F"}]
+    rows = [{"question": "Which day?\nOptions:\n(A) 1\n(F) 2", "answer": "F"}]
     (tmp_path / "date_understanding_gsm_style.json").write_text(json.dumps(rows))
     bundle = load_task("du", tmp_path)
-    assert list(bundle.datasets) == ["test"] and bundle.get_dataset("test")[0]["answer"] == "F"
+    (example,) = bundle.get_dataset("test")
+    assert list(bundle.datasets) == ["test"] and (example["answer"], example["steps"]) == ("F", [])
     with pytest.raises(DataError, match="du has no train here"):
         load_task("du", tmp_path, split="train")
 
@@ -173,6 +201,26 @@ def test_bad_choice_data(tmp_path, row, message):
     write(tmp_path, gsm_style_test=json.dumps([row]))
     with pytest.raises(DataError, match=message):
         load_task("aqua", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        ("#### F", "prepare.py du"),  # as an earlier prepare.py wrote it
+        ("It is 2.\n#### F", "prepare.py du"),
+        ("G", "'G'.*ABCDEF"),
+        ("f", "'f'.*ABCDEF"),
+        ("AB", "'AB'.*ABCDEF"),
+        ("(A)", "ABCDEF"),
+        ("", "blank"),
+        (1, "found int"),
+    ],
+)
+def test_bad_letter_data(tmp_path, answer, message):
+    (tmp_path / "date_understanding_gsm_style.json").write_text(json.dumps([{"question": "Q", "answer": answer}]))
+    with pytest.raises(DataError, match=f"item 1, field answer: .*{message}") as error:
+        load_task("du", tmp_path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

