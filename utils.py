@@ -45,6 +45,9 @@ def replaced(path: str | Path):
             flush(scratch)
             os.replace(scratch, path)
             flush(path.parent)
+        except OSError as error:  # a failed write names no file
+            error.filename = error.filename or str(path)
+            raise
         finally:
             scratch.unlink(missing_ok=True)
 

@@ -31,7 +31,7 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
-from model.trainer import checkpoints, damage
+from model.checkpoint import checkpoints, read_checkpoint
 from utils import run_main
 
 LAZY = (
@@ -113,7 +113,7 @@ def rows(folder):
 
 def newest(run):
     """Step of a run's newest whole checkpoint, 0 without one."""
-    return next((int(path.name.split("-")[1]) for path in checkpoints(run) if not damage(path)), 0)
+    return next((int(path.stem.split("-")[1]) for path in checkpoints(run) if read_checkpoint(path)), 0)
 
 
 class Count:

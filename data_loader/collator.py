@@ -16,22 +16,26 @@ class Collator:
         self.assistant_pad_id = assistant_pad_id
 
     def __call__(self, examples):
-        """B dicts -> prefix_ids, prefix_mask [B, P]; suffix_ids, suffix_mask, labels [B, S];
-        assistant_ids, assistant_mask [B, A]; index [B]. All int64; masks are 1 on real tokens."""
+        """Return prefix_ids, prefix_mask `[B, P]`; suffix_ids, suffix_mask, labels `[B, S]`; and, if the examples
+        have them, their thought_states `[B, N, L, d_a]`, else, if they have an assistant's prompt, assistant_ids and
+        assistant_mask `[B, A]`. Ids and masks are int64; masks are 1 on real tokens."""
         prefix_ids, prefix_mask = _pad(examples, "prefix_ids", self.base_pad_id, left=True)
         suffix_ids, suffix_mask = _pad(examples, "suffix_ids", self.base_pad_id)
         labels, _ = _pad(examples, "labels", -100)
-        assistant_ids, assistant_mask = _pad(examples, "assistant_ids", self.assistant_pad_id, left=True)
-        return {
+        batch = {
             "prefix_ids": prefix_ids,
             "prefix_mask": prefix_mask,
             "suffix_ids": suffix_ids,
             "suffix_mask": suffix_mask,
             "labels": labels,
-            "assistant_ids": assistant_ids,
-            "assistant_mask": assistant_mask,
-            "index": torch.tensor([example["index"] for example in examples]),
         }
+        if "thought_states" in examples[0]:
+            batch["thought_states"] = torch.stack([example["thought_states"] for example in examples])
+        elif examples[0]["assistant_ids"]:
+            batch["assistant_ids"], batch["assistant_mask"] = _pad(
+                examples, "assistant_ids", self.assistant_pad_id, left=True
+            )
+        return batch
 
 
 def _pad(examples, key, fill, left=False):

@@ -5,6 +5,8 @@ import contextlib
 import json
 import sys
 
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
 from data_loader.tasks import TASKS
 from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
 from model.controls import THOUGHTS
@@ -149,6 +151,13 @@ def add_training_arguments(parser, large, small):
         help="bfloat16 restores the published rounding of the projection's updates",
     )
     parser.add_argument("--seed", type=int, default=42, help="of initial weights and the order of examples")
+    parser.add_argument(
+        "--report_to",
+        choices=["none", *sorted(LOGGER_TYPE_TO_CLASS)],
+        default="tensorboard",
+        help="where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
+    )
+    parser.add_argument("--logging_steps", type=positive, default=10, help="optimizer steps between two logged losses")
     parser.add_argument("--resume", action="store_true", help="go on from this run's newest checkpoint")
     add_common_arguments(parser)
 

@@ -6,6 +6,7 @@ import warnings
 
 import torch
 import transformers
+from accelerate.tracking import get_available_trackers
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
@@ -39,6 +40,16 @@ def device_of(args):
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {args.device}: torch sees no GPU here")
     return args.device
+
+
+def trackers_of(args) -> str | None:
+    """Return the tracker that Accelerate is to log to. Raises UserError if it is not installed."""
+    available = [tracker.value for tracker in get_available_trackers()]
+    if args.report_to == "none":
+        return None
+    if args.report_to not in available:
+        raise UserError(f"--report_to {args.report_to}: not installed; available are none, {', '.join(available)}")
+    return args.report_to
 
 
 def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):

@@ -4,14 +4,15 @@ from utils import replaced
 
 
 def plot_loss(history, path, title):
-    """Training and dev loss against epochs, from a Trainer's log history."""
+    """Draw the losses against epochs. history: of `model.training.train`; the loss's terms too if there are several."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for key, label, marker in (("loss", "training", ""), ("eval_loss", "dev (last five tokens)", "o")):
+    terms = [("token", "token", ""), ("contrastive", "contrastive", "")] if "contrastive" in history[0] else []
+    for key, label, marker in (("loss", "training", ""), *terms, ("eval_loss", "dev", "o")):
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         if points:
             axes.plot(*zip(*points, strict=True), marker=marker, label=label)

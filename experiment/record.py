@@ -108,13 +108,14 @@ def git_commit():
         return None
 
 
-def describe_run(args, encoder, base, assistant):
-    """What stands in run.json: enough to know what a projection was trained with."""
+def describe_run(args, encoder, base, assistant, record):
+    """Return what run.json holds: what a projection was trained with."""
     packages = {
         name: importlib.metadata.version(name) for name in ("torch", "transformers", "fastNLP", "accelerate", "peft")
     }
     return {
         "arguments": vars(args),
+        "record": record,
         "prompt_hash": encoder.prompt_hash,
         "prompt_file": str(encoder.path),
         "base_family": base.thought_tokens.family,

@@ -30,6 +30,8 @@ class AroundModels(nn.Module):
     synchronizes or saves them with the trained weights. What of them was made to learn before (LoRA) is in `tuned`.
     """
 
+    contrastive = False  # whether the loss has a contrastive term
+
     def __init__(self, **models):
         super().__init__()
         self.__dict__.update(models, models=list(models.values()))
@@ -41,6 +43,11 @@ class AroundModels(nn.Module):
                 if parameter.requires_grad
             }
         )
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """What `forward` returns in training besides `examples`: the loss and its terms."""
+        return ("loss", "token", "contrastive") if self.contrastive else ("loss", "token")
 
     def train(self, mode: bool = True):
         """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
@@ -59,7 +66,6 @@ class SoftCoT(AroundModels):
 
     num_chains = 1
     reduction = "tokens"  # of the token loss in training, see `label_weights`
-    contrastive = False
 
     def __init__(
         self,

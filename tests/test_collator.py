@@ -25,7 +25,6 @@ def test_pads_each_piece_on_its_side():
         "labels": [[-100, 4, 5], [-100, -100, -100]],
         "assistant_ids": [[6, 8], [91, 6]],
         "assistant_mask": [[1, 1], [0, 1]],
-        "index": [7, 9],
     }
     assert {key: value.tolist() for key, value in batch.items()} == expected
     assert all(value.dtype == torch.int64 for value in batch.values())
@@ -37,9 +36,17 @@ def test_real_tokens_equal_to_the_pad_id_stay_unmasked():
     assert batch["suffix_mask"].tolist() == [[1, 1], [1, 0]]
 
 
-def test_no_thoughts_gives_empty_columns():
+def test_without_thoughts_there_is_no_assistant():
     empty = {"suffix_ids": [], "labels": [], "assistant_ids": []}
     batch = Collator(0, 0)([{"index": i, "prefix_ids": [1, 2], **empty} for i in range(2)])
     assert batch["prefix_ids"].shape == (2, 2)
     assert batch["suffix_ids"].shape == batch["labels"].shape == (2, 0)
-    assert batch["assistant_ids"].shape == (2, 0)
+    assert not any(name.startswith("assistant") for name in batch)
+
+
+def test_thought_states_replace_the_assistant_s_prompt():
+    states = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
+    examples = [{**example(i, [1], [3], [6]), "thought_states": states[i]} for i in range(2)]
+    batch = Collator(0, 0)(examples)
+    assert torch.equal(batch["thought_states"], states)
+    assert not any(name.startswith("assistant") for name in batch)

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora, load_lora, load_projection, save_projection
-from model.trainer import WEIGHTS, ProjectionTrainer, last_checkpoint, training_arguments
 from tests.tiny import TOKENS, batch_of, ragged_examples, tiny_backbone
 from utils import UserError
 
@@ -67,34 +66,6 @@ def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit(chains, opt
         optimizer.zero_grad()
     assert changed(softcot, before) == learned
     assert not softcot.base.training and not softcot.assistant.training
-
-
-@pytest.mark.parametrize("tune", [False, True])
-def test_the_trainer_changes_and_saves_only_what_learns(tmp_path, monkeypatch, tune):
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # training_arguments sets it: put back afterwards
-    softcot = make(contrastive=True, tune_init_tokens=tune)
-    before = snapshot(softcot)
-    arguments = training_arguments(
-        str(tmp_path / "run"),
-        batch_size=2,
-        epochs=2,
-        learning_rate=1e-3,
-        seed=1,
-        checkpoints=1,
-        device="cpu",
-        accumulation=1,
-        log_dir=str(tmp_path / "logs"),
-    )
-    examples = ragged_examples(LENGTH)
-    trainer = ProjectionTrainer(
-        model=softcot, data_collator=batch_of, args=arguments, train_dataset=examples, eval_dataset=examples
-    )
-    trainer.train()
-    assert changed(softcot, before) == {"projection.weight", "projection.bias"} | ({"embedding"} if tune else set())
-    checkpoint = last_checkpoint(tmp_path / "run")
-    assert checkpoint.endswith("checkpoint-4") and len(list((tmp_path / "run").glob("checkpoint-*"))) == 1
-    assert (tmp_path / "run" / "checkpoint-4" / WEIGHTS).stat().st_size < 20_000
-    assert sum("eval_loss" in entry for entry in trainer.state.log_history) == 2
 
 
 def test_a_float32_projection_moves_where_bfloat16_stands_still():

@@ -1,0 +1,85 @@
+"""What a training's folder holds: nothing yet, a run to resume, or a finished one."""
+
+import contextlib
+import json
+
+from experiment.record import data_hash, refuse_differences
+from model.causal_lm import weights_hash
+from model.checkpoint import checkpoints, newest_checkpoint
+from model.processes import decided_by_main
+from utils import UserError, locked, remove_stale
+
+# Arguments that change no more than the rounding of the result, or that the run's name or a hash stands for: a run may
+# be resumed under other values of them. Of the batch only the whole counts, over all processes.
+FREE_IN_TRAINING = (
+    "resume",
+    "output_name",
+    "device",
+    "base_device_map",
+    "micro_batch_size",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "large_model_id",
+    "small_model_id",
+    "data_dir",
+    "prompt_dir",
+    "trust_remote_code",
+    "report_to",
+    "logging_steps",
+)
+
+
+def training_record(args, encoder, base, assistant, train_data, dev_data, num_processes) -> dict:
+    """Return what fixes the result of a training, JSON-able: a run is resumed under the same record only."""
+    backbones = {"base": base, "assistant": assistant}
+    record = {key: value for key, value in vars(args).items() if key not in FREE_IN_TRAINING} | {
+        "prompt_hash": encoder.prompt_hash,
+        "train_hash": data_hash(train_data),
+        "dev_hash": data_hash(dev_data),
+        "global_batch_size": num_processes * args.batch_size * args.gradient_accumulation_steps,
+        **{f"{part}_weights": weights_hash(backbone.model) for part, backbone in backbones.items() if backbone},
+    }
+    return json.loads(json.dumps(record, default=str))
+
+
+def refuse_earlier_run(args, folder) -> None:
+    """Raise UserError if an earlier run would be overwritten: without --resume nothing is."""
+    if not args.resume and (checkpoints(folder) or (folder / "run.json").is_file()):
+        raise UserError(
+            f"{folder} holds an earlier run: --resume continues it from its last checkpoint; "
+            "to start over, remove the folder or take another --output_name"
+        )
+
+
+@contextlib.contextmanager
+def open_training(args, folder, record):
+    """Hold the run's folder; yield whether it holds this run finished, and the checkpoint to resume from, or None.
+
+    Of several processes the first one holds it. Raises UserError if another process trains there, if the folder holds
+    an earlier run and --resume is not given, or a run with another record.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def begin():
+            busy = f"another process is training in {folder}: wait for it, or take another --output_name"
+            stack.enter_context(locked(folder / "run", busy=busy))
+            remove_stale(folder)
+            refuse_earlier_run(args, folder)  # again, now that no other run can write there
+            remedy = "resume with the arguments and data the run was started with, or take another --output_name"
+            if (folder / "run.json").is_file():
+                found = read_json(folder / "run.json").get("record") or {}
+                refuse_differences(found, record, f"{folder} holds a finished run with", remedy)
+                return True, None
+            path, state = newest_checkpoint(folder) or (None, None)
+            if state:
+                refuse_differences(state["record"], record, f"{path} was written by a run with", remedy)
+            return False, path
+
+        yield decided_by_main(begin)
+
+
+def read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): correct or remove it") from None

@@ -1,0 +1,251 @@
+"""The training loop: batch, losses, backward, clip, step, log, dev loss, checkpoint.
+
+As published: AdamW without weight decay, linear decay without warm-up, gradient clip 1.0, and the order of examples
+that transformers.Trainer draws. Several processes, or gradient accumulation, take the steps of one process with the
+whole batch: each process knows all examples of a step, weighs its own by the step's `count`, and gradients are summed.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate.utils import gather_object
+from tqdm import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+from model.checkpoint import write_checkpoint
+from model.frozen_lm import IGNORE
+from model.processes import signal_of_any
+from utils import UserError, deferred_signals
+
+CLIP = 1.0
+REMEDY = "a lower learning rate or a float32 projection helps"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What fixes a training besides model and data."""
+
+    batch_size: int  # examples in a forward pass of one process
+    accumulation: int  # forward passes of a process in an optimizer step
+    epochs: float
+    learning_rate: float
+    seed: int
+    logging_steps: int
+    keep_checkpoints: int
+
+
+@dataclass
+class Progress:
+    """What has been done, as a checkpoint holds it."""
+
+    step: int = 0  # optimizer steps
+    epoch: int = 0  # epochs, their dev loss included
+    history: list[dict] = field(default_factory=list)  # what was logged
+    unlogged: list[torch.Tensor] = field(default_factory=list)  # this process's losses of each step since, [names]
+    dev_losses: dict[int, float] = field(default_factory=dict)  # dev batch -> loss x examples, since the last step
+
+
+def train(model, train_set, dev_set, collate, recipe: Recipe, folder: Path, record: dict, accelerator, state=None):
+    """Train what requires a gradient in `model`; return the history of losses, one dict an entry.
+
+    train_set, dev_set: encoded examples; collate: a list of them -> keywords of `model.forward`; folder: of the
+    checkpoints, each with `record` in it; accelerator: Accelerate's, its trackers started; state: of the checkpoint to
+    resume from. A first SIGINT or SIGTERM ends the step or dev batch, writes a checkpoint and raises Stop. Raises
+    FloatingPointError if a loss or a weight is not finite; no such weight is saved.
+    """
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    step_size = recipe.batch_size * recipe.accumulation * accelerator.num_processes
+    steps_per_epoch = math.ceil(len(train_set) / step_size)
+    total_steps = math.ceil(recipe.epochs * steps_per_epoch)
+    optimizer = torch.optim.AdamW(learned.values(), lr=recipe.learning_rate, weight_decay=0.0)
+    schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
+    if accelerator.process_index:  # each process draws its own dropout
+        torch.manual_seed(recipe.seed + accelerator.process_index)
+    progress, unchecked = Progress(), []
+    if state:
+        progress = Progress(**restore(state, learned, optimizer, schedule, accelerator))
+
+    def save():
+        check_finite(unchecked, learned)
+        content = state_of(progress, learned, optimizer, schedule, accelerator)
+        if accelerator.is_main_process:
+            write_checkpoint(content, record, folder, recipe.keep_checkpoints)
+        accelerator.wait_for_everyone()
+
+    bar = tqdm(desc="Training", total=total_steps, initial=progress.step, disable=not accelerator.is_main_process)
+    with deferred_signals(), bar:
+        for epoch in range(progress.epoch, math.ceil(recipe.epochs)):
+            first, last = epoch * steps_per_epoch, min((epoch + 1) * steps_per_epoch, total_steps)
+            batches = parts_of(order_of_epoch(train_set, recipe.seed + epoch), step_size)
+            for examples in batches[progress.step - first : last - first]:
+                # 1) losses and gradient of the step, each process on its share of the examples
+                losses, of_examples = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
+                unchecked.append((progress.step + 1, of_examples))
+                # 2) clip, step, schedule
+                norm = torch.nn.utils.clip_grad_norm_(learned.values(), CLIP)
+                learning_rate = schedule.get_last_lr()[0]
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                progress.step += 1
+                progress.unlogged.append(losses)
+                bar.update()
+                # 3) log
+                if progress.step % recipe.logging_steps == 0 or progress.step in (1, total_steps):
+                    check_finite(unchecked, learned)
+                    sums = accelerator.reduce(torch.stack(progress.unlogged), reduction="sum")
+                    values = dict(zip(model.loss_names, sums.mean(0).tolist(), strict=True))
+                    values |= {"grad_norm": norm.item(), "learning_rate": learning_rate}
+                    log(values, progress, steps_per_epoch, accelerator, bar)
+                    progress.unlogged, unchecked[:] = [], []
+                # 4) stop on a signal; at an epoch's end the dev loss looks for it
+                if progress.step < last and signal_of_any():
+                    return save()
+            # 5) dev loss
+            check_finite(unchecked, learned)
+            loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator)
+            if loss is None:  # a signal came
+                return save()
+            log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
+            # 6) checkpoint
+            progress.epoch, progress.dev_losses = epoch + 1, {}
+            save()
+            if signal_of_any():
+                return None
+    return progress.history
+
+
+def order_of_epoch(train_set, seed: int) -> list:
+    """Return the examples in the order of accelerate's SeedableRandomSampler. seed: the run's, plus the epoch."""
+    order = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(seed))
+    return [train_set[i] for i in order.tolist()]
+
+
+def parts_of(items: list, size: int) -> list[list]:
+    """Return the items in parts of `size`, the last one maybe shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def count_of(examples, reduction: str) -> int:
+    """Return what the loss of an optimizer step divides by (`frozen_lm.label_weights`)."""
+    return sum(label != IGNORE for e in examples for label in e["labels"]) if reduction == "tokens" else len(examples)
+
+
+def backward(model, examples, collate, batch_size: int, accelerator) -> tuple[torch.Tensor, dict]:
+    """Put the gradient of a step into `.grad`; return this process's share of the losses, `[names]`, on the device.
+
+    The second value has the losses of its examples, by their index in the file, for `refuse_not_finite`.
+    """
+    count, of_examples = count_of(examples, model.reduction), []
+    losses = torch.zeros(len(model.loss_names), device=accelerator.device)
+    for part in parts_of(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
+        found = model(**on_device(collate(part), accelerator.device), count=count)
+        found["loss"].backward()
+        losses += torch.stack([found[name].detach() for name in model.loss_names])
+        of_examples.append(([example["index"] for example in part], found["examples"]))
+    if accelerator.num_processes > 1:
+        for parameter in (p for p in model.parameters() if p.requires_grad):
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = accelerator.reduce(gradient, reduction="sum")
+    return losses, of_examples
+
+
+@torch.no_grad()
+def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accelerator) -> float | None:
+    """Return the dev loss: the batches' losses, weighed by their examples. None if a signal came before its end.
+
+    `progress.dev_losses` holds what is done, so that a resumed run computes the rest.
+    """
+    batches = parts_of(dev_set, batch_size)
+    left = [number for number in range(len(batches)) if number not in progress.dev_losses]
+    rounds = parts_of(left, accelerator.num_processes)
+    for numbers in tqdm(rounds, desc="Dev loss", leave=False, disable=not accelerator.is_main_process):
+        if signal_of_any():
+            break
+        for number in numbers[accelerator.process_index :][:1]:
+            losses = model(**on_device(collate(batches[number]), accelerator.device))
+            check_finite([(progress.step, [(indices_of(batches[number]), losses["examples"])])], {}, "dev loss")
+            progress.dev_losses[number] = losses["loss"].item() * len(batches[number])
+    for done in gather_object([progress.dev_losses]):
+        progress.dev_losses |= done
+    if len(progress.dev_losses) < len(batches):
+        return None
+    return sum(progress.dev_losses[number] for number in range(len(batches))) / len(dev_set)
+
+
+def on_device(batch: dict, device) -> dict:
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def indices_of(examples) -> list[int]:
+    """Return the examples' places in their file."""
+    return [example["index"] for example in examples]
+
+
+def check_finite(steps, learned: dict, what: str = "loss") -> None:
+    """Raise FloatingPointError that names the first step and its examples whose loss is not finite, or a weight.
+
+    steps: (step, [(indices, losses of these examples)]) in their order; learned: name -> parameter.
+    """
+    for step, parts in steps:
+        indices = [index for part, _ in parts for index in part]
+        finite = [ok for _, losses in parts for ok in losses.isfinite().tolist()]
+        bad = [str(index) for index, ok in zip(indices, finite, strict=True) if not ok]
+        if bad:
+            where = f"index of the example in its file, from 0: {', '.join(bad)}"
+            raise FloatingPointError(f"the {what} at step {step} is NaN or inf ({where}); {REMEDY}")
+    for name, parameter in learned.items():
+        if not parameter.isfinite().all():
+            raise FloatingPointError(f"{name} holds NaN or inf after step {steps[-1][0] if steps else 0}; {REMEDY}")
+
+
+def log(values: dict, progress: Progress, steps_per_epoch: int, accelerator, bar) -> None:
+    """Append values to the history, send them to the trackers and show the losses in the bar."""
+    progress.history.append({"step": progress.step, "epoch": progress.step / steps_per_epoch, **values})
+    accelerator.log(values, step=progress.step)
+    bar.set_postfix({name: f"{value:.4f}" for name, value in values.items() if "loss" in name})
+
+
+def state_of(progress: Progress, learned: dict, optimizer, schedule, accelerator) -> dict:
+    """Return the content of a checkpoint: tensors and plain values; a collective call of all processes."""
+    unlogged = torch.stack(progress.unlogged) if progress.unlogged else torch.zeros(0, device=accelerator.device)
+    return {
+        "progress": {
+            **vars(progress),
+            "unlogged": accelerator.reduce(unlogged, reduction="sum").tolist(),
+        },
+        "weights": {name: parameter.detach().cpu() for name, parameter in learned.items()},
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "random": gather_object([random_state()]),
+    }
+
+
+def restore(state: dict, learned: dict, optimizer, schedule, accelerator) -> dict:
+    """Bring weights, optimizer, schedule and random state to a checkpoint's; return the fields of its Progress."""
+    if state["weights"].keys() != learned.keys():
+        raise UserError(f"the checkpoint trains {sorted(state['weights'])}, this run {sorted(learned)}")
+    with torch.no_grad():
+        for name, parameter in learned.items():
+            parameter.copy_(state["weights"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    if accelerator.process_index < len(state["random"]):
+        set_random_state(state["random"][accelerator.process_index])
+    progress = dict(state["progress"])
+    share = 1.0 if accelerator.is_main_process else 0.0  # the sums over processes count once
+    progress["unlogged"] = [share * torch.tensor(row, device=accelerator.device) for row in progress["unlogged"]]
+    return progress
+
+
+def random_state() -> dict:
+    """Return the random states of this process that dropout draws from."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
+
+
+def set_random_state(state: dict) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,78 @@
+"""Checkpoints are whole or not there; a flipped byte is noticed; they hold tensors and plain values only."""
+
+import os
+
+import pytest
+import torch
+
+from model.checkpoint import checkpoints, newest_checkpoint, read_checkpoint, write_checkpoint
+from utils import UserError
+
+
+def state(step):
+    return {"progress": {"step": step, "history": [{"loss": 0.5}]}, "weights": {"bias": torch.arange(5.0) + step}}
+
+
+def save(folder, step, keep=9):
+    write_checkpoint(state(step), {"seed": 1}, folder, keep)
+
+
+def test_a_checkpoint_reads_back(tmp_path):
+    save(tmp_path, 3)
+    (path,) = tmp_path.iterdir()
+    found = read_checkpoint(path)
+    assert path.name == "checkpoint-3.pt" and found["record"] == {"seed": 1}
+    assert torch.equal(found["weights"]["bias"], torch.arange(5.0) + 3)
+    assert torch.load(path, weights_only=True)["progress"]["history"] == [{"loss": 0.5}]  # plain torch reads it
+
+
+def test_newest_comes_first_and_oldest_goes(tmp_path):
+    for step in (2, 9, 10, 100):
+        save(tmp_path, step, keep=3)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-100.pt", "checkpoint-10.pt", "checkpoint-9.pt"]
+
+
+def test_every_flipped_byte_is_noticed(tmp_path):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    path = tmp_path / "checkpoint-2.pt"
+    content = path.read_bytes()
+    for place in range(0, len(content), 97):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert read_checkpoint(path) is None
+    for end in (0, 10, len(content) - 1):
+        path.write_bytes(content[:end])
+        assert newest_checkpoint(tmp_path)[0].name == "checkpoint-1.pt"
+
+
+def test_without_checkpoints_there_is_none(tmp_path):
+    assert newest_checkpoint(tmp_path / "none") is None
+
+
+def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
+    (tmp_path / ".checkpoint-9.pt.123.tmp").write_bytes(b"half")
+    save(tmp_path, 1)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1.pt"]
+
+
+def test_checkpoint_folders_of_earlier_versions_are_an_error(tmp_path):
+    (tmp_path / "checkpoint-5").mkdir()
+    with pytest.raises(UserError, match="checkpoint-5"):
+        checkpoints(tmp_path)
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path):
+    write_checkpoint({**state(1), "note": Attack(tmp_path / "ran")}, {}, tmp_path, 9)
+    with pytest.raises(UserError, match="checkpoint-1.pt"):
+        newest_checkpoint(tmp_path)
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "checkpoint-1.pt", weights_only=False)
+    assert (tmp_path / "ran").exists()  # the file was armed

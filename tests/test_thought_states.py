@@ -1,0 +1,110 @@
+"""Thought states are computed once for their key, and a damaged file is computed again."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import soak
+from data_loader.collator import Collator
+from model.softcot import SoftCoTPlusPlus
+from model.thought_states import SAMPLED_BLOCKS, cached_thought_states
+from tests import oracle
+from tests.tiny import ragged_examples, tiny_backbone
+
+LENGTH = 3
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(3)
+    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    return SoftCoTPlusPlus(base, assistant, LENGTH, 2)
+
+
+def states_of(model, folder, examples=None, split="train", batch_size=2):
+    examples = examples or ragged_examples(LENGTH)
+    return cached_thought_states(model, examples, Collator(0, 0), folder, split, batch_size)
+
+
+def test_states_are_the_oracle_s(model, tmp_path):
+    states = states_of(model, tmp_path)
+    for example, found in zip(ragged_examples(LENGTH), states, strict=True):
+        for chain in range(2):
+            plain = oracle.thought_states(model.assistant, example["assistant_ids"], LENGTH, model.embedding[chain])
+            assert torch.allclose(found[chain], plain, atol=1e-5)
+
+
+def test_a_second_use_computes_nothing(model, tmp_path, capsys):
+    first = states_of(model, tmp_path).clone()
+    (path,) = tmp_path.glob("*.bin")
+    before = path.stat().st_mtime_ns
+    assert torch.equal(states_of(model, tmp_path, batch_size=1), first)
+    assert path.stat().st_mtime_ns == before and "again" not in capsys.readouterr().out
+
+
+def test_other_prompts_or_weights_have_other_files_and_old_ones_go(model, tmp_path):
+    def file():
+        states_of(model, tmp_path, examples)
+        (path,) = tmp_path.glob("thoughts-train-*.bin")
+        return path.name
+
+    states_of(model, tmp_path, split="dev")
+    examples = ragged_examples(LENGTH)
+    first = file()
+    assert file() == first
+    examples[1]["assistant_ids"].insert(0, 9)
+    second = file()
+    model.assistant.model.norm.weight.mul_(2)
+    third = file()
+    model.embedding.data.mul_(2)
+    assert len({first, second, third, file()}) == 4
+    assert len(list(tmp_path.glob("thoughts-dev-*.bin"))) == 1
+
+
+def flip(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+HARMS = {
+    "cut": lambda content: content[:100],
+    "longer": lambda content: content + b"\0",
+    "empty": lambda content: b"",
+    "first byte": lambda content: flip(content, 0),
+    "last byte of the states": lambda content: flip(content, len(content) - 65),
+    "key": lambda content: flip(content, len(content) - 64),
+    "checksum": lambda content: flip(content, len(content) - 1),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_file_is_computed_again(model, tmp_path, capsys, harm):
+    first = states_of(model, tmp_path).clone()
+    (path,) = tmp_path.glob("*.bin")
+    content = path.read_bytes()
+    path.write_bytes(HARMS[harm](content))
+    assert torch.equal(states_of(model, tmp_path), first)
+    assert path.read_bytes() == content
+    assert "computed again" in capsys.readouterr().out
+    assert SAMPLED_BLOCKS > 1
+
+
+def test_states_that_are_not_finite_name_the_example(model, tmp_path):
+    model.assistant.model.embed_tokens.weight[50] = float("nan")
+    examples = ragged_examples(LENGTH)
+    examples[2]["assistant_ids"][0] = 50
+    with pytest.raises(FloatingPointError, match=": 2"):
+        states_of(model, tmp_path, examples)
+    assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_two_first_uses_at_once_compute_them_once(model, tmp_path):
+    def first_use():
+        print("sum", states_of(model, tmp_path).double().sum().item())
+
+    script = SimpleNamespace(main=first_use, __name__="first_use")
+    processes = [soak.start(script, [], tmp_path / name) for name in "ab"]
+    assert [soak.end_of(process) for process in processes] == [0, 0]
+    outputs = [(tmp_path / name / "output").read_text() for name in "ab"]
+    assert sum("Thought states" in output for output in outputs) == 1
+    assert len({output[output.index("sum") :] for output in outputs}) == 1

@@ -1,0 +1,255 @@
+"""The training loop: equal to transformers.Trainer, resumed to the same bytes, nothing that is not finite saved."""
+
+import os
+import signal
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments, set_seed
+
+from data_loader.collator import Collator
+from model.checkpoint import checkpoints, newest_checkpoint
+from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora
+from model.training import Recipe, train
+from tests.tiny import ragged_examples, tiny_backbone
+from utils import Stop
+
+LENGTH = 3
+COLLATE = Collator(0, 0)
+RECIPE = Recipe(
+    batch_size=2, accumulation=1, epochs=2.0, learning_rate=1e-3, seed=7, logging_steps=2, keep_checkpoints=9
+)
+
+
+def examples_of(seed):
+    """Six examples of different lengths, index 0 to 5."""
+    six = ragged_examples(LENGTH, seed) + ragged_examples(LENGTH, seed + 1)
+    return [{**example, "index": index} for index, example in enumerate(six)]
+
+
+def make(chains=None, lora=False, **options):
+    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    set_seed(3)
+    if lora:
+        add_lora(base)
+    if chains:
+        return SoftCoTPlusPlus(base, assistant, LENGTH, chains, **options)
+    return SoftCoT(base, assistant, LENGTH, **options)
+
+
+def run(folder, model, recipe=RECIPE, collate=COLLATE, data=None, state=None):
+    set_seed(recipe.seed)
+    data = data or examples_of(0)
+    return train(model, data, examples_of(5), collate, recipe, folder, {"a": 1}, Accelerator(cpu=True), state)
+
+
+def weights(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def assert_same(ours, others):
+    assert ours.keys() == others.keys()
+    for name in ours:
+        assert torch.equal(ours[name], others[name]), name
+
+
+# ---- the recipe ----
+
+
+class Examples(Dataset):
+    def __init__(self, examples):
+        self.examples = examples
+
+    def __len__(self):
+        return len(self.examples)
+
+    def __getitem__(self, place):
+        return self.examples[place]
+
+
+def test_weights_equal_those_of_the_published_trainer(tmp_path):
+    ours, theirs = make(), make()
+    run(tmp_path / "ours", ours)
+    arguments = TrainingArguments(
+        str(tmp_path / "theirs"),
+        learning_rate=1e-3,
+        per_device_train_batch_size=2,
+        num_train_epochs=2.0,
+        seed=7,
+        use_cpu=True,
+        report_to=[],
+        remove_unused_columns=False,
+        save_strategy="no",
+    )
+    before = weights(ours)
+    Trainer(theirs, arguments, data_collator=COLLATE, train_dataset=Examples(examples_of(0))).train()
+    for name, value in weights(theirs).items():
+        assert (value - before[name]).abs().max() < 1e-6, name
+        assert (value - weights(make())[name]).abs().max() > 1e-4, name  # it moved
+
+
+def test_order_of_examples_changes_with_the_epoch(tmp_path):
+    seen = []
+
+    def collate(examples):
+        seen.extend(example["index"] for example in examples)
+        return COLLATE(examples)
+
+    run(tmp_path, make(), collate=collate)
+    first, second = seen[:6], seen[12:18]  # the dev loss is between them
+    assert sorted(first) == sorted(second) == list(range(6)) and first != second
+
+
+@pytest.mark.parametrize("chains", [None, 3])
+def test_accumulation_takes_the_steps_of_the_whole_batch(tmp_path, chains):
+    found = []
+    for batch_size, accumulation in ((4, 1), (2, 2), (1, 4)):
+        model = make(chains)
+        more = {"batch_size": batch_size, "accumulation": accumulation}
+        run(tmp_path / str(batch_size), model, Recipe(**{**vars(RECIPE), **more}))
+        found.append(weights(model))
+    for other in found[1:]:
+        for name in other:
+            assert (other[name] - found[0][name]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("epochs, steps", [(0.5, [1, 2]), (1.5, [1, 2, 3, 4, 5])])
+def test_parts_of_epochs_end_in_a_dev_loss_and_a_checkpoint(tmp_path, epochs, steps):
+    history = run(tmp_path, make(), Recipe(**{**vars(RECIPE), "epochs": epochs, "logging_steps": 1}))
+    assert [entry["step"] for entry in history if "loss" in entry] == steps
+    assert [entry["step"] for entry in history if "eval_loss" in entry][-1] == steps[-1]
+    assert checkpoints(tmp_path)[0].stem.endswith(f"-{steps[-1]}")
+
+
+def test_history_has_each_term_of_the_loss(tmp_path):
+    history = run(tmp_path, make(3, contrastive=True))
+    logged = [entry for entry in history if "loss" in entry]
+    for entry in logged:
+        assert entry["loss"] == pytest.approx(entry["token"] + entry["contrastive"], rel=1e-5)
+        assert entry["grad_norm"] > 0
+    assert [entry["learning_rate"] for entry in logged] == pytest.approx([1e-3, 1e-3 * 5 / 6, 1e-3 / 2, 1e-3 / 6])
+    model = make(3, contrastive=True)
+    set_seed(RECIPE.seed)
+    examples = examples_of(0)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()
+    first = model.train()(**COLLATE([examples[i] for i in order[:2]]))
+    assert logged[0]["token"] == pytest.approx(first["token"].item(), rel=1e-6)
+
+
+def test_dev_loss_weighs_batches_by_their_examples(tmp_path):
+    model = make()
+    history = run(tmp_path, model, Recipe(**{**vars(RECIPE), "batch_size": 4}))
+    dev = examples_of(5)
+    with torch.no_grad():
+        losses = [model.eval()(**COLLATE(part))["loss"].item() for part in (dev[:4], dev[4:])]
+    assert history[-1]["eval_loss"] == pytest.approx((4 * losses[0] + 2 * losses[1]) / 6, rel=1e-6)
+
+
+def test_only_what_learns_changes(tmp_path):
+    model = make(2)
+    before = {name: value.clone() for part in model.models for name, value in part.state_dict().items()}
+    embedding = model.embedding.clone()
+    run(tmp_path, model)
+    after = {name: value for part in model.models for name, value in part.state_dict().items()}
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert torch.equal(model.embedding, embedding)
+    assert max(path.stat().st_size for path in checkpoints(tmp_path)) < 100_000
+
+
+# ---- signals and resuming ----
+
+
+class SignalAt:
+    """A collator that sends this process a signal at its call of that number (from 1)."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def __call__(self, examples):
+        self.call -= 1
+        if not self.call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return COLLATE(examples)
+
+
+@pytest.fixture
+def signals():
+    """As `run_main` sets them."""
+    from utils import _on_signal
+
+    before = signal.signal(signal.SIGTERM, _on_signal)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+# Of an epoch: three training steps, then three dev batches.
+CALLS = {2: 2, 3: 3, 5: 3, 6: 3, 8: 5, 11: 6, 12: 6}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("kind", ["softcot", "nce", "lora"])
+def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_bytes(tmp_path, signals, call, kind):
+    options = {"softcot": {}, "nce": {"chains": 3, "contrastive": True}, "lora": {"lora": True}}[kind]
+    whole, stopped, resumed = make(**options), make(**options), make(**options)
+    history = run(tmp_path / "whole", whole)
+    with pytest.raises(Stop):
+        run(tmp_path / "run", stopped, collate=SignalAt(call))
+    path, state = newest_checkpoint(tmp_path / "run")
+    assert path.name == f"checkpoint-{CALLS[call]}.pt" and state["record"] == {"a": 1}
+    assert len(state["progress"]["dev_losses"]) == {5: 2, 11: 2}.get(call, {6: 0, 12: 0}.get(call, 0))
+    calls = []
+
+    def counted(examples):
+        calls.append(len(examples))
+        return COLLATE(examples)
+
+    assert run(tmp_path / "run", resumed, collate=counted, state=state) == history
+    assert_same(weights(resumed), weights(whole))
+    assert len(calls) == 12 - call  # nothing is computed twice
+
+
+def test_oldest_checkpoints_are_removed(tmp_path):
+    run(tmp_path, make(), Recipe(**{**vars(RECIPE), "epochs": 4.0, "keep_checkpoints": 2}))
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-12.pt", "checkpoint-9.pt"]
+
+
+def test_a_finished_training_resumes_to_nothing_more(tmp_path):
+    model, again = make(), make()
+    history = run(tmp_path, model)
+    assert run(tmp_path, again, state=newest_checkpoint(tmp_path)[1]) == history
+    assert_same(weights(model), weights(again))
+
+
+# ---- numbers that are not finite ----
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_names_step_and_example(tmp_path, bad):
+    data = examples_of(0)
+    model = make()
+    for example in data:
+        batch = COLLATE([example])
+        with torch.no_grad():
+            example["thought_states"] = model.thought_states(batch["assistant_ids"], batch["assistant_mask"])[0]
+    data[4]["thought_states"][0, 1, 2] = bad
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()
+    step = order.index(4) // 2 + 1
+    with pytest.raises(FloatingPointError, match=rf"step {step} .*: 4\)"):
+        run(tmp_path, model, data=data)
+    assert not checkpoints(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    model = make()
+
+    def collate(examples):  # the loss of the last step is still finite
+        if len(examples) == 2 and examples[0]["index"] == last:
+            model.projection.bias.grad = torch.full_like(model.projection.bias, float("inf"))
+        return COLLATE(examples)
+
+    last = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()[4]
+    with pytest.raises(FloatingPointError):
+        run(tmp_path, model, Recipe(**{**vars(RECIPE), "epochs": 1.0}), collate=collate)
+    assert not checkpoints(tmp_path)
