@@ -11,10 +11,10 @@ import torch
 from transformers import set_seed
 
 from data_loader.tasks import get_task
-from experiment.arguments import Parser, add_training_arguments
+from experiment.arguments import Parser, TrainSoftCoT
 from experiment.loading import device_of, encode_split, load_backbones, load_instances, make_encoder, quiet_libraries
 from experiment.plots import plot_loss
-from experiment.record import data_hash, describe_run, run_name
+from experiment.record import data_hash, describe_run, run_name, training_record
 from model.backbone import DTYPES
 from model.processes import decided_by_main, join, leave
 from model.softcot import LoRAOnly, SoftCoT, add_lora, save_projection
@@ -28,23 +28,6 @@ from model.trainer import (
     weights_hash,
 )
 from utils import UserError, fingerprint, locked, remove_stale, replaced_folder, run_main, write_json
-
-# Arguments that change no more than the rounding of the result, or that the run's name or a hash stands for: a run may
-# be resumed under other values of them. Of the batch only the whole counts, over all processes.
-FREE = (
-    "resume",
-    "output_name",
-    "device",
-    "base_device_map",
-    "micro_batch_size",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "large_model_id",
-    "small_model_id",
-    "data_dir",
-    "prompt_dir",
-    "trust_remote_code",
-)
 
 
 def build_softcot(args, base, assistant):
@@ -65,17 +48,8 @@ def train(args, name, build, dev_k):
     dev_k: the dev loss is on the first dev_k dev examples; 0: on all.
     """
     quiet_libraries()
-    if args.device not in ("auto", "cpu", "cuda"):  # the Trainer takes the first GPU that it sees
-        raise UserError(
-            f"--device {args.device}: training knows auto, cpu and cuda; CUDA_VISIBLE_DEVICES chooses the GPU"
-        )
     processes = join(device_of(args)).num_processes
     thinks = args.num_thought_tokens > 0
-    if not thinks and (args.tune_assistant_model or not args.tune_base_model):
-        raise UserError(
-            "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
-            "--tune_base_model and without --tune_assistant_model"
-        )
     folder = Path("ckpt", name)
     decided_by_main(lambda: refuse_checkpoints(args, folder))
 
@@ -99,12 +73,8 @@ def train(args, name, build, dev_k):
         add_lora(assistant)
     set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
     softcot = build(args, base, assistant)
-    record = {key: value for key, value in vars(args).items() if key not in FREE}
-    record |= {
-        "prompt_hash": encoder.prompt_hash,
-        **hashes,
-        "global_batch_size": processes * args.batch_size * args.gradient_accumulation_steps,
-    }
+    hashes["prompt_hash"] = encoder.prompt_hash
+    record = training_record(args, hashes, processes)
 
     with one_run(args, folder, record) as checkpoint:
         learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
@@ -215,9 +185,7 @@ def with_thought_states(softcot, collate, splits, folder):
 
 
 def main():
-    parser = Parser(__doc__)
-    add_training_arguments(parser, "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct")
-    args = parser.parse_args()
+    args = Parser(TrainSoftCoT, __doc__).parse_args()
     train(args, run_name(args), build_softcot, args.dev_k)
 
 
