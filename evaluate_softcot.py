@@ -58,12 +58,14 @@ def evaluate(args, build, chains=None):
         check_against_training(
             args, encoder, found_projection(args.params_file_name if state else args.base_model_ckpt)
         )
-    if args.base_model_ckpt and args.engine == "vllm":
-        check_adapter(args.base_model_ckpt)  # vLLM loads it itself
-    elif args.base_model_ckpt:
-        load_lora(base, args.base_model_ckpt)
-    if args.assistant_model_ckpt and assistant:
-        load_lora(assistant, args.assistant_model_ckpt)
+    with naming("--base_model_ckpt"):
+        if args.base_model_ckpt and args.engine == "vllm":
+            check_adapter(args.base_model_ckpt)  # vLLM loads it itself
+        elif args.base_model_ckpt:
+            load_lora(base, args.base_model_ckpt)
+    with naming("--assistant_model_ckpt"):
+        if args.assistant_model_ckpt and assistant:
+            load_lora(assistant, args.assistant_model_ckpt)
     softcot = None
     if thinks and args.thoughts in SOFT:
         same_in_all_chains = state and "embedding" not in state
@@ -71,7 +73,8 @@ def evaluate(args, build, chains=None):
         softcot = (build_softcot if same_in_all_chains else build)(args, base, assistant).eval()
         if state:
             softcot.projection.to(next(iter(state.values())).dtype)
-            softcot.load_projection_state(state)
+            with naming("--params_file_name"):
+                softcot.load_projection_state(state)
 
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
     examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens, assistant=assistant)

@@ -185,9 +185,10 @@ def main():
     base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id)
     encoder, collate = make_encoder(args, base, assistant)
     check_against_training(args, encoder, found_projection(args.params_file_name))
-    for backbone, adapter in ((base, args.base_model_ckpt), (assistant, args.assistant_model_ckpt)):
-        if adapter:
-            load_lora(backbone, adapter)
+    for part, backbone in (("base", base), ("assistant", assistant)):
+        if adapter := getattr(args, f"{part}_model_ckpt"):
+            with naming(f"--{part}_model_ckpt"):
+                load_lora(backbone, adapter)
     args.num_scaling_times = len(state["embedding"]) if "embedding" in state else 1
     softcot = (build_softcotpp if "embedding" in state else build_softcot)(args, base, assistant).eval()
     softcot.projection.to(next(iter(state.values())).dtype)
