@@ -12,9 +12,9 @@ import torch
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from experiment.arguments import Parser, add_evaluation_arguments, naming
+from experiment.arguments import EvaluateSoftCoT, Parser, naming
 from experiment.loading import device_of, encode_split, load_backbones, load_instances, make_encoder, quiet_libraries
-from experiment.record import check_against_training, data_hash, log_name, method_of
+from experiment.record import check_against_training, data_hash, evaluation_record, log_name, method_of
 from experiment.results import SeedResults, judge, mean_and_std
 from model.causal_lm import embeddings_of
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
@@ -25,39 +25,6 @@ from model.softcot import SoftCoT, check_adapter, found_projection, load_lora, l
 from model.vllm_engine import VllmEngine, check_can_start
 from utils import UserError, fingerprint, run_main
 
-# Options that go to vLLM under their own names.
-PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend")
-# Arguments that change no answer, or that a hash stands for: results may be continued under
-# other values of them.
-FREE = (
-    "eval_batch_size",
-    "seed",
-    "seed_from",
-    "seed_to",
-    "test_k",
-    "device",
-    "overwrite",
-    "print_input",
-    "print_response",
-    "log_dir",
-    "results_dir",
-    "run_name",
-    "params_file_name",
-    "prompt_dir",
-    "data_dir",
-    "base_device_map",
-    *PARALLEL,
-)
-# Of vLLM's arguments those that change speed and memory only.
-FREE_OF_VLLM = (
-    "gpu_memory_utilization",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "enforce_eager",
-    "enable_prefix_caching",
-    "kv_cache_memory_bytes",
-)
 QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assistant
 
 
@@ -68,21 +35,11 @@ def build_softcot(args, base, assistant):
 def evaluate(args, build, chains=None):
     """Evaluate every seed; `build(args, base, assistant)` makes the model, chains: N of SoftCoT++."""
     quiet_libraries()
-    seeds = seeds_of(args)
+    seeds = args.seeds()
     if args.engine == "vllm":
-        for name, instead in (
-            ("quantization", "--vllm_args '{\"quantization\": ...}'"),
-            ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size"),
-        ):
-            if getattr(args, name):
-                raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
         with naming("--engine vllm"):
             check_can_start()
     processes = join(device_of(args))
-    for part in ("base", "assistant"):
-        if getattr(args, f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
-            raise UserError(f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER")
-    check_thoughts(args)
     thinks = args.num_thought_tokens > 0
     state = projection_of(args, chains) if thinks and args.thoughts in FROM_FILE else None
     split = load_instances(args, args.split)
@@ -101,12 +58,14 @@ def evaluate(args, build, chains=None):
         check_against_training(
             args, encoder, found_projection(args.params_file_name if state else args.base_model_ckpt)
         )
-    if args.base_model_ckpt and args.engine == "vllm":
-        check_adapter(args.base_model_ckpt)  # vLLM loads it itself
-    elif args.base_model_ckpt:
-        load_lora(base, args.base_model_ckpt)
-    if args.assistant_model_ckpt and assistant:
-        load_lora(assistant, args.assistant_model_ckpt)
+    with naming("--base_model_ckpt"):
+        if args.base_model_ckpt and args.engine == "vllm":
+            check_adapter(args.base_model_ckpt)  # vLLM loads it itself
+        elif args.base_model_ckpt:
+            load_lora(base, args.base_model_ckpt)
+    with naming("--assistant_model_ckpt"):
+        if args.assistant_model_ckpt and assistant:
+            load_lora(assistant, args.assistant_model_ckpt)
     softcot = None
     if thinks and args.thoughts in SOFT:
         same_in_all_chains = state and "embedding" not in state
@@ -114,7 +73,8 @@ def evaluate(args, build, chains=None):
         softcot = (build_softcot if same_in_all_chains else build)(args, base, assistant).eval()
         if state:
             softcot.projection.to(next(iter(state.values())).dtype)
-            softcot.load_projection_state(state)
+            with naming("--params_file_name"):
+                softcot.load_projection_state(state)
 
     max_new_tokens = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
     examples = encode_split(args, encoder, base, questions, "eval", new_tokens=max_new_tokens, assistant=assistant)
@@ -127,27 +87,17 @@ def evaluate(args, build, chains=None):
         args.thoughts, base, softcot, args.num_thought_tokens, number_of_chains, args.perturb_std
     )
     answers = number_of_chains * args.num_return_sequences
-    run = {key: value for key, value in vars(args).items() if key not in FREE}
-    run |= {
-        "prompt_hash": encoder.prompt_hash,
-        "data_hash": data,
-        "questions_in_split": len(split),
-        "max_new_tokens": max_new_tokens,
-        "vllm_args": {key: value for key, value in args.vllm_args.items() if key not in FREE_OF_VLLM},
-    }
-    run |= {
-        part: fingerprint(Path(run[part], "adapter_model.safetensors"))
-        for part in ("base_model_ckpt", "assistant_model_ckpt")
-        if run[part]
-    }
+    hashes = {"prompt_hash": encoder.prompt_hash, "data_hash": data, "questions_in_split": len(split)}
     if state:
-        run |= {"projection": fingerprint(found_projection(args.params_file_name)), "own_chains": "embedding" in state}
+        projection = fingerprint(found_projection(args.params_file_name))
+        hashes |= {"projection": projection, "own_chains": "embedding" in state}
+    run = evaluation_record(args, hashes, max_new_tokens)
     results = {}
 
     def open_results(part=None, overwrite=False, echo=False):
         """Each seed's result file and log; process 0 of several writes them, each other one a part to be joined."""
         for seed in seeds:
-            name = log_name(args, seed, chains)
+            name = log_name(args, seed)
             log = Path(args.log_dir, f"{name}.log") if part is None else None
             ending = ".jsonl" if part is None else f".jsonl.part-{part}"
             results[seed] = SeedResults(
@@ -235,33 +185,13 @@ def make_engine(args, base, longest):
     sampling = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k, "greedy": args.greedy}
     if args.engine == "transformers":
         return TransformersEngine(base, rows=args.eval_batch_size, **sampling)
-    options = {name: getattr(args, name) for name in PARALLEL}
     return VllmEngine(
         base,
         dtype=args.dtype,
         adapter=args.base_model_ckpt,
         **sampling,
-        **{"max_model_len": longest, "trust_remote_code": args.trust_remote_code, **options, **args.vllm_args},
+        **{"max_model_len": longest, **args.engine_arguments()},
     )
-
-
-def check_thoughts(args):
-    """Raise UserError where the options on the thought slot contradict each other."""
-    if not args.num_thought_tokens:
-        if args.thoughts != "projected" or args.perturb_std:
-            raise UserError(
-                f"--num_thought_tokens 0 leaves no slot for --thoughts {args.thoughts} "
-                f"--perturb_std {args.perturb_std:g}: give 1 or more"
-            )
-    elif args.thoughts in FROM_FILE and not args.params_file_name:
-        raise UserError(
-            "--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
-            "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)"
-        )
-    elif args.thoughts == "assistant_text" and args.perturb_std:
-        raise UserError(
-            "--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: leave one of them out"
-        )
 
 
 def projection_of(args, chains):
@@ -274,18 +204,6 @@ def projection_of(args, chains):
             "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py"
         )
     return state
-
-
-def seeds_of(args):
-    """All seeds of a sweep, or the one seed."""
-    if args.seed_from is None and args.seed_to is None:
-        return [args.seed]
-    if args.seed_from is None or args.seed_to is None or args.seed_to < args.seed_from:
-        raise UserError(
-            f"a sweep needs --seed_from and --seed_to, the second not below the first; got "
-            f"{args.seed_from} and {args.seed_to}"
-        )
-    return list(range(args.seed_from, args.seed_to + 1))
 
 
 def take_next_questions_thoughts(examples, split, encoder):
@@ -351,9 +269,7 @@ def report(results, asked, method):
 
 
 def main():
-    parser = Parser(__doc__)
-    add_evaluation_arguments(parser, "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct")
-    evaluate(parser.parse_args(), build_softcot)
+    evaluate(Parser(EvaluateSoftCoT, __doc__).parse_args(), build_softcot)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Logs, result files and restarts as in evaluate_softcot.py.
 """
 
 from evaluate_softcot import evaluate
-from experiment.arguments import Parser, add_evaluation_arguments, naming, positive
+from experiment.arguments import EvaluateSoftCoTPlusPlus, Parser, naming
 from model.softcot import SoftCoTPlusPlus
 from utils import run_main
 
@@ -15,16 +15,7 @@ def build_softcotpp(args, base, assistant):
 
 
 def main():
-    parser = Parser(__doc__)
-    add_evaluation_arguments(parser, "Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B")
-    parser.add_argument("--num_scaling_times", type=positive, default=10, help="N, chains a question")
-    parser.add_argument(
-        "--model_name",
-        choices=["scaling", "scaling-nce"],
-        default="scaling",
-        help="stands in the logs' names; how the projection was trained",
-    )
-    args = parser.parse_args()
+    args = Parser(EvaluateSoftCoTPlusPlus, __doc__).parse_args()
     evaluate(args, build_softcotpp, chains=args.num_scaling_times)
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from data_loader.tasks import TASKS
 from evaluate_softcot import build_softcot
 from evaluate_softcotpp import build_softcotpp
-from experiment.arguments import Parser, add_common_arguments, naming, natural, path_or_none, positive
+from experiment.arguments import InspectThoughts, Parser, naming
 from experiment.loading import encode_split, load_backbones, load_instances, make_encoder, quiet_libraries
 from experiment.record import check_against_training
 from model.causal_lm import embedding_table, embeddings_of
@@ -165,38 +164,9 @@ def draw(found, norms, path):
     plt.close(figure)
 
 
-def arguments():
-    parser = Parser(__doc__)
-    parser.add_argument(
-        "--base_model_id",
-        default="meta-llama/Llama-3.1-8B-Instruct",
-        help="base model: Hub id, directory, or embedded/...",
-    )
-    parser.add_argument("--assistant_model_id", default="meta-llama/Llama-3.2-1B-Instruct", help="assistant model")
-    parser.add_argument(
-        "--params_file_name",
-        required=True,
-        help="projection.bin; of SoftCoT++, the number of chains is its number of initial tokens",
-    )
-    parser.add_argument("--base_model_ckpt", type=path_or_none, help="LoRA adapter of the base model; None: none")
-    parser.add_argument("--assistant_model_ckpt", type=path_or_none, help="LoRA adapter of the assistant; None: none")
-    parser.add_argument("--num_thought_tokens", type=positive, default=4, help="L")
-    parser.add_argument("--task_name", choices=list(TASKS), default="gsm8k", help="whose prompt and data")
-    parser.add_argument("--question", help="a question's text, in place of one of the task's data")
-    parser.add_argument("--index", type=natural, default=0, help="the question's place in the split, from 0")
-    parser.add_argument("--split", default="test", help="test, dev, or another of --data_dir")
-    parser.add_argument("--top", type=positive, default=5, help="nearest tokens of each thought")
-    parser.add_argument("--picture", default="results/thoughts.png", help="where the PNG goes")
-    parser.add_argument("--json", metavar="FILE", help="write all numbers there too")
-    add_common_arguments(parser)
-    return parser.parse_args()
-
-
 def question_of(args):
     """The Instance to look at."""
     if args.question is not None:
-        if not args.question.strip():
-            raise UserError("--question is empty")
         return {"question": args.question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
     instances = load_instances(args, args.split)
     if args.index >= len(instances):
@@ -207,7 +177,7 @@ def question_of(args):
 
 
 def main():
-    args = arguments()
+    args = Parser(InspectThoughts, __doc__).parse_args()
     quiet_libraries()
     with naming("--params_file_name"):
         state = load_projection(args.params_file_name)
@@ -215,9 +185,10 @@ def main():
     base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id)
     encoder, collate = make_encoder(args, base, assistant)
     check_against_training(args, encoder, found_projection(args.params_file_name))
-    for backbone, adapter in ((base, args.base_model_ckpt), (assistant, args.assistant_model_ckpt)):
-        if adapter:
-            load_lora(backbone, adapter)
+    for part, backbone in (("base", base), ("assistant", assistant)):
+        if adapter := getattr(args, f"{part}_model_ckpt"):
+            with naming(f"--{part}_model_ckpt"):
+                load_lora(backbone, adapter)
     args.num_scaling_times = len(state["embedding"]) if "embedding" in state else 1
     softcot = (build_softcotpp if "embedding" in state else build_softcot)(args, base, assistant).eval()
     softcot.projection.to(next(iter(state.values())).dtype)

@@ -22,7 +22,7 @@ import numpy as np
 from data_loader.answers import ANSWER_RULE, verdicts
 from data_loader.tasks import TASKS, get_task
 from experiment.record import METHODS, OF_THOUGHTS, method_of
-from utils import replaced
+from utils import UserError, replaced, run_main
 
 ROOT = Path(__file__).resolve().parent
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))
@@ -87,11 +87,11 @@ def read_results(path, data_dirs=()):
         except (ValueError, KeyError, TypeError):
             if number == len(lines):
                 break  # the empty end of the file, or a line that a kill cut off
-            raise ValueError(f"{path}, line {number}: no row of results: {text[:80]!r}") from None
+            raise UserError(f"{path}, line {number}: no row of results: {text[:80]!r}") from None
         results.append(row)
     missing = {"task_name", "seed", "num_thought_tokens", "base_model_id"} - settings.keys()
     if missing:
-        raise ValueError(f"{path}, line 1: the run's record has no {', '.join(sorted(missing))}")
+        raise UserError(f"{path}, line 1: the run's record has no {', '.join(sorted(missing))}")
     seed = settings.pop("seed")
     run = Run(path, {**DEFAULTS, **settings}, seed, rows, sum(tokens) / len(tokens) if tokens else None)
     if run.settings["answer_rule"] != ANSWER_RULE:
@@ -110,7 +110,7 @@ def judge_results_again(run, results, data_dirs):
     task = get_task(run.settings["task_name"])
     answers = gold_answers(run.settings, data_dirs)
     if answers and (unknown := run.rows.keys() - answers.keys()):
-        raise ValueError(f"{run.path}: its data have no question {min(unknown)}: a row is damaged, remove it")
+        raise UserError(f"{run.path}: its data have no question {min(unknown)}: a row is damaged, remove it")
     differ = 0
     for row in results:
         judged = verdicts(task, row["responses"], answers[row["index"]] if answers else str(row["gold"]))
@@ -187,7 +187,7 @@ def read_log(path):
             if asked == 1:
                 rows, responses, right = {}, {}, 0
             if asked != len(rows) + 1 or correct - right not in (0, 1):
-                raise ValueError(
+                raise UserError(
                     f"{path}: Correct Count goes from {right}/{len(rows)} to {correct}/{asked}: lines of "
                     "the log are missing"
                 )
@@ -269,7 +269,7 @@ def read_all(paths, data_dirs=()):
         elif path.is_file() and path.suffix in (".jsonl", ".log"):
             files.append(path)
         else:
-            raise ValueError(f"{path}: no folder, and no result file (.jsonl) or log (.log)")
+            raise UserError(f"{path}: no folder, and no result file (.jsonl) or log (.log)")
     files = list(dict.fromkeys(file.resolve() for file in files))
     runs = [run for file in files if file.suffix != ".log" and (run := read_results(file, data_dirs))]
     verdicts = defaultdict(list)
@@ -285,7 +285,7 @@ def read_all(paths, data_dirs=()):
             runs.append(log)
     tell_logs_apart([run for run in runs if run.from_log])
     if not runs:
-        raise ValueError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
+        raise UserError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
     return runs
 
 
@@ -353,7 +353,7 @@ def score(run, strict=False):
 
 def make_cells(runs, include_incomplete=False):
     """Cells in the tables' order. Of two result files with the same seed of the same run the longer counts. Raises
-    ValueError where their answers differ, and for two such logs, which do not tell all arguments."""
+    UserError where their answers differ, and for two such logs, which do not tell all arguments."""
     cells = {}
     for run in runs:
         settings, method = run.settings, method_of(run.settings)
@@ -369,7 +369,7 @@ def make_cells(runs, include_incomplete=False):
             cell.runs.remove(twice)
             cell.aside.append(shorter)
         elif twice:
-            raise ValueError(
+            raise UserError(
                 f"{twice.path} and {run.path} are both seed {run.seed} of the same run: remove one, or "
                 "name the folders to summarize one by one"
             )
@@ -795,7 +795,7 @@ def comparisons_of(cells, pairs, baseline, resamples):
     """Comparisons of the asked pairs (method names or labels), else of every method with the baseline."""
     names = {cell.method for cell in cells} | {cell.label for cell in cells}
     for name in {name for pair in pairs for name in pair} - names:
-        raise ValueError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
+        raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
     pairs = pairs or [(name, baseline) for name in dict.fromkeys(cell.method for cell in cells) if name != baseline]
     found, refused = [], []
     for left, right in pairs:
@@ -1029,7 +1029,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run_main(main)

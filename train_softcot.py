@@ -11,7 +11,7 @@ from accelerate.utils import ProjectConfiguration
 from transformers import set_seed
 
 from data_loader.tasks import get_task
-from experiment.arguments import Parser, add_training_arguments
+from experiment.arguments import Parser, TrainSoftCoT
 from experiment.loading import (
     device_of,
     encode_split,
@@ -22,16 +22,17 @@ from experiment.loading import (
     trackers_of,
 )
 from experiment.plots import plot_loss
-from experiment.record import describe_run, run_name
-from experiment.resume import open_training, refuse_earlier_run, training_record
+from experiment.record import data_hash, describe_run, run_name, training_record
+from experiment.resume import open_training, refuse_earlier_run
 from model.backbone import DTYPES
+from model.causal_lm import weights_hash
 from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
 from model.softcot import LoRAOnly, SoftCoT, add_lora, save_projection
 from model.thought_states import add_thought_states
 from model.training import Recipe
 from model.training import train as run_loop
-from utils import UserError, fingerprint, replaced_folder, run_main, write_json
+from utils import fingerprint, replaced_folder, run_main, write_json
 
 
 def build_softcot(args, base, assistant):
@@ -52,14 +53,7 @@ def train(args, name, build, dev_k):
     dev_k: the dev loss is on the first dev_k dev examples; 0: on all.
     """
     quiet_libraries()
-    if args.device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {args.device}: training has auto, cpu and cuda; CUDA_VISIBLE_DEVICES selects a GPU")
     thinks = args.num_thought_tokens > 0
-    if not thinks and (args.tune_assistant_model or not args.tune_base_model):
-        raise UserError(
-            "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
-            "--tune_base_model and without --tune_assistant_model"
-        )
     folder = Path("ckpt", name)
 
     # 1) processes (torchrun), device, trackers
@@ -82,7 +76,14 @@ def train(args, name, build, dev_k):
     dev_set = encode_split(args, encoder, base, dev_data, "dev", assistant=assistant)
 
     # 4) the record: what fixes the result
-    record = training_record(args, encoder, base, assistant, train_data, dev_data, accelerator.num_processes)
+    hashes = {
+        "prompt_hash": encoder.prompt_hash,
+        "train_hash": data_hash(train_data),
+        "dev_hash": data_hash(dev_data),
+        "base_weights": weights_hash(base.model),
+        "assistant_weights": weights_hash(assistant.model) if assistant else None,
+    }
+    record = training_record(args, hashes, accelerator.num_processes)
 
     # 5) SoftCoT around the models
     set_seed(args.seed)
@@ -153,9 +154,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
 
 
 def main():
-    parser = Parser(__doc__)
-    add_training_arguments(parser, "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct")
-    args = parser.parse_args()
+    args = Parser(TrainSoftCoT, __doc__).parse_args()
     train(args, run_name(args), build_softcot, args.dev_k)
 
 

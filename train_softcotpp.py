@@ -3,7 +3,7 @@
 The same files as train_softcot.py writes; projection.bin also holds the N initial tokens.
 """
 
-from experiment.arguments import Parser, add_training_arguments, naming, positive
+from experiment.arguments import Parser, TrainSoftCoTPlusPlus, naming
 from experiment.record import run_name
 from model.backbone import DTYPES
 from model.softcot import SoftCoTPlusPlus
@@ -26,21 +26,9 @@ def build_softcotpp(args, base, assistant):
 
 
 def main():
-    parser = Parser(__doc__)
-    add_training_arguments(parser, "Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B")
-    parser.add_argument(
-        "--model_name",
-        choices=["scaling", "scaling-nce"],
-        default="scaling",
-        help="scaling-nce adds the contrastive term",
-    )
-    parser.add_argument("--num_scaling_times", type=positive, default=10, help="N, chains a question")
-    parser.add_argument("--tune_init_tokens", action="store_true", help="train the initial tokens too")
-    args = parser.parse_args()
-    if not args.num_thought_tokens:
-        parser.error("--num_thought_tokens 0: SoftCoT++ needs 1 or more (the LoRA baseline: train_softcot.py)")
-    name = run_name(args, args.num_scaling_times, args.model_name == "scaling-nce")
-    train(args, name, build_softcotpp, args.dev_k or args.k_shot)  # --k_shot cuts the dev set too, as published
+    args = Parser(TrainSoftCoTPlusPlus, __doc__).parse_args()
+    # --k_shot cuts the dev set too, as published.
+    train(args, run_name(args), build_softcotpp, args.dev_k or args.k_shot)
 
 
 if __name__ == "__main__":

@@ -1,61 +1,84 @@
-"""The options of the scripts."""
+"""The options of the scripts as dataclasses, each option once: default, help, check, whether it fixes the result.
+
+argparse is built from the fields. An option that does not fix the result may change when a run is resumed or a result
+file is continued. Errors name options here, in record.py and in the scripts; other rooms do not know them.
+"""
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
+from dataclasses import dataclass, fields
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from data_loader.tasks import TASKS
 from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
-from model.controls import THOUGHTS
+from model.controls import FROM_FILE, THOUGHTS
 from utils import UserError
 
-
-class Parser(argparse.ArgumentParser):
-    """Options shown with their defaults; a lone backslash (of a copied command) or blank at the end is no argument."""
-
-    def __init__(self, description):
-        super().__init__(
-            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
-        )
-
-    def parse_args(self, args=None, namespace=None):
-        words = sys.argv[1:] if args is None else list(args)
-        last = words[-1].strip() if words else None
-        before = self._option_string_actions.get(words[-2]) if len(words) > 1 else None
-        if last == "\\" or last == "" and (before is None or before.nargs == 0):  # else it is that option's value
-            words = words[:-1]
-        return super().parse_args(words, namespace)
+REQUIRED = dataclasses.MISSING
+SWEEP = (41, 45)  # the papers' seeds, first and last
+MODEL = "Hub id, directory, or embedded/..."
+# Arguments of vLLM that change speed and memory only.
+FREE_OF_VLLM = (
+    "gpu_memory_utilization",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enforce_eager",
+    "enable_prefix_caching",
+    "kv_cache_memory_bytes",
+)
 
 
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"want 1 or more, got {number}")
+def option(default, help, check=str, choices=None, metavar=None, fixes_result=True, of_vllm=False):
+    """Return a dataclass field that is one option.
+
+    check: turns the word of the command line into a value, or raises. fixes_result: whether another value gives
+    another result. of_vllm: passed to vLLM under its own name.
+    """
+    more = {"help": help, "check": check, "choices": choices, "metavar": metavar}
+    metadata = {**more, "fixes_result": fixes_result, "of_vllm": of_vllm}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag(help, fixes_result=True):
+    """Return a field that is a flag, off by default."""
+    return option(False, help, check=bool, fixes_result=fixes_result)
+
+
+def with_default(options, name, default):
+    """Return the field `name` of another dataclass with another default."""
+    return option(default, **options.__dataclass_fields__[name].metadata)
+
+
+# ---- checks of one value ----
+
+
+def at_least(least, kind):
+    """Return a check for numbers of a kind, finite and not below `least`."""
+
+    def number(text):
+        value = kind(text)
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"want {least} or more, got {text}")
+        return value
+
     return number
 
 
-def natural(text):
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"want 0 or more, got {number}")
-    return number
-
-
-def positive_float(text):
-    number = float(text)
-    if not 0 < number < float("inf"):
+def above_zero(text):
+    value = at_least(0, float)(text)
+    if not value:
         raise argparse.ArgumentTypeError(f"want a number above 0, got {text}")
-    return number
+    return value
 
 
-def natural_float(text):
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"want 0 or more, got {text}")
-    return number
+positive, natural = at_least(1, int), at_least(0, int)
 
 
 def json_object(text):
@@ -73,181 +96,357 @@ def path_or_none(text):
     return None if text in ("", "None") else text
 
 
-def add_common_arguments(parser):
-    """What training and evaluation share beyond the published options."""
-    parser.add_argument("--data_dir", help="folder of the task's files; default data/<task>")
-    parser.add_argument("--prompt_dir", help="folder with a <task>.jinja in place of the built-in prompts")
-    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the frozen models")
-    parser.add_argument("--device", default="auto", help="cuda, cpu, ...; auto takes a GPU where there is one")
-    parser.add_argument(
-        "--base_device_map",
+# ---- the options ----
+
+
+@dataclass(kw_only=True)
+class Options:
+    """What all scripts share."""
+
+    data_dir: str = option(None, "folder of the task's files; default data/<task>", fixes_result=False)
+    prompt_dir: str = option(None, "folder with a <task>.jinja that replaces the built-in prompts", fixes_result=False)
+    dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
+    device: str = option("auto", "cuda, cpu, ...; auto takes a GPU if there is one", fixes_result=False)
+    base_device_map: str = option(
+        None,
+        "spread the base model over the GPUs, by transformers' device map of this name",
         choices=DEVICE_MAPS,
-        help="spread the base model over the GPUs, by transformers' device map of this name",
+        fixes_result=False,
     )
-    parser.add_argument(
-        "--quantization",
-        choices=QUANTIZATION,
-        help="of the frozen base model, by bitsandbytes: LLM.int8() or 4-bit NF4",
+    quantization: str = option(
+        None, "of the frozen base model, by bitsandbytes: LLM.int8() or 4-bit NF4", choices=QUANTIZATION
     )
-    parser.add_argument(
-        "--base_thought_tokens",
-        metavar="PLACEHOLDER,BEGIN,END",
-        help="thought tokens of a base model of another family",
+    base_thought_tokens: str = option(
+        None, "thought tokens of a base model of another family", metavar="PLACEHOLDER,BEGIN,END"
     )
-    parser.add_argument(
-        "--assistant_thought_tokens", metavar="PLACEHOLDER,BEGIN,END", help="the same of the assistant model"
+    assistant_thought_tokens: str = option(None, "the same of the assistant model", metavar="PLACEHOLDER,BEGIN,END")
+    assistant_initial_token: int = option(
+        None, "first id of SoftCoT++'s initial tokens, with --assistant_thought_tokens", check=natural, metavar="ID"
     )
-    parser.add_argument(
-        "--assistant_initial_token",
-        type=natural,
-        metavar="ID",
-        help="first id of SoftCoT++'s initial tokens, with --assistant_thought_tokens",
-    )
-    parser.add_argument(
-        "--trust_remote_code", action="store_true", help="let a model's own code from the Hub run on this machine"
+    trust_remote_code: bool = flag("let a model's own code from the Hub run on this machine", fixes_result=False)
+
+    def check(self):
+        """Raise UserError if options contradict each other."""
+
+    @classmethod
+    def implied(cls, given: dict) -> dict:
+        """Return the given options with those that they imply."""
+        return given
+
+    def fixing_result(self) -> dict:
+        """Return the options that fix the result, as records hold them."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["fixes_result"]}
+
+
+@dataclass(kw_only=True)
+class Chains:
+    """What SoftCoT++'s scripts share."""
+
+    num_scaling_times: int = option(10, "N, chains a question", check=positive)
+    model_name: str = option(
+        "scaling",
+        "how the projection is trained: scaling-nce adds the contrastive term (in evaluation: for the logs' names)",
+        choices=("scaling", "scaling-nce"),
     )
 
 
-def add_training_arguments(parser, large, small):
-    parser.add_argument("--large_model_id", default=large, help="base model: Hub id, directory, or embedded/...")
-    parser.add_argument("--small_model_id", default=small, help="assistant model")
-    parser.add_argument("--output_name", required=True, help="first part of the run's name")
-    parser.add_argument("--batch_size", type=positive, default=1, help="examples a step")
-    parser.add_argument(
-        "--task_name", choices=[name for name in TASKS if name != "du"], default="gsm8k", help="what to train on"
+@dataclass(kw_only=True)
+class TrainSoftCoT(Options):
+    """Options of train_softcot.py. Hashes in the record stand for models, data and prompts."""
+
+    large_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}", fixes_result=False)
+    small_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", fixes_result=False)
+    output_name: str = option(REQUIRED, "first part of the run's name", fixes_result=False)
+    # Of the batch the record holds the whole, over all processes and accumulated batches.
+    batch_size: int = option(1, "examples a step", check=positive, fixes_result=False)
+    task_name: str = option("gsm8k", "what to train on", choices=[name for name in TASKS if name != "du"])
+    num_thought_tokens: int = option(
+        2, "L; 32 in the papers; 0 with --tune_base_model (SoftCoT only): LoRA alone", check=natural
     )
-    parser.add_argument(
-        "--num_thought_tokens",
-        type=natural,
-        default=2,
-        help="L; 32 in the papers; 0 with --tune_base_model (SoftCoT only): LoRA alone",
+    n_epochs: float = option(3.0, "passes over the data; 10 in the papers", check=above_zero)
+    k_shot: int = option(0, "first k training examples; 0: all", check=natural)
+    dev_k: int = option(0, "first k dev examples; 0: all (SoftCoT++: as many as --k_shot)", check=natural)
+    tune_base_model: bool = flag("LoRA on the base model too")
+    tune_assistant_model: bool = flag("LoRA on the assistant too")
+    max_len: int = option(-1, "leave out training examples longer than this many base tokens; -1: no limit", check=int)
+    learning_rate: float = option(2e-5, "start of the linear decay", check=above_zero)
+    gradient_accumulation_steps: int = option(1, "batches a step", check=positive, fixes_result=False)
+    micro_batch_size: int = option(
+        0,
+        "rows (question x chain) with activations in memory at once; 0: as many as come to 400 tokens on a CPU, "
+        "else 2048",
+        check=natural,
+        fixes_result=False,
     )
-    parser.add_argument("--n_epochs", type=positive_float, default=3.0, help="passes over the data; 10 in the papers")
-    parser.add_argument("--k_shot", type=natural, default=0, help="first k training examples; 0: all")
-    parser.add_argument(
-        "--dev_k", type=natural, default=0, help="first k dev examples; 0: all (SoftCoT++: as many as --k_shot)"
+    projection_dtype: str = option(
+        "float32", "bfloat16 restores the published rounding of the projection's updates", choices=DTYPES
     )
-    parser.add_argument("--tune_base_model", action="store_true", help="LoRA on the base model too")
-    parser.add_argument("--tune_assistant_model", action="store_true", help="LoRA on the assistant too")
-    parser.add_argument(
-        "--max_len",
-        type=int,
-        default=-1,
-        help="leave out training examples longer than this many base tokens; -1: no limit",
+    seed: int = option(42, "of initial weights and the order of examples", check=int)
+    report_to: str = option(
+        "tensorboard",
+        "where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
+        choices=("none", *sorted(LOGGER_TYPE_TO_CLASS)),
+        fixes_result=False,
     )
-    parser.add_argument("--learning_rate", type=positive_float, default=2e-5, help="start of the linear decay")
-    parser.add_argument("--gradient_accumulation_steps", type=positive, default=1, help="batches a step")
-    parser.add_argument(
-        "--micro_batch_size",
-        type=natural,
-        default=0,
-        help="rows (question x chain) with activations in memory at once; 0: as many as come to "
-        "400 tokens on a CPU, else 2048",
+    logging_steps: int = option(10, "optimizer steps between two logged losses", check=positive, fixes_result=False)
+    resume: bool = flag(
+        "continue from this run's newest checkpoint; a finished run of the same options is left as it is",
+        fixes_result=False,
     )
-    parser.add_argument(
-        "--projection_dtype",
-        choices=DTYPES,
-        default="float32",
-        help="bfloat16 restores the published rounding of the projection's updates",
-    )
-    parser.add_argument("--seed", type=int, default=42, help="of initial weights and the order of examples")
-    parser.add_argument(
-        "--report_to",
-        choices=["none", *sorted(LOGGER_TYPE_TO_CLASS)],
-        default="tensorboard",
-        help="where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
-    )
-    parser.add_argument("--logging_steps", type=positive, default=10, help="optimizer steps between two logged losses")
-    parser.add_argument("--resume", action="store_true", help="go on from this run's newest checkpoint")
-    add_common_arguments(parser)
+
+    def check(self):
+        if not self.num_thought_tokens and (self.tune_assistant_model or not self.tune_base_model):
+            raise UserError(
+                "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
+                "--tune_base_model and without --tune_assistant_model"
+            )
+        if self.device not in ("auto", "cpu", "cuda"):  # training takes the first GPU that it sees
+            raise UserError(
+                f"--device {self.device}: training knows auto, cpu and cuda; CUDA_VISIBLE_DEVICES chooses the GPU"
+            )
+        if self.base_device_map and self.tune_base_model:
+            raise UserError(
+                "--base_device_map is for a frozen base: train a LoRA adapter without it (several GPUs: torchrun)"
+            )
 
 
-def add_evaluation_arguments(parser, base, assistant):
-    parser.add_argument("--base_model_id", default=base, help="base model: Hub id, directory, or embedded/...")
-    parser.add_argument("--assistant_model_id", default=assistant, help="assistant model")
-    parser.add_argument(
-        "--params_file_name", type=path_or_none, help="projection.bin; only projected and shuffled thoughts read it"
+@dataclass(kw_only=True)
+class TrainSoftCoTPlusPlus(Chains, TrainSoftCoT):
+    """Options of train_softcotpp.py."""
+
+    large_model_id: str = with_default(TrainSoftCoT, "large_model_id", "Qwen/Qwen3-8B")
+    small_model_id: str = with_default(TrainSoftCoT, "small_model_id", "Qwen/Qwen3-0.6B")
+    tune_init_tokens: bool = flag("train the initial tokens too")
+
+    def check(self):
+        if not self.num_thought_tokens:
+            raise UserError("--num_thought_tokens 0: SoftCoT++ needs 1 or more (the LoRA baseline: train_softcot.py)")
+        super().check()
+
+
+@dataclass(kw_only=True)
+class Trained(Options):
+    """Options of the scripts that read what training wrote."""
+
+    base_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}")
+    assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model")
+    params_file_name: str = option(
+        None, "projection.bin; only projected and shuffled thoughts read it", check=path_or_none, fixes_result=False
     )
-    parser.add_argument("--base_model_ckpt", type=path_or_none, help="LoRA adapter of the base model; None: none")
-    parser.add_argument("--assistant_model_ckpt", type=path_or_none, help="LoRA adapter of the assistant; None: none")
-    parser.add_argument("--num_thought_tokens", type=natural, default=2, help="L; 4 in the papers, 0: zero-shot CoT")
-    parser.add_argument(
-        "--thoughts",
+    base_model_ckpt: str = option(None, "LoRA adapter of the base model; None: none", check=path_or_none)
+    assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
+    num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
+    task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
+    split: str = option("test", "file to read: test, dev, or another of --data_dir")
+
+
+@dataclass(kw_only=True)
+class EvaluateSoftCoT(Trained):
+    """Options of evaluate_softcot.py."""
+
+    thoughts: str = option(
+        "projected",
+        "what stands in the thought slot. " + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()),
         choices=list(THOUGHTS),
-        default="projected",
-        help="what stands in the thought slot. "
-        + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()),
     )
-    parser.add_argument(
-        "--perturb_std",
-        type=natural_float,
-        default=0.0,
+    perturb_std: float = option(
+        0.0,
+        "standard deviation of Gaussian noise added to the vectors in the slot, a draw for each question and chain; "
+        "with SoftCoT's projection and N chains: SoftCoT-P",
+        check=at_least(0, float),
         metavar="S",
-        help="standard deviation of Gaussian noise added to the vectors in the slot, a draw for each "
-        "question and chain; with SoftCoT's projection and N chains: SoftCoT-P",
     )
-    parser.add_argument("--num_return_sequences", type=positive, default=1, help="R, samples a chain")
-    parser.add_argument("--task_name", choices=list(TASKS), default="gsm8k", help="what to evaluate on")
-    parser.add_argument("--print_input", action="store_true", help="write each prompt to the log and results")
-    parser.add_argument("--print_response", action="store_true", help="write each response to the log and results")
-    parser.add_argument("--test_k", type=natural, default=0, help="first k questions; 0: all")
-    parser.add_argument("--seed", type=int, default=42, help="the one seed, without --seed_from")
-    parser.add_argument("--seed_from", type=int, help="first seed of a sweep")
-    parser.add_argument("--seed_to", type=int, help="last seed of a sweep, included")
-    parser.add_argument("--tune_base_model", action="store_true", help="the base was tuned: needs --base_model_ckpt")
-    parser.add_argument(
-        "--tune_assistant_model", action="store_true", help="the assistant was tuned: needs --assistant_model_ckpt"
+    num_return_sequences: int = option(1, "R, samples a chain", check=positive)
+    print_input: bool = flag("write each prompt to the log and results", fixes_result=False)
+    print_response: bool = flag("write each response to the log and results", fixes_result=False)
+    test_k: int = option(0, "first k questions; 0: all", check=natural, fixes_result=False)
+    # Each seed has its own files.
+    seed: int = option(42, "the one seed, without --seed_from", check=int, fixes_result=False)
+    seed_from: int = option(None, "first seed of a sweep", check=int, fixes_result=False)
+    seed_to: int = option(None, "last seed of a sweep, included", check=int, fixes_result=False)
+    sweep: bool = flag(
+        f"as the batch scripts: seeds {SWEEP[0]} to {SWEEP[1]} if no --seed is given", fixes_result=False
     )
-    parser.add_argument("--split", default="test", help="file to evaluate: test, dev, or another of --data_dir")
-    parser.add_argument(
-        "--eval_batch_size",
-        type=positive,
-        default=64,
-        help="rows (question x seed x chain x sample) decoded at once; in float32 it changes no answer",
+    tune_base_model: bool = flag("the base was tuned: needs --base_model_ckpt")
+    tune_assistant_model: bool = flag("the assistant was tuned: needs --assistant_model_ckpt")
+    eval_batch_size: int = option(
+        64,
+        "rows (question x seed x chain x sample) decoded at once; in float32 it changes no answer",
+        check=positive,
+        fixes_result=False,
     )
-    parser.add_argument(
-        "--engine",
-        choices=["transformers", "vllm"],
-        default="transformers",
-        help="what generates; vllm needs requirements-vllm.txt",
+    engine: str = option(
+        "transformers", "what generates; vllm needs requirements-vllm.txt", choices=("transformers", "vllm")
     )
-    parser.add_argument("--tensor_parallel_size", type=positive, default=1, help="vLLM: GPUs that share each layer")
-    parser.add_argument(
-        "--pipeline_parallel_size",
-        type=positive,
-        default=1,
-        help="vLLM: groups of GPUs that hold the layers one after another",
+    tensor_parallel_size: int = option(
+        1, "vLLM: GPUs that share each layer", check=positive, fixes_result=False, of_vllm=True
     )
-    parser.add_argument("--data_parallel_size", type=positive, default=1, help="vLLM: replicas that share the rows")
-    parser.add_argument(
-        "--distributed_executor_backend",
-        choices=["mp", "ray"],
-        help="vLLM: what starts its processes; ray for several nodes; default: vLLM's choice",
+    pipeline_parallel_size: int = option(
+        1,
+        "vLLM: groups of GPUs that hold the layers one after another",
+        check=positive,
+        fixes_result=False,
+        of_vllm=True,
     )
-    parser.add_argument(
-        "--vllm_args",
-        type=json_object,
-        default={},
+    data_parallel_size: int = option(
+        1, "vLLM: replicas that share the rows", check=positive, fixes_result=False, of_vllm=True
+    )
+    distributed_executor_backend: str = option(
+        None,
+        "vLLM: what starts its processes; ray for several nodes; default: vLLM's choice",
+        choices=("mp", "ray"),
+        fixes_result=False,
+        of_vllm=True,
+    )
+    vllm_args: dict = option(
+        {},
+        'more of vLLM\'s engine arguments, as {"gpu_memory_utilization": 0.8}',
+        check=json_object,
         metavar="JSON",
-        help='more of vLLM\'s engine arguments, as {"gpu_memory_utilization": 0.8}',
     )
-    parser.add_argument("--max_new_tokens", type=natural, default=0, help="longest response; 0: the task's own length")
-    parser.add_argument("--temperature", type=positive_float, default=1.0, help="of sampling")
-    parser.add_argument("--top_p", type=positive_float, default=1.0, help="of sampling")
-    parser.add_argument(
-        "--top_k", type=natural, help="of sampling, 0: no limit; default: the base model's own, else 50"
+    max_new_tokens: int = option(0, "longest response; 0: the task's own length", check=natural)
+    temperature: float = option(1.0, "of sampling", check=above_zero)
+    top_p: float = option(1.0, "of sampling", check=above_zero)
+    top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
+    greedy: bool = flag("take the likeliest token; no sampling")
+    no_generation_prompt: bool = flag("as published: the model writes the assistant header itself (Llama, Qwen2.5)")
+    log_dir: str = option("inference_logs", "folder of the logs, one a seed", fixes_result=False)
+    results_dir: str = option(None, "folder of the result files, one a seed; default: --log_dir", fixes_result=False)
+    run_name: str = option("", "put before the log's name", fixes_result=False)
+    overwrite: bool = flag("start over if result files exist", fixes_result=False)
+
+    @classmethod
+    def implied(cls, given):
+        if not given.get("sweep") or "seed" in given:
+            return given
+        return dict(zip(("seed_from", "seed_to"), SWEEP, strict=True)) | given
+
+    def check(self):
+        sweep = (self.seed_from, self.seed_to)
+        if sweep != (None, None) and (None in sweep or self.seed_to < self.seed_from):
+            raise UserError(
+                "a sweep needs --seed_from and --seed_to, the second not below the first; "
+                f"got {sweep[0]} and {sweep[1]}"
+            )
+        for part in ("base", "assistant"):
+            if getattr(self, f"tune_{part}_model") and not getattr(self, f"{part}_model_ckpt"):
+                raise UserError(
+                    f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER"
+                )
+        self.check_slot()
+        for name, instead in (
+            ("quantization", "--vllm_args '{\"quantization\": ...}'"),
+            ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size"),
+        ):
+            if self.engine == "vllm" and getattr(self, name):
+                raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
+
+    def check_slot(self):
+        """Raise UserError if the options on the thought slot contradict each other."""
+        if not self.num_thought_tokens:
+            if self.thoughts != "projected" or self.perturb_std:
+                raise UserError(
+                    f"--num_thought_tokens 0 leaves no slot for --thoughts {self.thoughts} "
+                    f"--perturb_std {self.perturb_std:g}: give 1 or more"
+                )
+        elif self.thoughts in FROM_FILE and not self.params_file_name:
+            raise UserError(
+                "--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
+                "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)"
+            )
+        elif self.thoughts == "assistant_text" and self.perturb_std:
+            raise UserError(
+                "--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: give one of them"
+            )
+
+    def seeds(self) -> list[int]:
+        """Return all seeds of a sweep, or the one seed."""
+        return [self.seed] if self.seed_from is None else list(range(self.seed_from, self.seed_to + 1))
+
+    def fixing_result(self):
+        vllm_args = {key: value for key, value in self.vllm_args.items() if key not in FREE_OF_VLLM}
+        return super().fixing_result() | {"vllm_args": vllm_args}
+
+    def engine_arguments(self) -> dict:
+        """Return vLLM's engine arguments."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["of_vllm"]}
+        return {"trust_remote_code": self.trust_remote_code, **own, **self.vllm_args}
+
+
+@dataclass(kw_only=True)
+class EvaluateSoftCoTPlusPlus(Chains, EvaluateSoftCoT):
+    """Options of evaluate_softcotpp.py."""
+
+    base_model_id: str = with_default(Trained, "base_model_id", "Qwen/Qwen3-8B")
+    assistant_model_id: str = with_default(Trained, "assistant_model_id", "Qwen/Qwen3-0.6B")
+
+
+@dataclass(kw_only=True)
+class InspectThoughts(Trained):
+    """Options of inspect_thoughts.py."""
+
+    params_file_name: str = option(
+        REQUIRED, "projection.bin; of SoftCoT++, the number of chains is its number of initial tokens"
     )
-    parser.add_argument("--greedy", action="store_true", help="take the likeliest token in place of sampling")
-    parser.add_argument(
-        "--no_generation_prompt",
-        action="store_true",
-        help="as published: the model writes the assistant header itself (Llama, Qwen2.5)",
-    )
-    parser.add_argument("--log_dir", default="inference_logs", help="folder of the logs, one a seed")
-    parser.add_argument("--results_dir", help="folder of the result files, one a seed; default: --log_dir")
-    parser.add_argument("--run_name", default="", help="put before the log's name")
-    parser.add_argument("--overwrite", action="store_true", help="start over where result files exist")
-    add_common_arguments(parser)
+    num_thought_tokens: int = option(4, "L", check=positive)
+    question: str = option(None, "a question's text, instead of one of the task's data")
+    index: int = option(0, "the question's place in the split, from 0", check=natural)
+    top: int = option(5, "nearest tokens of each thought", check=positive)
+    picture: str = option("results/thoughts.png", "the PNG to write")
+    json: str = option(None, "write all numbers there too", metavar="FILE")
+
+    def check(self):
+        if self.question is not None and not self.question.strip():
+            raise UserError("--question is empty")
+
+
+# ---- the command line ----
+
+
+class Parser(argparse.ArgumentParser):
+    """The command line of an options dataclass. Help shows defaults; options are not abbreviated.
+
+    A lone backslash (of a copied command) or a blank at the end is no argument.
+    """
+
+    def __init__(self, options, description):
+        super().__init__(
+            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+        )
+        self.options = options
+        shared = Options.__dataclass_fields__
+        for field in sorted(fields(options), key=lambda field: field.name in shared):  # shown last
+            self.add_option(field)
+
+    def add_option(self, field):
+        default = field.default if field.default_factory is REQUIRED else field.default_factory()
+        known = {"help": field.metadata["help"], "default": default, "required": default is REQUIRED}
+        if field.metadata["check"] is bool:
+            known["action"] = "store_true"
+        else:
+            known |= {"type": field.metadata["check"]}
+            known |= {key: field.metadata[key] for key in ("choices", "metavar")}
+        if known["required"]:
+            del known["default"]
+        self.add_argument(f"--{field.name}", **known)
+
+    def parse_args(self, words=None, namespace=None):
+        """Return the options dataclass. Wrong arguments end the process with exit code 2."""
+        words = sys.argv[1:] if words is None else list(words)
+        last = words[-1].strip() if words else None
+        before = self._option_string_actions.get(words[-2]) if len(words) > 1 else None
+        if last == "\\" or last == "" and (before is None or before.nargs == 0):  # else it is that option's value
+            words = words[:-1]
+        absent = argparse.Namespace(**{field.name: REQUIRED for field in fields(self.options)})
+        values = vars(super().parse_args(words, absent))
+        args = self.options(
+            **self.options.implied({name: value for name, value in values.items() if value is not REQUIRED})
+        )
+        try:
+            args.check()
+        except UserError as error:
+            self.error(str(error))
+        return args
 
 
 @contextlib.contextmanager

@@ -56,10 +56,6 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
     """Base (with `embeddings_only` no more of it than those) and assistant as Backbones (None without it)."""
     if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("--base_device_map spreads the base over the GPUs of one process; without torchrun, please")
-    if args.base_device_map and args.tune_base_model and not hasattr(args, "base_model_ckpt"):
-        raise UserError(
-            "--base_device_map is for a frozen base: train a LoRA adapter without it (several GPUs: torchrun)"
-        )
     common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
     placed = {"device_map": args.base_device_map, "quantization": args.quantization}
     with naming("--base_thought_tokens", ThoughtTokensError):

@@ -45,7 +45,7 @@ METHODS = (
 
 
 def method_of(settings: dict) -> str:
-    """One of METHODS. settings: the `run` record of a result file. Raises UserError for unknown thoughts."""
+    """Return one of METHODS. settings: the `run` record of a result file. Raises UserError for unknown thoughts."""
     tuned = any(
         settings.get(key)
         for key in ("tune_base_model", "base_model_ckpt", "tune_assistant_model", "assistant_model_ckpt")
@@ -74,17 +74,22 @@ def short_name(model_id: str) -> str:
     return Path(str(model_id).rstrip("/")).name
 
 
-def run_name(args, chains=None, contrastive=False):
-    """`{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`, the published form."""
+def run_name(args):
+    """Return a training run's name, as published: `{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`."""
+    chains = getattr(args, "num_scaling_times", None)
     parts = [args.output_name, args.task_name, float(args.n_epochs), args.num_thought_tokens]
     parts += [chains] if chains else []
     parts += [short_name(args.large_model_id), short_name(args.small_model_id)]
-    return "-".join(map(str, parts)) + ("-nce" if contrastive else "")
+    return "-".join(map(str, parts)) + ("-nce" if getattr(args, "model_name", "") == "scaling-nce" else "")
 
 
-def log_name(args, seed, chains=None):
-    """`{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`, as published; then
-    `[-{thoughts}][-perturb_{S}]` of a control."""
+def log_name(args, seed):
+    """Return the name of a seed's log and result file, without its ending.
+
+    As published `{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`; a control adds
+    `[-{thoughts}][-perturb_{S}]`.
+    """
+    chains = getattr(args, "num_scaling_times", None)
     scaling = f"-nst_{chains}" if chains else ""
     control = "" if args.thoughts == "projected" else f"-{args.thoughts}"
     control += f"-perturb_{args.perturb_std:g}" if args.perturb_std else ""
@@ -96,7 +101,7 @@ def log_name(args, seed, chains=None):
 
 
 def git_commit():
-    """Commit of the code, with + where files differ from it; None outside a repository."""
+    """Return the commit of the code, with + if files differ from it; None outside a repository."""
 
     def git(*words):
         command = ["git", "-C", str(ROOT), *words]
@@ -109,7 +114,7 @@ def git_commit():
 
 
 def describe_run(args, encoder, base, assistant, record):
-    """Return what run.json holds: what a projection was trained with."""
+    """Return what run.json holds: enough to know what a projection was trained with."""
     packages = {
         name: importlib.metadata.version(name) for name in ("torch", "transformers", "fastNLP", "accelerate", "peft")
     }
@@ -126,8 +131,24 @@ def describe_run(args, encoder, base, assistant, record):
     }
 
 
+def training_record(args, hashes, num_processes):
+    """Return all that fixes a training's result. hashes: of prompts, data and weights."""
+    batch = num_processes * args.batch_size * args.gradient_accumulation_steps
+    record = {**args.fixing_result(), **hashes, "global_batch_size": batch}
+    return json.loads(json.dumps(record, default=str))  # as it is read again
+
+
+def evaluation_record(args, hashes, max_new_tokens):
+    """Return all that fixes an evaluation's answers, seed by seed. hashes: of prompts, data and projection."""
+    record = {**args.fixing_result(), **hashes, "max_new_tokens": max_new_tokens}
+    for part in ("base_model_ckpt", "assistant_model_ckpt"):
+        if record[part]:
+            record[part] = fingerprint(Path(record[part], "adapter_model.safetensors"))
+    return record
+
+
 def data_hash(instances):
-    """Hash of examples as they were read: a changed file is other data."""
+    """Return a hash of examples as they were read: a changed file is other data."""
     digest = hashlib.sha256()
     for instance in instances:
         digest.update(json.dumps(dict(instance.items()), sort_keys=True, ensure_ascii=False).encode())

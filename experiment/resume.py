@@ -3,43 +3,10 @@
 import contextlib
 import json
 
-from experiment.record import data_hash, refuse_differences
-from model.causal_lm import weights_hash
+from experiment.record import refuse_differences
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
 from utils import UserError, locked, remove_stale
-
-# Arguments that change no more than the rounding of the result, or that the run's name or a hash stands for: a run may
-# be resumed under other values of them. Of the batch only the whole counts, over all processes.
-FREE_IN_TRAINING = (
-    "resume",
-    "output_name",
-    "device",
-    "base_device_map",
-    "micro_batch_size",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "large_model_id",
-    "small_model_id",
-    "data_dir",
-    "prompt_dir",
-    "trust_remote_code",
-    "report_to",
-    "logging_steps",
-)
-
-
-def training_record(args, encoder, base, assistant, train_data, dev_data, num_processes) -> dict:
-    """Return what fixes the result of a training, JSON-able: a run is resumed under the same record only."""
-    backbones = {"base": base, "assistant": assistant}
-    record = {key: value for key, value in vars(args).items() if key not in FREE_IN_TRAINING} | {
-        "prompt_hash": encoder.prompt_hash,
-        "train_hash": data_hash(train_data),
-        "dev_hash": data_hash(dev_data),
-        "global_batch_size": num_processes * args.batch_size * args.gradient_accumulation_steps,
-        **{f"{part}_weights": weights_hash(backbone.model) for part, backbone in backbones.items() if backbone},
-    }
-    return json.loads(json.dumps(record, default=str))
 
 
 def refuse_earlier_run(args, folder) -> None:

@@ -10,7 +10,7 @@ from model.causal_lm import embedding_table, embeddings_of
 from model.generation import row_generator
 from model.softcot import refuse_not_finite
 
-# Mode -> what stands in the slot, as --help shows it.
+# Mode -> what stands in the slot, in a reader's words.
 THOUGHTS = {
     "projected": "soft thoughts through the trained projection",
     "shuffled": "those of the next question of the split (after the last, the first)",

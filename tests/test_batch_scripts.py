@@ -1,24 +1,22 @@
-"""The seed sweep scripts hand every argument on unharmed, in one call of the evaluation."""
+"""The seed sweep scripts hand every argument on unharmed, in one call of the evaluation with the papers' seeds."""
 
 import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from experiment.arguments import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser, path_or_none
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {
-    "run_batch_softcot.sh": "evaluate_softcot.py",
-    "run_batch_softcotpp.sh": "evaluate_softcotpp.py",
+    "run_batch_softcot.sh": ("evaluate_softcot.py", EvaluateSoftCoT),
+    "run_batch_softcotpp.sh": ("evaluate_softcotpp.py", EvaluateSoftCoTPlusPlus),
 }
-DEFAULTS = {
-    "--log_dir": "inference_logs",
-    "--run_name": "",
-    "--seed_from": "41",
-    "--seed_to": "45",
-}
+# Writes down its call, runs nothing.
 RECORDER = """#!{python}
 import json, os, sys
 with open({calls!r}, "a") as file:
@@ -43,7 +41,7 @@ AWKWARD = [
 
 
 class Sweep:
-    """Runs a sweep script in a folder of its own, with a recorder in place of python."""
+    """Runs a sweep script in a folder of its own, with a recorder as the interpreter."""
 
     def __init__(self, folder):
         self.folder = folder / "working folder"
@@ -60,19 +58,11 @@ class Sweep:
         environment = {**os.environ, "PYTHON": str(self.python), **environment}
         return subprocess.run(command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True)
 
-    def calls(self):
-        if not self.calls_file.exists():
-            return []
-        return [json.loads(line) for line in self.calls_file.read_text().splitlines()]
-
     def call(self):
-        """The one call: its working folder, its script, its options and its flags.
-
-        The last of an option given twice counts, as in argparse.
-        """
-        ((folder, script, *arguments),) = self.calls()
-        options = dict(word.split("=", 1) for word in arguments if "=" in word)
-        return folder, script, options, [word for word in arguments if "=" not in word]
+        """The one call: its working folder, its script, and the options as the evaluation reads them."""
+        ((folder, script, *words),) = [json.loads(line) for line in self.calls_file.read_text().splitlines()]
+        (options,) = [options for name, options in SCRIPTS.values() if name == Path(script).name]
+        return folder, script, Parser(options, "").parse_args(words)
 
 
 @pytest.fixture
@@ -84,113 +74,48 @@ every_script = pytest.mark.parametrize("script", SCRIPTS)
 
 
 @every_script
-def test_one_call_serves_all_seeds(sweep, script):
-    done = sweep.run(script, "--seed_from", "3", "--seed_to", "9", "--task_name", "aqua")
+@pytest.mark.parametrize(
+    "words, seeds",
+    [
+        ("", [41, 42, 43, 44, 45]),
+        ("--seed 7", [7]),
+        ("--seed=7", [7]),
+        ("--seed_to 42", [41, 42]),
+        ("--seed_from 44", [44, 45]),
+        ("--seed_from 3 --seed_to 4", [3, 4]),
+        ("--seed 7 --seed_from 3 --seed_to 4", [3, 4]),
+    ],
+)
+def test_one_call_serves_all_seeds(sweep, script, words, seeds):
+    done = sweep.run(script, "--num_thought_tokens", "0", *words.split())
     assert done.returncode == 0, done.stderr
-    _, called, options, flags = sweep.call()
-    assert Path(called).resolve() == ROOT / SCRIPTS[script]
-    given = {"--seed_from": "3", "--seed_to": "9", "--task_name": "aqua"}
-    assert options == {**DEFAULTS, **given}
-    assert flags == []
-
-
-@every_script
-def test_without_arguments_the_published_defaults_hold(sweep, script):
-    assert sweep.run(script).returncode == 0
-    assert sweep.call()[2:] == (DEFAULTS, [])
-
-
-@every_script
-def test_one_seed_replaces_the_default_sweep(sweep, script):
-    assert sweep.run(script, "--seed", "7").returncode == 0
-    options = sweep.call()[2]
-    assert options["--seed"] == "7"
-    assert not {"--seed_from", "--seed_to"} & set(options)
+    _, called, args = sweep.call()
+    assert Path(called).resolve() == ROOT / SCRIPTS[script][0]
+    assert (args.seeds(), args.log_dir, args.run_name) == (seeds, "inference_logs", "")
 
 
 @every_script
 @pytest.mark.parametrize("form", ["two words", "one word"])
 @pytest.mark.parametrize("value", AWKWARD)
-def test_a_value_arrives_as_it_was_given(sweep, script, form, value):
-    words = ["--run_name", value] if form == "two words" else [f"--run_name={value}"]
-    done = sweep.run(script, *words, "--print_input", "--log_dir", value)
+def test_every_string_arrives_as_it_was_given(sweep, script, form, value):
+    options = SCRIPTS[script][1]
+    given = [f for f in fields(options) if not f.metadata["choices"] and f.metadata["check"] in (str, path_or_none)]
+    assert len(given) >= 14
+    words = [(f"--{field.name}", value) for field in given if field.name != "params_file_name"]
+    words = [word for pair in words for word in pair] if form == "two words" else ["=".join(pair) for pair in words]
+    done = sweep.run(script, "--params_file_name", "file", *words)
     assert done.returncode == 0, done.stderr
-    _, _, options, flags = sweep.call()
-    assert (options["--run_name"], options["--log_dir"]) == (value, value)
-    assert flags == ["--print_input"]
+    *_, args = sweep.call()
+    for field in given:
+        expected = "file" if field.name == "params_file_name" else field.metadata["check"](value)
+        assert getattr(args, field.name) == expected, field.name
     assert list(sweep.folder.iterdir()) == [], "a value was run as a command"
-
-
-@every_script
-def test_every_option_and_flag_that_help_lists_is_passed_on(sweep, script):
-    usage = sweep.run(script, "--help").stdout
-    options, flags = (
-        [line.strip() for line in part.splitlines() if line.startswith("  --")]
-        for part in usage.split("Options with a value:")[1].split("Flags:")
-    )
-    assert ("--num_scaling_times" in options) == ("--model_name" in options)
-    assert ("--model_name" in options) == (script == "run_batch_softcotpp.sh")
-    assert not set(options) & set(flags)
-    words = [word for number, name in enumerate(options) for word in (name, str(number))]
-    assert sweep.run(script, *words, *flags).returncode == 0
-    _, _, got, got_flags = sweep.call()
-    assert got == {name: str(number) for number, name in enumerate(options)}
-    assert got_flags == flags
-
-
-@every_script
-@pytest.mark.parametrize("word", ["-h", "--help"])
-def test_help_prints_the_usage_and_runs_nothing(sweep, script, word):
-    done = sweep.run(script, "--task_name", "gsm8k", word)
-    assert (done.returncode, done.stderr, sweep.calls()) == (0, "", [])
-    assert f"bash {script} --base_model_id" in done.stdout
-    assert SCRIPTS[script] in done.stdout
-    assert "#" not in done.stdout
-
-
-@every_script
-@pytest.mark.parametrize("word", ["--no_such_option", "--no_such_option=1", "--seed_fro", "stray", "-x", "", " ", "\n"])
-def test_an_unknown_argument_is_refused_and_the_known_ones_are_listed(sweep, script, word):
-    done = sweep.run(script, "--task_name", "gsm8k", word, "--print_input")
-    assert (done.returncode, done.stdout, sweep.calls()) == (2, "", [])
-    assert f"{script}: unknown argument '{word}'" in done.stderr
-    assert "--base_model_id" in done.stderr
-    assert "--print_response" in done.stderr
-
-
-def test_softcot_refuses_the_options_of_softcotpp(sweep):
-    assert sweep.run("run_batch_softcot.sh", "--num_scaling_times", "10").returncode == 2
-    assert sweep.run("run_batch_softcot.sh", "--model_name", "scaling").returncode == 2
-
-
-@every_script
-@pytest.mark.parametrize("words", [["--run_name"], ["--run_name", "--print_input"]])
-def test_a_missing_value_is_an_error(sweep, script, words):
-    done = sweep.run(script, "--task_name", "gsm8k", *words)
-    assert (done.returncode, sweep.calls()) == (2, [])
-    assert "--run_name needs a value" in done.stderr
-
-
-@every_script
-def test_a_flag_with_a_value_is_an_error(sweep, script):
-    done = sweep.run(script, "--print_input=True")
-    assert (done.returncode, sweep.calls()) == (2, [])
-    assert "--print_input is a flag" in done.stderr
 
 
 @every_script
 @pytest.mark.parametrize("code", [1, 2, 77])
 def test_the_exit_code_of_a_failing_evaluation_is_passed_on(sweep, script, code):
-    done = sweep.run(script, RECORDER_EXIT=str(code))
-    assert (done.returncode, len(sweep.calls())) == (code, 1)
-
-
-@every_script
-def test_variables_of_the_callers_environment_change_nothing(sweep, script):
-    done = sweep.run(script, evaluation="other.py", more_value_options="--x", flags="--x", CDPATH="/")
-    assert done.returncode == 0, done.stderr
-    _, called, options, flags = sweep.call()
-    assert (Path(called).name, options, flags) == (SCRIPTS[script], DEFAULTS, [])
+    assert sweep.run(script, RECORDER_EXIT=str(code)).returncode == code
 
 
 @every_script
@@ -202,11 +127,11 @@ def test_it_runs_from_any_folder_and_stays_there(sweep, script, how):
         "executed": ([str(ROOT / script)], sweep.folder),
         "from /": (["bash", str(ROOT / script)], Path("/")),
     }[how]
-    done = sweep.start(command, cwd=cwd)
+    done = sweep.start([*command, "--num_thought_tokens", "0"], cwd=cwd, CDPATH="/")
     assert done.returncode == 0, done.stderr
-    folder, called, *_ = sweep.call()
+    folder, called, _ = sweep.call()
     assert Path(folder) == cwd.resolve()
-    assert (cwd / called).resolve() == ROOT / SCRIPTS[script]
+    assert (cwd / called).resolve() == ROOT / SCRIPTS[script][0]
 
 
 DOCUMENTED = {
@@ -244,18 +169,29 @@ DOCUMENTED["softcotpp-sc"] = DOCUMENTED["softcotpp"].replace("sequences 1 ", "se
 @pytest.mark.parametrize("end", ["\n", "", "\n\necho after\n"])
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_documented_commands_run_word_for_word(sweep, name, end):
-    text = DOCUMENTED[name].strip() + end
-    done = sweep.start(["bash", "-c", text], cwd=ROOT)
+    done = sweep.start(["bash", "-c", DOCUMENTED[name].strip() + end], cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert ("after" in done.stdout) == ("after" in end)
-    _, called, options, flags = sweep.call()
+    _, called, args = sweep.call()
     assert Path(called).name == f"evaluate_{name.removesuffix('-sc')}.py"
     words = DOCUMENTED[name].replace("\\\n", " ").split()[2:]
-    expected = {a: b for a, b in zip(words, words[1:], strict=False) if not b.startswith("--")}
-    assert options == {k: v for k, v in expected.items() if k.startswith("--")}
-    assert flags == ["--print_input", "--print_response"]
+    for word, value in zip(words, [*words[1:], "--"], strict=True):
+        if word.startswith("--"):
+            expected = True if value.startswith("--") else value
+            assert str(getattr(args, word.removeprefix("--"))) == str(expected)
 
 
-def test_help_needs_no_python_and_a_missing_python_is_an_error(sweep):
-    assert sweep.run("run_batch_softcot.sh", "-h", PYTHON="/no/such/python").returncode == 0
+@every_script
+@pytest.mark.slow
+def test_help_and_wrong_arguments_end_as_the_evaluation_s(sweep, script):
+    done = sweep.run(script, "--help", PYTHON=sys.executable)
+    assert done.returncode == 0 and "--params_file_name" in done.stdout
+    assert ("--num_scaling_times" in done.stdout) == (script == "run_batch_softcotpp.sh")
+    for words in (["--no_such_option", "1"], ["--seed_from", "3", "--seed_to", "2"], ["stray"]):
+        done = sweep.run(script, "--num_thought_tokens", "0", *words, PYTHON=sys.executable)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, words
+    assert list(sweep.folder.iterdir()) == []
+
+
+def test_a_missing_python_is_an_error(sweep):
     assert sweep.run("run_batch_softcot.sh", PYTHON="/no/such/python").returncode == 127

@@ -250,7 +250,7 @@ def test_models_of_different_families_and_trained_initial_tokens(models, data, t
 
 
 @pytest.mark.slow
-def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path, monkeypatch):
+def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path):
     pytest.importorskip("peft")
     done = shell(
         f"python train_softcot.py {LLAMA_PAIR} --output_name lora --batch_size 2 --num_thought_tokens 3 "
@@ -278,15 +278,8 @@ def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path, monkeypatch)
         run=run,
     )
     assert len(list((tmp_path / "inference_logs").glob("*.jsonl"))) == 1
-    refused_here(
-        f"{evaluation} --base_model_ckpt None",
-        tmp_path,
-        monkeypatch,
-        "--base_model_ckpt FOLDER",
-        m=models,
-        data=data,
-        run=run,
-    )
+    done = shell(f"{evaluation} --base_model_ckpt None", tmp_path, code=2, m=models, data=data, run=run)
+    assert "--base_model_ckpt" in done.stderr and "Traceback" not in done.stderr
 
 
 # ---- evaluation ----

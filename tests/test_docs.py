@@ -130,13 +130,6 @@ def test_every_option_named_in_the_text_exists(parsers, document):
     assert named <= known | FOREIGN
 
 
-@pytest.mark.parametrize("script, options", [("E", ""), ("E+", "--num_scaling_times --model_name")])
-def test_the_batch_scripts_take_every_option_of_the_evaluation(parsers, script, options):
-    text = (ROOT / "run_batch_softcot.sh").read_text(encoding="utf-8")
-    lists = re.findall(r"^(?:value_options|flags)=\(\n(.*?)^\)", text, re.M | re.S)
-    assert set(" ".join(lists).split()) | set(options.split()) == set(actions_of(parsers[script])) - {"--help"}
-
-
 def test_there_are_documented_commands():
     assert len(documented_commands(FILES, ["README.md"])) >= 9
     assert all(documented_commands([name]) for name in FILES)

@@ -23,15 +23,12 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from benchmarks import soak
-from experiment.arguments import path_or_none
 from experiment.loading import device_of
 from experiment.results import SeedResults
 from model.backbone import load_backbone
 from model.causal_lm import weights_hash
 from model.checkpoint import checkpoints, read_checkpoint
 from model.embedded import embedded_model_dir
-from tests.test_batch_scripts import AWKWARD, Sweep
-from tests.test_docs import parser_of
 from tests.tiny import once, tiny_model
 from utils import UserError, locked, run_main
 
@@ -625,34 +622,6 @@ def test_paths_with_spaces_and_other_letters(place, run):
     )
     assert code == 0, output
     assert len(list(Path("lögs x").iterdir())) == 4 and not Path("ran").exists()
-
-
-@pytest.mark.parametrize("script, evaluation", [("run_batch_softcot.sh", "E"), ("run_batch_softcotpp.sh", "E+")])
-@pytest.mark.parametrize("value", AWKWARD)
-def test_every_string_argument_arrives_through_the_shell_as_it_was_given(tmp_path, script, evaluation, value):
-    parser, sweep = parser_of(evaluation), Sweep(tmp_path)
-    options = [
-        action
-        for action in parser._actions
-        if action.option_strings
-        and action.nargs != 0
-        and action.choices is None
-        and action.type in (None, path_or_none)
-    ]
-    assert len(options) >= 14
-    done = sweep.run(script, *(word for action in options for word in (action.option_strings[-1], value)))
-    assert done.returncode == 0, done.stderr
-    assert not list(sweep.folder.iterdir())  # nothing was run
-    ((_, _, *words),) = sweep.calls()
-    args = parser.parse_args(words)
-    for action in options:
-        assert getattr(args, action.dest) == (action.type(value) if action.type else value), action.dest
-
-
-def test_an_empty_value_at_the_end_is_that_options_value():
-    parser = parser_of("E")
-    for end in (["--run_name", ""], ["--run_name", "", "\\"], ["--run_name="], ["--print_input", " "]):
-        assert parser.parse_args(["--run_name", "x", *end]).run_name == ("x" if "--print_input" in end else "")
 
 
 # ---- numbers that are none ----

@@ -165,7 +165,6 @@ def test_a_question_of_ones_own_and_softcot(models, backbones, tmp_path, monkeyp
     "words, message",
     [
         (["--index", "99"], "--index 99: the split test has 4 questions, 0 to 3"),
-        (["--question", " ", "--index", "0"], "--question is empty"),
         (["--params_file_name", "absent.bin"], "no projection at absent.bin"),
     ],
 )

@@ -1,0 +1,226 @@
+"""Each option stands once; wrong words and contradictions end with exit code 2; what fixes a result is derived."""
+
+from dataclasses import fields
+
+import pytest
+
+from experiment.arguments import (
+    EvaluateSoftCoT,
+    EvaluateSoftCoTPlusPlus,
+    InspectThoughts,
+    Parser,
+    TrainSoftCoT,
+    TrainSoftCoTPlusPlus,
+    naming,
+)
+from model.backbone import ThoughtTokensError
+from utils import UserError
+
+ALL = (TrainSoftCoT, TrainSoftCoTPlusPlus, EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, InspectThoughts)
+NEEDED = {
+    TrainSoftCoT: ["--output_name", "x"],
+    TrainSoftCoTPlusPlus: ["--output_name", "x"],
+    EvaluateSoftCoT: ["--params_file_name", "p"],
+    EvaluateSoftCoTPlusPlus: ["--params_file_name", "p"],
+    InspectThoughts: ["--params_file_name", "p"],
+}
+
+
+def parse(options, *words):
+    return Parser(options, "").parse_args([*NEEDED[options], *words])
+
+
+def refused(options, words, capsys):
+    """The error's line of a command line that must end with exit code 2."""
+    with pytest.raises(SystemExit) as end:
+        Parser(options, "").parse_args(words)
+    assert end.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", ALL)
+def test_the_command_line_has_the_fields_and_their_defaults(options):
+    args = parse(options)
+    needed = NEEDED[options][0].removeprefix("--")
+    assert type(args) is options
+    assert args == options(**{needed: getattr(args, needed)})
+    assert list(vars(args)) == [field.name for field in fields(options)]
+
+
+@pytest.mark.parametrize("options", ALL)
+def test_help_shows_every_option_and_default(options, capsys):
+    with pytest.raises(SystemExit) as end:
+        Parser(options, "").parse_args(["--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    for field in fields(options):
+        assert f"--{field.name} " in text or f"--{field.name}\n" in text
+    assert "(default: bfloat16)" in text
+
+
+def test_published_defaults():
+    args = parse(TrainSoftCoT)
+    assert (args.large_model_id, args.batch_size, args.num_thought_tokens, args.n_epochs, args.k_shot) == (
+        "meta-llama/Llama-3.1-8B-Instruct",
+        1,
+        2,
+        3.0,
+        0,
+    )
+    args = parse(EvaluateSoftCoTPlusPlus)
+    assert (args.base_model_id, args.num_scaling_times, args.model_name, args.num_return_sequences, args.seeds()) == (
+        "Qwen/Qwen3-8B",
+        10,
+        "scaling",
+        1,
+        [42],
+    )
+
+
+@pytest.mark.parametrize(
+    "words, name, value",
+    [
+        (["--run_name", ""], "run_name", ""),
+        (["--run_name", "", "\\"], "run_name", ""),
+        (["--run_name="], "run_name", ""),
+        (["--run_name", "-1"], "run_name", "-1"),
+        (["--run_name=--x"], "run_name", "--x"),
+        (["--run_name", "x", "--print_input", " "], "run_name", "x"),
+        (["--run_name", "x", "\\"], "run_name", "x"),
+        (["--base_model_ckpt", "None"], "base_model_ckpt", None),
+        (["--base_model_ckpt", ""], "base_model_ckpt", None),
+        (["--vllm_args", '{"seed": 3}'], "vllm_args", {"seed": 3}),
+        (["--test_k", "1", "--test_k", "2"], "test_k", 2),
+    ],
+)
+def test_words_become_values(words, name, value):
+    assert getattr(parse(EvaluateSoftCoT, *words), name) == value
+
+
+@pytest.mark.parametrize(
+    "options, words, option",
+    [
+        (EvaluateSoftCoT, "--perturb_std -1", "--perturb_std"),
+        (EvaluateSoftCoT, "--perturb_std inf", "--perturb_std"),
+        (EvaluateSoftCoT, "--perturb_std nan", "--perturb_std"),
+        (EvaluateSoftCoT, "--thoughts hints", "--thoughts"),
+        (EvaluateSoftCoT, "--temperature 0", "--temperature"),
+        (EvaluateSoftCoT, "--vllm_args [1]", "--vllm_args"),
+        (EvaluateSoftCoT, "--vllm_args {", "--vllm_args"),
+        (EvaluateSoftCoT, "--num_return_sequences 0", "--num_return_sequences"),
+        (EvaluateSoftCoT, "--seed 1.5", "--seed"),
+        (EvaluateSoftCoT, "--num_scaling_times 2", "--num_scaling_times"),  # SoftCoT++'s
+        (EvaluateSoftCoT, "--seed_fro 1", "--seed_fro"),
+        (EvaluateSoftCoT, "--print_input=1", "--print_input"),
+        (EvaluateSoftCoT, "--run_name", "--run_name"),
+        (EvaluateSoftCoT, "--run_name --print_input", "--run_name"),
+        (EvaluateSoftCoT, "stray", "stray"),
+        (TrainSoftCoT, "--num_thought_tokens -1", "--num_thought_tokens"),
+        (TrainSoftCoT, "--task_name du", "--task_name"),
+        (TrainSoftCoT, "--n_epochs 0", "--n_epochs"),
+        (TrainSoftCoTPlusPlus, "--model_name soft", "--model_name"),
+    ],
+)
+def test_a_wrong_word_is_refused_and_named(options, words, option, capsys):
+    assert option in refused(options, [*NEEDED[options], *words.split()], capsys)
+
+
+def test_a_missing_option_is_named(capsys):
+    assert "--output_name" in refused(TrainSoftCoT, [], capsys)
+
+
+@pytest.mark.parametrize(
+    "options, words, named",
+    [
+        (EvaluateSoftCoT, "", ["--params_file_name"]),
+        (EvaluateSoftCoT, "--thoughts shuffled", ["--params_file_name"]),
+        (EvaluateSoftCoT, "--num_thought_tokens 0 --thoughts zero", ["--num_thought_tokens 0", "--thoughts zero"]),
+        (EvaluateSoftCoT, "--num_thought_tokens 0 --perturb_std 0.1", ["--perturb_std 0.1"]),
+        (EvaluateSoftCoT, "--thoughts assistant_text --perturb_std 0.1", ["--perturb_std", "assistant_text"]),
+        (EvaluateSoftCoT, "--thoughts zero --tune_base_model", ["--base_model_ckpt"]),
+        (EvaluateSoftCoT, "--thoughts zero --tune_assistant_model", ["--assistant_model_ckpt"]),
+        (EvaluateSoftCoT, "--thoughts zero --seed_from 3 --seed_to 2", ["--seed_from", "--seed_to"]),
+        (EvaluateSoftCoT, "--thoughts zero --seed_from 3", ["--seed_to"]),
+        (EvaluateSoftCoT, "--thoughts zero --seed_to 3", ["--seed_from"]),
+        (EvaluateSoftCoT, "--thoughts zero --engine vllm --quantization 4bit", ["--quantization", "--vllm_args"]),
+        (EvaluateSoftCoT, "--thoughts zero --engine vllm --base_device_map auto", ["--base_device_map"]),
+        (TrainSoftCoT, "--output_name x --num_thought_tokens 0", ["--num_thought_tokens 0", "--tune_base_model"]),
+        (TrainSoftCoT, "--output_name x --num_thought_tokens 0 --tune_assistant_model", ["--tune_assistant_model"]),
+        (
+            TrainSoftCoT,
+            "--output_name x --num_thought_tokens 0 --tune_base_model --tune_assistant_model",
+            ["--tune_assistant_model"],
+        ),
+        (TrainSoftCoT, "--output_name x --device cuda:1", ["--device cuda:1"]),
+        (TrainSoftCoT, "--output_name x --tune_base_model --base_device_map auto", ["--base_device_map"]),
+        (TrainSoftCoTPlusPlus, "--output_name x --num_thought_tokens 0 --tune_base_model", ["--num_thought_tokens 0"]),
+        (InspectThoughts, "--params_file_name p --question=", ["--question"]),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_and_named(options, words, named, capsys):
+    line = refused(options, words.split(), capsys)
+    assert all(name in line for name in named), line
+
+
+@pytest.mark.parametrize("words", ["--thoughts zero --tune_base_model --base_model_ckpt X", "--num_thought_tokens 0"])
+def test_options_that_go_together_are_accepted(words):
+    assert Parser(EvaluateSoftCoT, "").parse_args(words.split())
+
+
+@pytest.mark.parametrize(
+    "words, seeds",
+    [
+        ("", [42]),
+        ("--seed 7", [7]),
+        ("--seed_from 3 --seed_to 5", [3, 4, 5]),
+        ("--sweep", [41, 42, 43, 44, 45]),
+        ("--sweep --seed 42", [42]),
+        ("--sweep --seed_to 42", [41, 42]),
+    ],
+)
+def test_seeds(words, seeds):
+    assert parse(EvaluateSoftCoT, *words.split()).seeds() == seeds
+
+
+@pytest.mark.parametrize(
+    "options, free",
+    [
+        (
+            TrainSoftCoT,
+            "data_dir prompt_dir device base_device_map trust_remote_code large_model_id small_model_id output_name "
+            "batch_size gradient_accumulation_steps micro_batch_size resume report_to logging_steps",
+        ),
+        (
+            EvaluateSoftCoT,
+            "data_dir prompt_dir device base_device_map trust_remote_code params_file_name print_input print_response "
+            "test_k seed seed_from seed_to sweep eval_batch_size tensor_parallel_size pipeline_parallel_size "
+            "data_parallel_size distributed_executor_backend log_dir results_dir run_name overwrite",
+        ),
+    ],
+)
+def test_what_may_change_when_a_run_goes_on(options, free):
+    args = parse(options)
+    assert vars(args).keys() - args.fixing_result().keys() == set(free.split())
+
+
+def test_of_vllm_s_arguments_those_for_speed_and_memory_may_change():
+    args = parse(EvaluateSoftCoT, "--vllm_args", '{"max_num_seqs": 8, "seed": 3}', "--tensor_parallel_size", "2")
+    assert args.fixing_result()["vllm_args"] == {"seed": 3}
+    assert args.engine_arguments() == {
+        "trust_remote_code": False,
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 1,
+        "data_parallel_size": 1,
+        "distributed_executor_backend": None,
+        "max_num_seqs": 8,
+        "seed": 3,
+    }
+
+
+def test_the_script_names_the_option_and_a_bug_stays_a_bug():
+    with pytest.raises(UserError, match="^--option: no such file$"), naming("--option"):
+        raise UserError("no such file")
+    with pytest.raises(ValueError, match="^a bug$"), naming("--option"):
+        raise ValueError("a bug")
+    with pytest.raises(UserError, match="^other$"), naming("--option", ThoughtTokensError):
+        raise UserError("other")

@@ -1,0 +1,129 @@
+"""Names of runs, logs and methods; what a record holds and which mismatch is refused."""
+
+import re
+
+import pytest
+
+from experiment.arguments import (
+    EvaluateSoftCoT,
+    EvaluateSoftCoTPlusPlus,
+    Parser,
+    TrainSoftCoT,
+    TrainSoftCoTPlusPlus,
+)
+from experiment.record import (
+    OF_THOUGHTS,
+    evaluation_record,
+    log_name,
+    method_of,
+    refuse_differences,
+    run_name,
+    training_record,
+)
+from tests.test_cli import ROOT
+from utils import UserError, fingerprint
+
+
+def test_published_names_of_training_runs():
+    pair = {"large_model_id": "meta-llama/Llama-3.1-8B-Instruct", "small_model_id": "/models/Llama-3.2-1B-Instruct/"}
+    args = TrainSoftCoT(output_name="out", n_epochs=10, num_thought_tokens=32, **pair)
+    assert run_name(args) == "out-gsm8k-10.0-32-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+    args = TrainSoftCoTPlusPlus(output_name="out", task_name="aqua", num_scaling_times=4)
+    assert run_name(args) == "out-aqua-3.0-2-4-Qwen3-8B-Qwen3-0.6B"
+    args.model_name = "scaling-nce"
+    assert run_name(args) == "out-aqua-3.0-2-4-Qwen3-8B-Qwen3-0.6B-nce"
+
+
+def test_published_names_of_logs():
+    pair = {"base_model_id": "org/base", "assistant_model_id": "assistant/"}
+    args = EvaluateSoftCoT(run_name="x-", num_thought_tokens=4, **pair)
+    assert log_name(args, 41) == "x-gsm8k--seed_41-ntt_4-nrs_1-base-assistant"
+    args.thoughts, args.perturb_std = "zero", 0.5
+    assert log_name(args, 41) == "x-gsm8k--seed_41-ntt_4-nrs_1-base-assistant-zero-perturb_0.5"
+    args = EvaluateSoftCoTPlusPlus(num_return_sequences=3, **pair)
+    assert log_name(args, 42) == "gsm8k-scaling-seed_42-ntt_2-nrs_3-nst_10-base-assistant"
+
+
+def test_a_training_s_record_holds_the_whole_batch_and_the_hashes():
+    args = TrainSoftCoT(output_name="x", batch_size=2, gradient_accumulation_steps=3)
+    record = training_record(args, {"train_hash": "a"}, num_processes=4)
+    assert (record["global_batch_size"], record["train_hash"], record["seed"]) == (24, "a", 42)
+    assert not {"batch_size", "output_name", "large_model_id"} & record.keys()
+    args.batch_size, args.gradient_accumulation_steps = 3, 2
+    assert training_record(args, {"train_hash": "a"}, num_processes=4) == record
+
+
+def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):
+    adapter = tmp_path / "adapter_model.safetensors"
+    adapter.write_bytes(b"weights")
+    args = EvaluateSoftCoT(base_model_ckpt=str(tmp_path))
+    record = evaluation_record(args, {"prompt_hash": "p", "projection": "q"}, 1024)
+    assert record["base_model_ckpt"] == fingerprint(adapter) and record["assistant_model_ckpt"] is None
+    assert (record["max_new_tokens"], record["prompt_hash"], record["projection"]) == (1024, "p", "q")
+    assert not {"seed", "log_dir", "params_file_name", "test_k"} & record.keys()
+
+
+def test_a_mismatch_names_each_setting_that_differs():
+    record = {"seed": 1, "dtype": "float32", "train_hash": "a"}
+    refuse_differences(record, dict(record), "what", "remedy")
+    with pytest.raises(UserError) as error:
+        refuse_differences(record, {"seed": 2, "dtype": "float32", "dev_hash": "b"}, "what", "remedy")
+    line = str(error.value)
+    assert all(word in line for word in ("seed was 1, now 2", "train_hash", "dev_hash", "remedy"))
+    assert "dtype" not in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "words, chains, own_chains, name",
+    [
+        ("--num_thought_tokens 0", None, False, "Zero-Shot CoT"),
+        ("--num_thought_tokens 0 --num_return_sequences 5", 10, False, "Zero-Shot CoT"),
+        ("--num_thought_tokens 0 --base_model_ckpt X", None, False, "LoRA"),
+        ("--thoughts placeholder", None, False, "CoT-Unk"),
+        ("--thoughts assistant_text", None, False, "Assist-CoT"),
+        ("", None, False, "SoftCoT"),
+        ("--num_return_sequences 10", None, False, "SoftCoT-SC"),
+        ("--perturb_std 0.01", 10, False, "SoftCoT-P"),
+        ("", 10, True, "SoftCoT++"),
+        ("--perturb_std 0.01", 10, True, "SoftCoT++-P"),
+        ("--base_model_ckpt X", None, False, "SoftCoT + LoRA"),
+        ("--num_return_sequences 2", 10, True, "SoftCoT++"),
+        ("--thoughts untrained", 10, True, "Untrained projection"),
+        ("--thoughts zero --num_return_sequences 3", None, False, "Zero vectors"),
+    ],
+)
+def test_methods_are_named_as_in_the_papers(words, chains, own_chains, name):
+    words = f"--params_file_name P {words}" + (f" --num_scaling_times {chains}" if chains else "")
+    args = Parser(EvaluateSoftCoTPlusPlus if chains else EvaluateSoftCoT, "").parse_args(words.split())
+    assert method_of(vars(args) | {"own_chains": own_chains}) == name
+
+
+def methods_of_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("| method | script | options |")[1].split("\n\n")[0]
+    return re.findall(r"^\| ([^|]+) \| (E, E\+|E\+?) \| `([^`]+)`", section, re.M)
+
+
+@pytest.mark.parametrize("method, scripts, options", methods_of_the_readme())
+def test_the_readme_s_methods_are_what_their_options_give(method, scripts, options):
+    words = ["--params_file_name", "P", *options.replace(" S", " 0.1").split()]
+    kind = EvaluateSoftCoTPlusPlus if "--num_scaling_times" in options else EvaluateSoftCoT
+    args = Parser(kind, "").parse_args(words)
+    expected = OF_THOUGHTS.get(method, method)
+    assert method_of(vars(args) | {"own_chains": method == "SoftCoT++"}) == expected
+
+
+def test_the_readme_has_every_method():
+    assert {method for method, *_ in methods_of_the_readme()} >= {
+        "Zero-Shot CoT",
+        "CoT-Unk",
+        "Assist-CoT",
+        "LoRA",
+        "SoftCoT",
+        "SoftCoT-SC",
+        "SoftCoT-P",
+        "SoftCoT++",
+        "zero",
+        "shuffled",
+        "untrained",
+    }
