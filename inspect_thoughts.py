@@ -10,13 +10,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from evaluate_softcot import build_softcot
-from evaluate_softcotpp import build_softcotpp
 from experiment.arguments import InspectThoughts, Parser, naming
-from experiment.loading import encode_split, load_backbones, load_instances, make_encoder, quiet_libraries
-from experiment.record import check_against_training
+from experiment.loading import encode_split, load_instances, quiet_libraries
+from experiment.method import load_method
 from model.causal_lm import embedding_table, embeddings_of
-from model.softcot import found_projection, load_lora, load_projection
+from model.softcot import load_projection
 from utils import UserError, run_main, write_json
 
 CHUNK = 8192  # rows of the embedding table in float32 at once
@@ -179,23 +177,13 @@ def question_of(args):
 def main():
     args = Parser(InspectThoughts, __doc__).parse_args()
     quiet_libraries()
+    question = question_of(args)
     with naming("--params_file_name"):
         state = load_projection(args.params_file_name)
-    question = question_of(args)
-    base, assistant = load_backbones(args, args.base_model_id, args.assistant_model_id)
-    encoder, collate = make_encoder(args, base, assistant)
-    check_against_training(args, encoder, found_projection(args.params_file_name))
-    for part, backbone in (("base", base), ("assistant", assistant)):
-        if adapter := getattr(args, f"{part}_model_ckpt"):
-            with naming(f"--{part}_model_ckpt"):
-                load_lora(backbone, adapter)
-    args.num_scaling_times = len(state["embedding"]) if "embedding" in state else 1
-    softcot = (build_softcotpp if "embedding" in state else build_softcot)(args, base, assistant).eval()
-    softcot.projection.to(next(iter(state.values())).dtype)
-    softcot.load_projection_state(state)
-    (example,) = encode_split(args, encoder, base, [question], "eval")
+    method = load_method(args, chains=len(state["embedding"]) if "embedding" in state else None)
+    (example,) = encode_split(method.encoder, method.base, method.assistant, [question], "eval")
 
-    found, norms = describe(base, soft_thoughts_of(softcot, collate, example), args.top)
+    found, norms = describe(method.base, soft_thoughts_of(method.softcot, method.collate, example), args.top)
     found = {"question": question["question"], "projection": str(args.params_file_name), **found}
     show(found)
     draw(found, norms, args.picture)

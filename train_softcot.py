@@ -21,39 +21,25 @@ from experiment.loading import (
     quiet_libraries,
     trackers_of,
 )
+from experiment.method import build_softcot, chains_of, training_options
 from experiment.plots import plot_loss
 from experiment.record import data_hash, describe_run, run_name, training_record
 from experiment.resume import open_training, refuse_earlier_run
-from model.backbone import DTYPES
 from model.causal_lm import weights_hash
 from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
-from model.softcot import LoRAOnly, SoftCoT, add_lora, save_projection
+from model.softcot import add_lora, save_projection
 from model.thought_states import add_thought_states
 from model.training import Recipe
 from model.training import train as run_loop
 from utils import fingerprint, replaced_folder, run_main, write_json
 
 
-def build_softcot(args, base, assistant):
-    if not args.num_thought_tokens:
-        return LoRAOnly(base, args.micro_batch_size)
-    return SoftCoT(
-        base,
-        assistant,
-        args.num_thought_tokens,
-        projection_dtype=DTYPES[args.projection_dtype],
-        micro_batch_size=args.micro_batch_size,
-    )
-
-
-def train(args, name, build, dev_k):
-    """Train the model that `build(args, base, assistant)` makes and write the run's files under `name`.
-
-    dev_k: the dev loss is on the first dev_k dev examples; 0: on all.
-    """
+def train(args, dev_k):
+    """Train and write the run's files. dev_k: the dev loss is on the first dev_k dev examples; 0: on all."""
     quiet_libraries()
     thinks = args.num_thought_tokens > 0
+    name = run_name(args)
     folder = Path("ckpt", name)
 
     # 1) processes (torchrun), device, trackers
@@ -72,8 +58,8 @@ def train(args, name, build, dev_k):
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 else float("inf")
-    train_set = encode_split(args, encoder, base, train_data, "train", limit=limit, assistant=assistant)
-    dev_set = encode_split(args, encoder, base, dev_data, "dev", assistant=assistant)
+    train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
+    dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
     # 4) the record: what fixes the result
     hashes = {
@@ -91,7 +77,7 @@ def train(args, name, build, dev_k):
         if tuned:
             add_lora(backbone)
     set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
-    softcot = build(args, base, assistant)
+    softcot = build_softcot(args, base, assistant, chains_of(args), **training_options(args))
 
     with open_training(args, folder, record) as (finished, checkpoint):
         if finished:
@@ -155,7 +141,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
 
 def main():
     args = Parser(TrainSoftCoT, __doc__).parse_args()
-    train(args, run_name(args), build_softcot, args.dev_k)
+    train(args, args.dev_k)
 
 
 if __name__ == "__main__":

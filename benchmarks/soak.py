@@ -19,12 +19,14 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
 
 import torch
 import transformers
+from tqdm import tqdm
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -62,6 +64,7 @@ def start(script, arguments, folder):
     code = 1
     try:
         torch.set_num_threads(1)  # a pool of threads does not survive the fork
+        tqdm.set_lock(threading.RLock())  # the parent's, shared by the fork, would stay locked after a kill
         os.chdir(folder)
         sys.stdout = sys.stderr = open("output", "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - to the end
         os.dup2(sys.stdout.fileno(), 1)

@@ -103,24 +103,24 @@ def context_of(backbone):
     return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
 
 
-def encode_split(args, encoder, base, instances, split, new_tokens=0, limit=float("inf"), assistant=None):
-    """Encoded examples of a split, without those over `limit` or a model's context; says how many."""
+def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf")) -> list[dict]:
+    """Return the encoded examples of a split that fit `limit` and the models' contexts; prints how many do not.
+
+    assistant: None if it has no part; new_tokens: room for the response.
+    """
     limit = min(limit, context_of(base) - new_tokens)
     assistant_limit = context_of(assistant) if assistant else float("inf")
     encoded = [encoder.encode(instance, split) for instance in instances]
     kept = [
-        e
-        for e in encoded
-        if len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) <= limit
-        and len(e["assistant_ids"]) <= assistant_limit
+        example
+        for example in encoded
+        if len(example["prefix_ids"]) + encoder.length + len(example["suffix_ids"]) <= limit
+        and len(example["assistant_ids"]) <= assistant_limit
     ]
     if len(kept) < len(encoded):
-        print(
-            f"{split}: {len(encoded) - len(kept)} of {len(encoded)} examples are longer than {limit} tokens"
-            + (f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else "")
-            + " and left out",
-            flush=True,
-        )
+        of_assistant = f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else ""
+        skipped = f"{len(encoded) - len(kept)} of {len(encoded)} examples"
+        print(f"{split}: {skipped} are longer than {limit} tokens{of_assistant} and skipped", flush=True)
     if not kept:
-        raise UserError(f"no {split} example of {args.task_name} is at most {limit} tokens long")
+        raise UserError(f"no {split} example of {encoder.task.name} is at most {limit} tokens long")
     return kept

@@ -1,199 +1,271 @@
-"""Result files and logs: the verdicts of a row, one writer a seed."""
+"""Result files and logs: one writer a seed, one reader, the log lines of a row.
+
+A result file is JSON lines: `{"run": record}`, then one row a question. Its log has the published lines of the same
+rows. Nothing else reads or writes these files.
+"""
 
 import glob
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from statistics import mean
 
 from data_loader.answers import ANSWER_RULE, count_votes, verdicts
 from experiment.record import refuse_differences
 from utils import UserError, deferred_signals, flush, lock_file, replaced
 
+ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"
+# Field of a row -> its type. An answer is a number, a letter, a boolean, or None if it could not be read.
+ROW = {
+    "index": int,  # the question's place in its split, from 0
+    "gold": (int, float, str, bool),
+    "answers": list,  # of the N x R responses, chain by chain, by the published rule
+    "vote": (int, float, str, bool, type(None)),
+    "correct": bool,
+    "answers_strict": list,
+    "vote_strict": (int, float, str, bool, type(None)),
+    "correct_strict": bool,
+    "tokens": list,  # length of each response
+}
+OPTIONAL = {"input": str, "responses": list, "skipped": str}  # skipped: why the question was not asked of the model
+
+
+# ---- rows ----
+
 
 def judge(task_name, question, responses, tokens):
-    """Return the result row of one question: published rule and strict rule side by side.
+    """Return the row of one question: published rule and strict rule side by side.
 
     question: Instance; responses: N x R texts, chain by chain; tokens: how many each took.
     """
     return {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
 
 
-class SeedResults:
-    """One seed's result file (JSON lines after a line that names the run) and its log.
+def skipped_row(task_name, question, reason):
+    """Return the row of a question that is not asked of the model: it counts as one without an answer."""
+    return judge(task_name, question, [], []) | {"skipped": reason}
 
-    A row is flushed to disk before the next is computed. On a restart, finished rows are read back,
-    a line cut off by a kill is dropped, and the log is written again from the rows, so both files
-    always agree. The run's record holds the answer rule of its rows. Rows of part files (`{name}.part-*`, written by
-    the further processes of a run of several) are taken over, and rows stand in the data's order. Raises UserError if
-    the file belongs to a run with other arguments or another answer rule, is damaged otherwise or is being written by
-    another process. log_path None: no log.
+
+def fault_of(row, questions_in_split=None) -> str | None:
+    """Return what is wrong with a row, or None."""
+    if not isinstance(row, dict):
+        return "no row of results"
+    for field, kind in ROW.items():
+        if field not in row:
+            return f"the field {field} is missing"
+        if not isinstance(row[field], kind) or kind is int and isinstance(row[field], bool):
+            return f"the field {field} is {json.dumps(row[field])[:80]}"
+    for field, kind in OPTIONAL.items():
+        if not isinstance(row.get(field, kind()), kind):
+            return f"the field {field} is {json.dumps(row[field])[:80]}"
+    if row["index"] < 0 or questions_in_split is not None and row["index"] >= questions_in_split:
+        return f"the index {row['index']} is not in the split of {questions_in_split} questions"
+    return None
+
+
+# ---- reading ----
+
+
+def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
+    """Return the run's record and the rows of a result file; None if it is no result file of this project.
+
+    A last line that a kill or a full disk cut off is dropped. Raises UserError, with file, line and field, if a line is
+    not what an evaluation writes or a question stands twice.
+    """
+    lines = whole_lines(path)
+    try:
+        run = json.loads(lines[0])["run"]
+    except (IndexError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(run, dict):
+        raise UserError(f"{path}, line 1: the run's record is {json.dumps(run)[:80]}: correct or move the file")
+    rows, seen = [], set()
+    for number, text in enumerate(lines[1:], 2):
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError):
+            row = None
+        fault = fault_of(row, run.get("questions_in_split"))
+        if not fault and row["index"] in seen:
+            fault = f"question {row['index']} is there twice"
+        if fault:
+            raise UserError(f"{path}, line {number}: {fault}: correct or move the file, or start over with --overwrite")
+        seen.add(row["index"])
+        rows.append(row)
+    return run, rows
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file that end in a newline."""
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def read_own_rows(path: Path, run: dict) -> list[dict]:
+    """Return the rows of an earlier start of the same run, [] if its first line was cut off.
+
+    Raises UserError if the file is another's, of another run, or judged by another answer rule.
+    """
+    found = read_result_file(path)
+    if found is None:
+        content = path.read_bytes()
+        if b"\n" not in content and (not content.strip(b"\0") or b'{"run": '.startswith(content[:8])):
+            return []
+        raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
+    rule = found[0].get("answer_rule")
+    if rule != ANSWER_RULE:
+        raise UserError(
+            f"{path} is judged by another answer rule (answer_rule {rule}, now {ANSWER_RULE}): summarize_results.py "
+            f"judges finished rows again; to evaluate anew, {ANOTHER_FILE}"
+        )
+    refuse_differences(found[0], run, f"{path} holds results of", ANOTHER_FILE)
+    return found[1]
+
+
+# ---- log lines ----
+
+
+@dataclass
+class Totals:
+    """Running totals of a seed, as its log shows them."""
+
+    questions: int = 0
+    correct: int = 0
+    responses: int = 0
+    tokens: int = 0
+
+    def add(self, row):
+        self.questions += 1
+        self.correct += row["correct"]
+        self.responses += len(row["tokens"])
+        self.tokens += sum(row["tokens"])
+
+
+def log_lines(row: dict, totals: Totals, votes: bool) -> str:
+    """Return the log's lines of a row. totals: with this row in them; votes: whether several answers are listed."""
+    lines = [f"Input: {row['input']}"] if "input" in row else []
+    lines += [f"Response: {response}" for response in row.get("responses", [])]
+    lines.append(f"Ground Truth Answer: {row['gold']}")
+    if votes:
+        lines += [
+            f"Model Answer: {row['answers']}",
+            f"Model Answer Count: {count_votes(row['answers'])}",
+            f"Final Model Answer: {row['vote']}",
+        ]
+    else:
+        lines.append(f"Model Answer: {row['vote']}")
+    lines.append(f"Is Correct: {row['correct']}")
+    if votes:
+        average = totals.tokens / totals.responses if totals.responses else 0.0
+        lines.append(f"Average generated tokens ({totals.responses} instances): {average}")
+    return "\n".join([*lines, f"Correct Count: {totals.correct}/{totals.questions}", "-" * 20]) + "\n"
+
+
+# ---- writing ----
+
+
+class SeedResults:
+    """The result file and the log of one seed.
+
+    A row is on the disk before the next is computed. On a restart the rows are read back and the log is written again
+    from them, so both files always agree. Rows of part files (`{name}.part-*`, of the further processes of a run) are
+    moved in, in the data's order. Raises UserError if the file belongs to another run, is damaged, or is being written
+    by another process. log_path None: no log.
     """
 
     def __init__(self, results_path, log_path, run, votes, overwrite=False, echo=False):
-        self.votes, self.echo = votes, echo
-        self.rows, self.correct, self.tokens = {}, 0, []
-        path = Path(results_path)
-        new = not path.exists()
-        self.file, self.log = self.open(path), self.open(Path(log_path)) if log_path else None
+        self.path, self.votes, self.echo = Path(results_path), votes, echo
+        self.run = json.loads(json.dumps({**run, "answer_rule": ANSWER_RULE}))
+        self.rows, self.totals = {}, Totals()
+        new = not self.path.exists()
+        self.file, self.log = open_locked(self.path), open_locked(Path(log_path)) if log_path else None
         if self.log and new and not overwrite and Path(log_path).stat().st_size:
-            path.unlink()
-            raise UserError(
-                f"{log_path} is a log without its result file {path}: use another --run_name or "
-                "--log_dir, or --overwrite"
-            )
-        run = json.loads(json.dumps({**run, "answer_rule": ANSWER_RULE}))
-        parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.part-*"))
-        kept, end = ([], 0) if overwrite else self.read(path, run)
-        if not overwrite:
-            taken = {row["index"]: row for file in parts for row in self.read(file, run)[0]}
-            taken |= {row["index"]: row for row in kept}
-            if list(taken) != [row["index"] for row in kept] or list(taken) != sorted(taken):
-                kept = [taken[index] for index in sorted(taken)]
-                end = self.rewrite(path, run, kept)
-        self.file.truncate(end)
-        flush(path.parent)
-        if not end:
-            self.write({"run": run})
+            self.path.unlink()
+            raise UserError(f"{log_path} is a log without its result file {self.path}: {ANOTHER_FILE}")
+        parts = sorted(self.path.parent.glob(f"{glob.escape(self.path.name)}.part-*"))
+        self.write_rows([] if overwrite else self.earlier_rows(parts))
         for part in parts:
             part.unlink()
+
+    def earlier_rows(self, parts: list[Path]) -> list[dict]:
+        """Return the rows of earlier starts and of part files, in the data's order."""
+        found = {row["index"]: row for path in (*parts, self.path) for row in read_own_rows(path, self.run)}
+        return [found[index] for index in sorted(found)]
+
+    def write_rows(self, rows: list[dict]) -> None:
+        """Bring the files to hold exactly these rows."""
+        content = b"".join(json_line(line) for line in [{"run": self.run}, *rows])
+        if not self.path.read_bytes().startswith(content):
+            with replaced(self.path) as scratch:
+                scratch.write_bytes(content)
+            self.file.close()
+            self.file = open_locked(self.path)
+        self.file.truncate(len(content))
+        flush(self.path.parent)
         if self.log:
             self.log.truncate(0)
-            write_all(self.log, f"Args: {run}\n")
-        for row in kept:
+            write_all(self.log, f"Args: {self.run}\n".encode("utf-8", errors="replace"))
+        for row in rows:
             self.note(row)
 
-    def close(self):
+    def add(self, row: dict) -> None:
+        """Append a row to the result file, flushed, and then to the log; after an error the file is unchanged."""
+        with deferred_signals():
+            end = os.fstat(self.file.fileno()).st_size
+            try:
+                write_all(self.file, json_line(row))
+                os.fsync(self.file.fileno())
+            except OSError:
+                self.file.truncate(end)
+                raise
+            self.note(row)
+
+    def note(self, row: dict) -> None:
+        """Count a row and write its log lines."""
+        self.rows[row["index"]] = row
+        self.totals.add(row)
+        text = log_lines(row, self.totals, self.votes)
+        if self.log:
+            write_all(self.log, text.encode("utf-8", errors="replace"))
+        if self.echo:
+            print(text, end="", flush=True)
+
+    def close(self) -> None:
         for file in (self.file, self.log):
             if file:
                 file.close()
 
-    def rewrite(self, path, run, rows):
-        """Replace the file, open it and return its size (bytes)."""
-        with replaced(path) as scratch:
-            scratch.write_text(
-                "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [{"run": run}, *rows]), encoding="utf-8"
-            )
-        self.file = self.open(path)
-        return path.stat().st_size
 
-    @staticmethod
-    def open(path):
-        """Open for appending, unbuffered, and lock as long as it is open."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
-        lock_file(
-            file,
-            busy=f"{path} is being written by another process: wait for it, or use another --run_name or --log_dir",
-        )
-        return file
-
-    @staticmethod
-    def read(path, run):
-        """Finished rows of an earlier start of the same run, and where they end in the file (bytes)."""
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]  # a kill or a full disk cuts off the last line
-        if not whole and content.strip(b"\0") and not b'{"run": '.startswith(content[:8]):
-            raise UserError(f"{path} is no result file: move it away, or use another --run_name or --log_dir")
-        lines = []
-        for number, text in enumerate(whole.split(b"\n")[:-1], 1):
-            try:
-                line = json.loads(text)
-                fits = (
-                    isinstance(line["run"], dict)
-                    if number == 1
-                    else isinstance(line["index"], int)
-                    and isinstance(line["tokens"], list)
-                    and "correct_strict" in line
-                )
-            except (ValueError, KeyError, TypeError, RecursionError):
-                fits = False
-            if not fits:
-                raise UserError(
-                    f"{path}, line {number}: not what an evaluation writes: mend or move the file, or "
-                    "start over with --overwrite"
-                )
-            lines.append(line)
-        if not lines:
-            return [], 0
-        if lines[0]["run"].get("answer_rule") != ANSWER_RULE:
-            raise UserError(
-                f"{path} is judged by another answer rule (answer_rule {lines[0]['run'].get('answer_rule')}, now "
-                f"{ANSWER_RULE}): summarize_results.py judges finished rows again; to evaluate anew, use another "
-                "--run_name or --log_dir, or --overwrite"
-            )
-        refuse_differences(
-            lines[0]["run"], run, f"{path} holds results of", "use another --run_name or --log_dir, or --overwrite"
-        )
-        return lines[1:], len(whole)
-
-    def add(self, row):
-        with deferred_signals():
-            self.write(row)
-            self.note(row)
-
-    def write(self, line):
-        """Append a line and bring it to the disk; after an error the file is as it was."""
-        end = os.fstat(self.file.fileno()).st_size
-        try:
-            write_all(self.file, json.dumps(line, ensure_ascii=False) + "\n")
-            os.fsync(self.file.fileno())
-        except OSError:
-            self.file.truncate(end)
-            raise
-
-    def note(self, row):
-        """Take a row into the counts and write its log lines, worded as published."""
-        self.rows[row["index"]] = row
-        self.correct += row["correct"]
-        self.tokens += row["tokens"]
-        lines = [f"Input: {row['input']}"] if "input" in row else []
-        lines += [f"Response: {response}" for response in row.get("responses", [])]
-        lines.append(f"Ground Truth Answer: {row['gold']}")
-        if self.votes:
-            lines += [
-                f"Model Answer: {row['answers']}",
-                f"Model Answer Count: {count_votes(row['answers'])}",
-                f"Final Model Answer: {row['vote']}",
-            ]
-        else:
-            lines.append(f"Model Answer: {row['vote']}")
-        lines.append(f"Is Correct: {row['correct']}")
-        if self.votes:
-            average = sum(self.tokens) / len(self.tokens)
-            lines.append(f"Average generated tokens ({len(self.tokens)} instances): {average}")
-        lines += [f"Correct Count: {self.correct}/{len(self.rows)}", "-" * 20]
-        text = "\n".join(lines)
-        if self.log:
-            write_all(self.log, text + "\n")
-        if self.echo:
-            print(text, flush=True)
-
-    def scores(self, asked):
-        """Accuracy by both rules and average tokens a response, over the question indices `asked`."""
-        rows = [row for index, row in self.rows.items() if index in asked]
-        tokens = [count for row in rows for count in row["tokens"]]
-        return {
-            "accuracy": sum(row["correct"] for row in rows) / len(rows),
-            "accuracy_strict": sum(row["correct_strict"] for row in rows) / len(rows),
-            "tokens": sum(tokens) / len(tokens),
-            "questions": len(rows),
-        }
+def scores_of(rows: dict[int, dict], asked) -> dict:
+    """Return accuracy by both rules (shares), average tokens a response and number of questions. rows: by index."""
+    rows = [row for index, row in rows.items() if index in asked]
+    return {
+        "accuracy": mean(row["correct"] for row in rows),
+        "accuracy_strict": mean(row["correct_strict"] for row in rows),
+        "tokens": mean([count for row in rows for count in row["tokens"]] or [0]),
+        "questions": len(rows),
+    }
 
 
-def write_all(file, text):
-    """Write text to an unbuffered file, whatever part of it one call takes."""
-    left = memoryview(text.encode("utf-8", errors="replace"))
+def json_line(value) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+
+
+def open_locked(path: Path):
+    """Return the file open for appending, unbuffered, locked as long as it is open."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
+    busy = f"{path} is being written by another process: wait for it, or use another --run_name or --log_dir"
+    lock_file(file, busy=busy)
+    return file
+
+
+def write_all(file, content: bytes) -> None:
+    """Write to an unbuffered file, however little of it one call takes."""
+    left = memoryview(content)
     try:
         while left:
             left = left[file.write(left) :]
     except OSError as error:
         error.filename = file.name
         raise
-
-
-def mean_and_std(values):
-    """Mean and sample standard deviation (0 for one value)."""
-    values = torch.tensor(values, dtype=torch.float64)
-    return values.mean().item(), values.std().item() if len(values) > 1 else 0.0

@@ -24,7 +24,6 @@ import train_softcot
 import train_softcotpp
 from benchmarks import soak
 from experiment.loading import device_of
-from experiment.results import SeedResults
 from model.backbone import load_backbone
 from model.causal_lm import weights_hash
 from model.checkpoint import checkpoints, read_checkpoint
@@ -294,110 +293,21 @@ def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, pl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_an_evaluation_after_the_row(place, run, monkeypatch, signum):
-    whole = SeedResults.write
+def test_a_signal_ends_an_evaluation_after_the_row(inputs, place, run, signum):
+    arguments = [*EVALUATE, *params(), "--eval_batch_size", "1"]
+    files = [place / "logs" / ANSWERS.format(seed) for seed in (41, 42)]
 
-    def write(self, line):
-        if "index" in line:
-            os.kill(os.getpid(), signum)
-        whole(self, line)
+    def a_row_is_there():
+        return any(file.exists() and file.read_bytes().count(b"\n") > 1 for file in files)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(SeedResults, "write", write)
-        code, output = run(evaluate_softcot, [*EVALUATE, *params()])
-    assert code == 128 + signum and f"stopped by {signum.name}" in output
-    assert sum(len(rows_of(Path("logs", ANSWERS.format(seed)))) for seed in (41, 42)) == 1
-    assert sum(file.read_text().count("Is Correct") for file in Path("logs").glob("*.log")) == 1
-
-
-def results(folder, **run):
-    return SeedResults(folder / "a.jsonl", folder / "a.log", {"temperature": 1.0, **run}, votes=False)
-
-
-def row(index):
-    return {
-        "index": index,
-        "gold": 1,
-        "answers": [1],
-        "vote": 1,
-        "correct": True,
-        "correct_strict": True,
-        "tokens": [3],
-    }
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (
-            b'{"run": {"temperature": 1.0, "answer_rule": 2}}\n{"index": 0, "tok\n{"index": 1}\n',
-            "a.jsonl, line 2: not what an evaluation",
-        ),
-        (b'{"run": {"temperature": 1.0, "answer_rule": 2}}\n[1]\n', "line 2: not what an evaluation"),
-        (b'{"run": 3}\n', "line 1: not what an evaluation"),
-        (b"my notes\nof last year\n", "line 1: not what an evaluation"),
-        (b"my notes", "is no result file"),
-        (b'{"run": {"temperature": 0.5, "answer_rule": 2}}\n', "temperature was 0.5, now 1.0"),
-        (
-            b'{"run": {"temperature": 1.0, "answer_rule": 2, "data_hash": "a"}}\n',
-            "data_hash was 'a', now None",
-        ),
-        (b'{"run": {"temperature": 1.0}}\n', "answer_rule.*summarize_results.py.*--run_name.*--overwrite"),
-        (b'{"run": {"temperature": 1.0, "answer_rule": 1}}\n', "answer_rule 1"),
-    ],
-)
-def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, content, message):
-    (tmp_path / "a.jsonl").write_bytes(content)
-    (tmp_path / "a.log").write_bytes(b"the log")
-    with pytest.raises(UserError, match=message):
-        results(tmp_path)
-    assert (tmp_path / "a.jsonl").read_bytes() == content and (tmp_path / "a.log").read_bytes() == b"the log"
-
-
-@pytest.mark.parametrize("content", [b"", b'{"ru', b'{"run": {"temp', b"\0" * 100])
-def test_a_file_whose_first_line_was_cut_is_started_anew(tmp_path, content):
-    (tmp_path / "a.jsonl").write_bytes(content)
-    results(tmp_path).add(row(0))
-    assert list(results(tmp_path).rows) == [0]
-
-
-def test_a_log_without_its_result_file_is_left_as_it_is(tmp_path):
-    (tmp_path / "a.log").write_text("of the published code", encoding="utf-8")
-    for _ in range(2):
-        with pytest.raises(UserError, match="a.log is a log without its result file"):
-            results(tmp_path)
-        assert (tmp_path / "a.log").read_text(encoding="utf-8") == "of the published code"
-    SeedResults(tmp_path / "a.jsonl", tmp_path / "a.log", {}, votes=False, overwrite=True)
-    assert (tmp_path / "a.log").read_text(encoding="utf-8") == "Args: {'answer_rule': 2}\n"
-
-
-def test_two_evaluations_of_one_result_file_or_log_refuse(tmp_path):
-    first = results(tmp_path)
-    first.add(row(0))
-    with pytest.raises(UserError, match="a.jsonl is being written by another process"):
-        results(tmp_path)
-    with pytest.raises(UserError, match="a.log is being written by another process"):
-        SeedResults(tmp_path / "b.jsonl", tmp_path / "a.log", {}, votes=False)
-    first.add(row(1))
-    del first
-    assert list(results(tmp_path).rows) == [0, 1]
-
-
-def test_rows_of_other_processes_are_taken_over_in_the_data_s_order(tmp_path):
-    results(tmp_path).add(row(2))
-    part = SeedResults(tmp_path / "a.jsonl.part-1", None, {"temperature": 1.0}, votes=False)
-    for index in (1, 2, 0):
-        part.add(row(index))
-    part.close()
-    with open(tmp_path / "a.jsonl.part-1", "ab") as file:
-        file.truncate(file.tell() - 5)  # killed in its last row
-    whole = results(tmp_path)
-    assert not (tmp_path / "a.jsonl.part-1").exists()
-    whole.add(row(3))
-    assert list(whole.rows) == [each["index"] for each in rows_of(tmp_path / "a.jsonl")] == [1, 2, 3]
-    assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
-    with pytest.raises(UserError, match="a.jsonl is being written by another process"):
-        results(tmp_path)
+    assert stopped(evaluate_softcot, arguments, place, a_row_is_there, signum) == 128 + signum
+    assert f"stopped by {signum.name}" in (place / "output").read_text()
+    rows = {file: file.read_bytes().count(b"\n") - 1 for file in files}
+    logged = sum(file.read_text().count("Is Correct") for file in (place / "logs").glob("*.log"))
+    assert 1 <= sum(rows.values()) == logged < 8  # whole rows, in both files
+    assert run(evaluate_softcot, arguments)[0] == 0
+    for seed, file in zip((41, 42), files, strict=True):
+        assert rows_of(file) == rows_of(inputs / "answers/logs" / ANSWERS.format(seed))
 
 
 # ---- two at once ----

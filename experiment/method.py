@@ -1,0 +1,126 @@
+"""The method that a run trains or evaluates: frozen models, prompts, and what fills the thought slot."""
+
+from dataclasses import dataclass
+
+import torch
+
+from experiment.arguments import naming
+from experiment.loading import load_backbones, make_encoder
+from experiment.record import check_against_training
+from model.backbone import DTYPES, Backbone
+from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
+from model.softcot import (
+    LoRAOnly,
+    SoftCoT,
+    SoftCoTPlusPlus,
+    check_adapter,
+    found_projection,
+    load_lora,
+    load_projection,
+)
+from utils import UserError, fingerprint
+
+
+def build_softcot(args, base, assistant, chains: int | None, **options):
+    """Return the module around the models: SoftCoT, SoftCoT++ with N chains, or LoRA alone if L is 0."""
+    if not args.num_thought_tokens:
+        return LoRAOnly(base, **options)
+    if not chains:
+        return SoftCoT(base, assistant, args.num_thought_tokens, **options)
+    with naming("--num_scaling_times, --assistant_initial_token"):
+        return SoftCoTPlusPlus(base, assistant, args.num_thought_tokens, chains, **options)
+
+
+def chains_of(args) -> int | None:
+    """Return N, or None for SoftCoT."""
+    return getattr(args, "num_scaling_times", None)
+
+
+@dataclass
+class Method:
+    """What an evaluation needs of a method: models, prompts, slot."""
+
+    base: Backbone
+    assistant: Backbone | None
+    encoder: object  # data_loader.prompts.PromptEncoder
+    collate: object  # data_loader.collator.Collator
+    softcot: SoftCoT | None  # None for zero-shot CoT and controls without a projection
+    slot: ThoughtSlot | None  # None for zero-shot CoT
+    chains: int  # sets of soft thoughts a question
+    hashes: dict  # of prompts and projection, for the record
+
+
+def load_method(args, chains: int | None, **encoder_options) -> Method:
+    """Load the models, adapters and projection that the options name. chains: N, or None for SoftCoT.
+
+    Raises UserError if a file is missing or damaged, or if models and projection do not fit each other.
+    """
+    thinks, thoughts = args.num_thought_tokens > 0, getattr(args, "thoughts", "projected")
+    own_engine = getattr(args, "engine", "transformers") == "vllm"  # vLLM loads the base model and its adapter itself
+    state = read_projection(args, chains) if thinks and thoughts in FROM_FILE else None
+    base, assistant = load_backbones(
+        args,
+        args.base_model_id,
+        args.assistant_model_id,
+        with_assistant=thinks and thoughts in WITH_ASSISTANT,
+        embeddings_only=own_engine,
+    )
+    encoder, collate = make_encoder(args, base, assistant, **encoder_options)
+    hashes = {"prompt_hash": encoder.prompt_hash}
+    if state:
+        path = found_projection(args.params_file_name)
+        check_against_training(args, encoder, path)
+        hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
+    elif not thinks and args.base_model_ckpt:
+        check_against_training(args, encoder, found_projection(args.base_model_ckpt))
+    load_adapters(args, base, assistant, own_engine)
+    softcot = load_softcot(args, base, assistant, chains, state) if thinks and thoughts in SOFT else None
+    number, noise = (chains or 1) if thinks else 1, getattr(args, "perturb_std", 0.0)
+    slot = ThoughtSlot(thoughts, base, softcot, args.num_thought_tokens, number, noise) if thinks else None
+    return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
+
+
+def read_projection(args, chains) -> dict[str, torch.Tensor]:
+    """Return the state of the projection's file. SoftCoT's has no chains, so N chains need noise (SoftCoT-P)."""
+    with naming("--params_file_name"):
+        state = load_projection(args.params_file_name)
+    if chains and "embedding" not in state and not args.perturb_std:
+        raise UserError(
+            f"{args.params_file_name} is SoftCoT's, without initial tokens: all chains would be the "
+            "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py"
+        )
+    return state
+
+
+def load_adapters(args, base, assistant, own_engine: bool) -> None:
+    """Put the LoRA adapters that the options name on the models; one that the engine loads itself is only checked."""
+    with naming("--base_model_ckpt"):
+        if args.base_model_ckpt and own_engine:
+            check_adapter(args.base_model_ckpt)
+        elif args.base_model_ckpt:
+            load_lora(base, args.base_model_ckpt)
+    with naming("--assistant_model_ckpt"):
+        if args.assistant_model_ckpt and assistant:
+            load_lora(assistant, args.assistant_model_ckpt)
+
+
+def load_softcot(args, base, assistant, chains, state):
+    """Return the module in eval mode. state: of the projection, or None for the untrained one."""
+    same_in_all_chains = state is not None and "embedding" not in state
+    torch.manual_seed(UNTRAINED_SEED)
+    softcot = build_softcot(args, base, assistant, None if same_in_all_chains else chains).eval()
+    if state:
+        softcot.projection.to(state["weight"].dtype)
+        with naming("--params_file_name"):
+            softcot.load_projection_state(state)
+    return softcot
+
+
+def training_options(args) -> dict:
+    """Return the options of training that the module takes."""
+    options = {"micro_batch_size": args.micro_batch_size}
+    if args.num_thought_tokens:
+        options["projection_dtype"] = DTYPES[args.projection_dtype]
+    if chains_of(args):
+        options |= {"contrastive": args.model_name == "scaling-nce", "tune_init_tokens": args.tune_init_tokens}
+    return options

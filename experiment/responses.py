@@ -1,0 +1,111 @@
+"""From encoded questions to finished responses: soft prompts for an engine, its rows back in the data's order."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+import torch
+from tqdm import tqdm
+
+from model.causal_lm import embeddings_of
+from model.generation import Request, TransformersEngine
+from model.memory import in_parts
+from model.processes import is_main
+from model.vllm_engine import VllmEngine
+from utils import UserError
+
+QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assistant
+
+
+def make_engine(args, method, examples, max_new_tokens: int):
+    """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
+    sampling = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k, "greedy": args.greedy}
+    if args.engine == "transformers":
+        return TransformersEngine(method.base, rows=args.eval_batch_size, **sampling)
+    prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
+    options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
+    return VllmEngine(method.base, dtype=args.dtype, adapter=args.base_model_ckpt, **sampling, **options)
+
+
+def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:
+    """Yield a request for each seed, chain and sample of each question. todo: (example, seeds) in the data's order.
+
+    Soft thoughts are made once a question and chain, whatever the number of seeds and samples.
+    """
+    for start in range(0, len(todo), QUESTIONS_AT_ONCE):
+        chosen = todo[start : start + QUESTIONS_AT_ONCE]
+        prompts = in_parts(lambda part: soft_prompts(method, part), [example for example, _ in chosen])
+        for (example, seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
+            for seed, (chain, tail), sample in product(seeds, enumerate(tails), range(num_return_sequences)):
+                yield Request((seed, example["index"], chain, sample), prefix, tail)
+
+
+@torch.no_grad()
+def soft_prompts(method, examples) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
+    """Return the base embeddings of each example's prompt: the prefix `[P, d_b]`, and a tail a chain `[T, d_b]`.
+
+    A tail is what fills the thought slot, then the suffix. Without a slot it is the prompt's last token.
+    """
+    model = method.base.model
+    if not method.slot:
+        return [(prefix, [tail]) for prefix, tail in (plain_prompt(model, e["prefix_ids"]) for e in examples)]
+    prompts = []
+    for example, chains in zip(examples, method.slot.fill(examples, method.collate), strict=True):
+        suffix = embeddings_of(model, example["suffix_ids"])
+        tails = [torch.cat([thoughts, suffix]) for thoughts in chains]
+        prompts.append((embeddings_of(model, example["prefix_ids"]), tails))
+    return prompts
+
+
+@torch.no_grad()
+def plain_prompt(model, ids) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the embeddings of a prompt without a slot: all but the last token `[P, d]` and the last `[1, d]`."""
+    prompt = embeddings_of(model, ids)
+    return prompt[:-1], prompt[-1:]
+
+
+def in_order(generated: Iterable[tuple[Request, list[int]]], todo, num_answers: int) -> Iterator[tuple]:
+    """Yield (seed, example, its N x R lists of token ids), each seed's examples in the data's order.
+
+    generated: requests with their token ids, in the order they finish; todo: as for `requests_of`.
+    """
+    waiting = defaultdict(deque)  # seed -> examples
+    for example, seeds in todo:
+        for seed in seeds:
+            waiting[seed].append(example)
+    found = defaultdict(dict)  # (seed, question) -> {(chain, sample): token ids}
+    for request, ids in generated:
+        seed, index, *place = request.key
+        found[seed, index][tuple(place)] = ids
+        while waiting[seed] and len(found[seed, waiting[seed][0]["index"]]) == num_answers:
+            example = waiting[seed].popleft()
+            rows = found.pop((seed, example["index"]))
+            yield seed, example, [rows[key] for key in sorted(rows)]
+    if left := sum(map(len, waiting.values())):
+        raise UserError(f"the engine left {left} questions without all their answers; run again to continue")
+
+
+# ---- controls that need more than vectors ----
+
+
+def take_next_questions_thoughts(examples, split, encoder) -> None:
+    """Give each example the assistant's prompt of the next question of the whole split, whatever part is evaluated."""
+    if len(split) < 2:
+        raise UserError("shuffled thoughts are those of another question, and the split has only one")
+    for example in examples:
+        other = split[(example["index"] + 1) % len(split)]
+        example["assistant_ids"] = encoder.encode(other, "eval")["assistant_ids"]
+
+
+def write_hints(assistant, encoder, examples, batch_size: int) -> None:
+    """Let the assistant write up to L tokens after its prompt, greedily; the base's ids go into `hint_ids`."""
+    engine = TransformersEngine(assistant, rows=batch_size, greedy=True)
+    by_index = {example["index"]: example for example in examples}
+    requests = (
+        Request((0, index, 0, 0), *plain_prompt(assistant.model, example["assistant_ids"][: -encoder.length]))
+        for index, example in by_index.items()
+    )
+    written = engine.generate(requests, encoder.length)
+    for request, ids in tqdm(written, total=len(examples), desc="Hints", unit="question", disable=not is_main()):
+        text = assistant.tokenizer.decode(ids, skip_special_tokens=True)
+        by_index[request.key[1]]["hint_ids"] = encoder.hint_ids(text)

@@ -1,0 +1,228 @@
+"""Result files and logs: what is written is read back, what is not ours is refused and left alone."""
+
+import json
+
+import pytest
+
+from data_loader.answers import ANSWER_RULE
+from experiment.results import SeedResults, Totals, fault_of, judge, log_lines, read_result_file, scores_of, skipped_row
+from utils import UserError
+
+RUN = {"temperature": 1.0, "questions_in_split": 9}
+
+
+def results(folder, run=RUN, name="a", log="a", **options):
+    return SeedResults(folder / f"{name}.jsonl", folder / f"{log}.log", run, votes=False, **options)
+
+
+def row(index, answers=(1,), gold="1"):
+    texts = [f"The answer is {answer}" for answer in answers]
+    return judge("gsm8k", {"index": index, "answer": gold}, texts, [3] * len(texts))
+
+
+def rows_of(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][1:]
+
+
+def head(**run):
+    return json.dumps({"run": {**RUN, "answer_rule": ANSWER_RULE, **run}}).encode() + b"\n"
+
+
+def line(**change):
+    return json.dumps({**row(0), **change}).encode() + b"\n"
+
+
+# ---- reading ----
+
+
+def test_what_is_written_is_read(tmp_path):
+    written = results(tmp_path)
+    for index in (0, 1):
+        written.add(row(index, (index, 5)))
+    run, rows = read_result_file(tmp_path / "a.jsonl")
+    assert run == {**RUN, "answer_rule": ANSWER_RULE}
+    assert rows == [row(0, (0, 5)), row(1, (1, 5))]
+
+
+@pytest.mark.parametrize("content", [b"", b"my notes\n", b"[1]\n", b'{"a": 1}\n', b'{"run": ', b"\0" * 10])
+def test_other_files_are_none_of_ours(tmp_path, content):
+    (tmp_path / "x.jsonl").write_bytes(content)
+    assert read_result_file(tmp_path / "x.jsonl") is None
+
+
+def test_a_row_that_was_cut_off_is_dropped(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(head() + line() + line(index=1)[:-9])
+    assert len(read_result_file(tmp_path / "x.jsonl")[1]) == 1
+
+
+FAULTS = {
+    "not JSON": (b"{damaged\n", "line 2"),
+    "no row": (b"[1]\n", "line 2"),
+    "a field is missing": (b'{"index": 0, "gold": 1}\n', "answers"),
+    "correct is no boolean": (line(correct=1), "correct"),
+    "index is a boolean": (line(index=True), "index"),
+    "index is a text": (line(index="0"), "index"),
+    "tokens are a number": (line(tokens=3), "tokens"),
+    "gold is missing": (line(gold=None), "gold"),
+    "responses are a text": (line(responses="x"), "responses"),
+    "the split has no such question": (line(index=9), "9"),
+    "below zero": (line(index=-1), "-1"),
+    "a question twice": (line() + line(), "line 3"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_row_names_file_line_and_field(tmp_path, fault):
+    content, name = FAULTS[fault]
+    (tmp_path / "x.jsonl").write_bytes(head() + content)
+    with pytest.raises(UserError, match=rf"x\.jsonl, line .*{name}|x\.jsonl, {name}"):
+        read_result_file(tmp_path / "x.jsonl")
+
+
+def test_a_record_that_is_none_is_an_error(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"run": 3}\n')
+    with pytest.raises(UserError, match="x.jsonl, line 1"):
+        read_result_file(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize("task, answer", [("gsm8k", "-2.5"), ("aqua", "B"), ("du", "F"), ("strategyqa", "Yes")])
+def test_every_task_s_rows_are_whole(task, answer):
+    question = {"index": 3, "answer": answer}
+    assert fault_of(judge(task, question, ["The answer is 2.5, B, yes", "?"], [4, 1]), 4) is None
+    skipped = skipped_row(task, question, "too long")
+    assert fault_of(skipped, 4) is None and skipped["correct"] is skipped["correct_strict"] is False
+
+
+# ---- going on ----
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (head() + b'{"index": 0, "tok\n{"index": 1}\n', "a.jsonl, line 2"),
+        (b'{"run": 3}\n', "a.jsonl, line 1"),
+        (b"my notes\nof last year\n", "a.jsonl, line 1"),
+        (b"my notes", "a.jsonl, line 1"),
+        (head(temperature=0.5), "temperature was 0.5, now 1.0"),
+        (head(data_hash="a"), "data_hash was 'a', now None"),
+        (b'{"run": {"temperature": 1.0}}\n', "answer_rule.*summarize_results.py"),
+        (head(answer_rule=1), "answer_rule 1"),
+    ],
+)
+def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, content, message):
+    (tmp_path / "a.jsonl").write_bytes(content)
+    (tmp_path / "a.log").write_bytes(b"the log")
+    with pytest.raises(UserError, match=message):
+        results(tmp_path)
+    assert (tmp_path / "a.jsonl").read_bytes() == content and (tmp_path / "a.log").read_bytes() == b"the log"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"ru', b'{"run": {"temp', b"\0" * 100])
+def test_a_file_whose_first_line_was_cut_is_started_anew(tmp_path, content):
+    (tmp_path / "a.jsonl").write_bytes(content)
+    results(tmp_path).add(row(0))
+    assert list(results(tmp_path).rows) == [0]
+
+
+def test_finished_rows_keep_their_bytes(tmp_path):
+    first = results(tmp_path)
+    for index in (0, 1):
+        first.add(row(index))
+    first.close()
+    before = (tmp_path / "a.jsonl").read_bytes()
+    with open(tmp_path / "a.jsonl", "ab") as file:
+        file.write(line(index=2)[:20] + b"\0" * 50)  # a crash of the machine
+    again = results(tmp_path)
+    assert (tmp_path / "a.jsonl").read_bytes() == before and list(again.rows) == [0, 1]
+    again.add(row(2))
+    assert (tmp_path / "a.jsonl").read_bytes().startswith(before) and len(rows_of(tmp_path / "a.jsonl")) == 3
+    assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
+
+
+def test_a_log_without_its_result_file_is_left_as_it_is(tmp_path):
+    (tmp_path / "a.log").write_text("of the published code", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(UserError, match="a.log"):
+            results(tmp_path)
+        assert (tmp_path / "a.log").read_text(encoding="utf-8") == "of the published code"
+    results(tmp_path, overwrite=True)
+    assert (tmp_path / "a.log").read_text(encoding="utf-8").startswith("Args: {")
+
+
+def test_two_evaluations_of_one_result_file_or_log_refuse(tmp_path):
+    first = results(tmp_path)
+    first.add(row(0))
+    with pytest.raises(UserError, match="a.jsonl"):
+        results(tmp_path)
+    with pytest.raises(UserError, match="a.log"):
+        results(tmp_path, name="b")
+    first.add(row(1))
+    del first
+    assert list(results(tmp_path).rows) == [0, 1]
+
+
+def test_rows_of_other_processes_are_moved_in_in_the_data_s_order(tmp_path):
+    main = results(tmp_path)
+    main.add(row(2))
+    main.close()
+    part = SeedResults(tmp_path / "a.jsonl.part-1", None, RUN, votes=False)
+    for index in (1, 2, 0):
+        part.add(row(index))
+    part.close()
+    with open(tmp_path / "a.jsonl.part-1", "ab") as file:
+        file.truncate(file.tell() - 5)  # killed in its last row
+    whole = results(tmp_path)
+    assert not (tmp_path / "a.jsonl.part-1").exists()
+    whole.add(row(3))
+    assert list(whole.rows) == [each["index"] for each in rows_of(tmp_path / "a.jsonl")] == [1, 2, 3]
+    assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
+    with pytest.raises(UserError, match="a.jsonl"):
+        results(tmp_path)
+
+
+# ---- the log ----
+
+
+def totals(*rows):
+    found = Totals()
+    for each in rows:
+        found.add(each)
+    return found
+
+
+def test_the_log_lines_of_one_answer():
+    lines = log_lines(row(0, (18,), "18"), totals(row(0, (3,)), row(0, (18,), "18")), votes=False)
+    assert lines.splitlines() == [
+        "Ground Truth Answer: 18",
+        "Model Answer: 18",
+        "Is Correct: True",
+        "Correct Count: 1/2",
+        "-" * 20,
+    ]
+
+
+def test_the_log_lines_of_a_vote():
+    answers = row(0, (18, "?", 18, "?", "?"), "18") | {"tokens": [1, 2, 3, 4, 5]}
+    assert log_lines(answers, totals(answers), votes=True).splitlines() == [
+        "Ground Truth Answer: 18",
+        "Model Answer: [18, None, 18, None, None]",
+        "Model Answer Count: {18: 2, None: 1}",
+        "Final Model Answer: 18",
+        "Is Correct: True",
+        "Average generated tokens (5 instances): 3.0",
+        "Correct Count: 1/1",
+        "-" * 20,
+    ]
+
+
+def test_the_log_has_prompt_and_responses_if_the_row_has():
+    lines = log_lines(row(0) | {"input": "<|x|> 2 + 2", "responses": ["4\n5"]}, totals(row(0)), votes=False)
+    assert lines.startswith("Input: <|x|> 2 + 2\nResponse: 4\n5\nGround Truth Answer: ")
+
+
+def test_scores_count_the_questions_asked():
+    rows = {index: row(index, (index,)) for index in (0, 1, 2)}
+    rows[3] = skipped_row("gsm8k", {"index": 3, "answer": "1"}, "too long")
+    scores = scores_of(rows, {0, 1, 3, 7})
+    assert scores["accuracy"] == scores["accuracy_strict"] == pytest.approx(1 / 3)
+    assert scores["questions"] == 3 and scores["tokens"] == 3
