@@ -61,10 +61,8 @@ def plan(table, parsers, cwd, *words, **variables):
     return [(script, parsers[script].parse_args(options)) for _, script, *options in commands]
 
 
-def trained_file(script, options):
-    chains = vars(options).get("num_scaling_times")
-    name = run_name(options, chains, vars(options).get("model_name") == "scaling-nce")
-    return f"ckpt/{name}/{'projection.bin' if options.num_thought_tokens else 'base_model'}"
+def trained_file(options):
+    return f"ckpt/{run_name(options)}/{'projection.bin' if options.num_thought_tokens else 'base_model'}"
 
 
 @pytest.mark.parametrize("table", METHODS)
@@ -79,7 +77,7 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
         "softcotpp": {4},
         "sweep_thought_tokens": {1, 2, 4, 8, 16, 32},
     }.get(table, {0, 4})
-    files = [Path(o.log_dir, log_name(o, 41, vars(o).get("num_scaling_times"))) for o in evaluated]
+    files = [Path(o.log_dir, log_name(o, 41)) for o in evaluated]
     assert len(set(files)) == len(files), "two evaluations write the same file"
     script, summary = commands[-1]
     assert script == "summarize_results.py"
@@ -91,8 +89,8 @@ def test_an_evaluation_reads_what_the_table_trained_before_it(table, parsers, tm
     trained = {}
     for script, options in plan(table, parsers, tmp_path):
         if script.startswith("train"):
-            assert options.resume and trained_file(script, options) not in trained
-            trained[trained_file(script, options)] = options
+            assert options.resume and trained_file(options) not in trained
+            trained[trained_file(options)] = options
         elif script.startswith("evaluate"):
             for file in {options.params_file_name, options.base_model_ckpt} - {None}:
                 training = trained[file]
