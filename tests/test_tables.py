@@ -171,7 +171,7 @@ def test_the_first_failure_stops_the_table_with_its_exit_code(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_whole_table_on_tiny_models(tmp_path):
+def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     make_inputs(tmp_path)
     common = f"--data_dir data --dtype float32 --device cpu {TOKENS}"
     variables = {
@@ -187,5 +187,9 @@ def test_a_whole_table_on_tiny_models(tmp_path):
     assert [cell["method"] for cell in cells] == labels
     for cell in cells:
         assert (cell["seeds"], cell["questions"]) == ([41, 42], 3)
-    assert len(list(out.glob("logs/*/*/*.jsonl"))) == 8
-    assert len(list(tmp_path.glob("ckpt/*/projection.bin"))) == 2
+    files = [*out.glob("logs/*/*/*.jsonl"), *tmp_path.glob("ckpt/*/projection.bin")]
+    before = {file: (file.read_bytes(), file.stat().st_ino) for file in files}
+    assert len(files) == 8 + 2
+    again = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert {file: (file.read_bytes(), file.stat().st_ino) for file in files} == before
