@@ -148,8 +148,9 @@ def numbers(path):
 def compare_numbers(what, before, after):
     """Compare two files of `numbers`. Of curves, points that only one has are listed; of weights, they differ."""
     curve, before, after = before.suffix == ".json", numbers(before), numbers(after)
-    shared, alone = sorted(before.keys() & after.keys()), sorted(before.keys() ^ after.keys())
-    note = f"; only one has {', '.join(alone[:4])}{', ...' if len(alone) > 4 else ''}" if alone else ""
+    shared, alone = sorted(before.keys() & after.keys()), before.keys() ^ after.keys()
+    names = sorted({name.split(", step")[0] for name in alone})
+    note = f"; only one has {len(alone)} of {', '.join(names)}" if alone else ""
     kinds = [{name: (side[name].shape, side[name].dtype) for name in shared} for side in (before, after)]
     if not shared or kinds[0] != kinds[1] or (alone and not curve):
         return Finding(what, math.inf, f"shapes or types differ: {kinds[0]} and {kinds[1]}{note}")

@@ -1,0 +1,195 @@
+"""The tables' scripts: the commands that they plan, their exit codes, and a whole table on tiny models."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tiny import TOKENS, make_inputs
+from experiment.record import log_name, method_of, run_name
+from tests.test_cli import environment
+from tests.test_docs import FILES, documented_commands, parser_of
+
+ROOT = Path(__file__).resolve().parent.parent
+REPRODUCING = (ROOT / "docs" / "REPRODUCING.md").read_text(encoding="utf-8")
+PAIR = ("org/Big-1B", "models/small/")
+TASKS = {"gsm8k", "asdiv-aug", "aqua", "strategyqa", "du"}
+# Table -> methods, and how many pairs and tasks it has by default.
+METHODS = {
+    "softcot": (["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT"], 2, 5),
+    "softcotpp": (["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"], 2, 5),
+    "controls": (
+        ["Zero-Shot CoT", "CoT-Unk", "Zero vectors", "Untrained projection", "Shuffled thoughts", "SoftCoT"],
+        1,
+        5,
+    ),
+    "sweep_thought_tokens": (["SoftCoT"] * 6, 1, 5),
+    "mini": (
+        ["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++"]
+        + ["SoftCoT++", "Zero vectors", "Untrained projection", "Shuffled thoughts"],
+        1,
+        1,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def parsers():
+    return {name: parser_of(FILES[name]) for name in FILES if name.startswith(("train", "evaluate", "summarize"))}
+
+
+def bash(table, *words, cwd, **variables):
+    return subprocess.run(
+        ["bash", str(ROOT / "tables" / f"{table}.sh"), *words],
+        cwd=cwd,
+        env={**environment(), **variables},
+        text=True,
+        capture_output=True,
+    )
+
+
+def plan(table, parsers, cwd, *words, **variables):
+    """Return (script, parsed options) of each command that a dry run prints."""
+    done = bash(table, *words, cwd=cwd, DRY_RUN="1", **variables)
+    assert done.returncode == 0, done.stderr
+    assert not list(cwd.iterdir())
+    commands = [shlex.split(line)[1:] for line in done.stdout.splitlines() if line.startswith("$ ")]
+    assert {command[0] for command in commands} == {"python"}
+    return [(script, parsers[script].parse_args(options)) for _, script, *options in commands]
+
+
+def trained_file(options):
+    return f"ckpt/{run_name(options)}/{'projection.bin' if options.num_thought_tokens else 'base_model'}"
+
+
+@pytest.mark.parametrize("table", METHODS)
+def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, tmp_path):
+    methods, pairs, tasks = METHODS[table]
+    commands = plan(table, parsers, tmp_path)
+    evaluated = [options for script, options in commands if script.startswith("evaluate")]
+    assert [method_of(vars(options)) for options in evaluated] == methods * pairs * tasks
+    assert {options.task_name for options in evaluated} == (TASKS if tasks == 5 else {"gsm8k"})
+    assert {options.num_thought_tokens for options in evaluated} == {
+        "mini": {0, 16},
+        "softcotpp": {4},
+        "sweep_thought_tokens": {1, 2, 4, 8, 16, 32},
+    }.get(table, {0, 4})
+    files = [Path(o.log_dir, log_name(o, 41)) for o in evaluated]
+    assert len(set(files)) == len(files), "two evaluations write the same file"
+    script, summary = commands[-1]
+    assert script == "summarize_results.py"
+    assert all(Path(summary.paths[0]) in file.parents for file in files)
+
+
+@pytest.mark.parametrize("table", METHODS)
+def test_an_evaluation_reads_what_the_table_trained_before_it(table, parsers, tmp_path):
+    trained = {}
+    for script, options in plan(table, parsers, tmp_path):
+        if script.startswith("train"):
+            assert options.resume and trained_file(options) not in trained
+            trained[trained_file(options)] = options
+        elif script.startswith("evaluate"):
+            for file in {options.params_file_name, options.base_model_ckpt} - {None}:
+                training = trained[file]
+                assert training.task_name == options.task_name.replace("du", "gsm8k")
+                assert training.large_model_id == options.base_model_id
+                assert training.small_model_id == options.assistant_model_id
+
+
+def test_the_papers_settings(parsers, tmp_path):
+    for script, options in plan("softcot", parsers, tmp_path) + plan("softcotpp", parsers, tmp_path):
+        if script.startswith("train"):
+            assert (options.batch_size, options.n_epochs, options.learning_rate) == (4, 10, 2e-5)
+            assert options.num_thought_tokens == (0 if options.tune_base_model else 32)
+        elif script.startswith("evaluate"):
+            assert (options.seed_from, options.seed_to, options.temperature) == (41, 45, 1.0)
+        if script.endswith("pp.py"):
+            assert options.num_scaling_times == 10
+
+
+def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
+    commands = plan(
+        "softcot",
+        parsers,
+        tmp_path,
+        *PAIR,
+        TASKS="aqua du",
+        NAME="mine",
+        OUT="my results",
+        TRAIN_OPTIONS="--k_shot 7",
+        EVAL_OPTIONS="--test_k 3 --seed_to 42",
+    )
+    for script, options in commands[:-1]:
+        if script.startswith("train"):
+            assert (options.large_model_id, options.small_model_id) == ("org/Big-1B", "models/small")
+            assert (options.task_name, options.output_name, options.k_shot) == ("aqua", "mine", 7)
+        else:
+            assert (options.base_model_id, options.assistant_model_id) == ("org/Big-1B", "models/small")
+            assert (options.test_k, options.seed_from, options.seed_to) == (3, 41, 42)
+            assert options.task_name in ("aqua", "du") and options.log_dir.startswith("my results/logs/")
+    assert commands[-1][1].tasks == ["aqua", "du"] and commands[-1][1].out == "my results/summary"
+
+
+@pytest.mark.parametrize("command", documented_commands([f"tables/{table}.sh" for table in METHODS]))
+def test_the_documented_tables_are_understood(command, parsers, tmp_path):
+    command = command.replace("tables/", f"{ROOT}/tables/")
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env={**environment(), "DRY_RUN": "1"}, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        if line.startswith("$ "):
+            _, script, *options = shlex.split(line)[1:]
+            parsers[script].parse_args(options)
+
+
+def test_every_table_is_documented():
+    assert {path.stem for path in (ROOT / "tables").glob("*.sh")} == {*METHODS, "common"}
+    assert all(f"bash tables/{table}.sh" in REPRODUCING for table in METHODS)
+
+
+@pytest.mark.parametrize("table", METHODS)
+@pytest.mark.parametrize("words", [["--no_such"], ["org/Big-1B"]])
+def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
+    done = bash(table, *words, cwd=tmp_path, DRY_RUN="1")
+    assert done.returncode == 2 and "DRY_RUN" in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("table", METHODS)
+def test_help_shows_usage_and_variables(table, tmp_path):
+    done = bash(table, "--help", cwd=tmp_path)
+    assert done.returncode == 0 and f"tables/{table}.sh" in done.stdout and "EVAL_OPTIONS" in done.stdout
+
+
+def test_the_first_failure_stops_the_table_with_its_exit_code(tmp_path):
+    done = bash("softcot", *PAIR, cwd=tmp_path, PYTHON=sys.executable, TASKS="no_such_task")
+    assert done.returncode == 2  # argparse's, of the first training
+    assert done.stdout.count("$ python") == 1
+
+
+@pytest.mark.slow
+def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
+    make_inputs(tmp_path)
+    common = f"--data_dir data --dtype float32 --device cpu {TOKENS}"
+    variables = {
+        "TASKS": "gsm8k",
+        "TRAIN_OPTIONS": f"{common} --k_shot 2 --dev_k 1",
+        "EVAL_OPTIONS": f"{common} --test_k 3 --max_new_tokens 6 --seed_to 42",
+    }
+    done = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
+    assert done.returncode == 0, done.stderr[-2000:]
+    out = tmp_path / "results" / "softcotpp"
+    cells = json.loads((out / "summary/table.json").read_text(encoding="utf-8"))["cells"]
+    labels = ["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"]
+    assert [cell["method"] for cell in cells] == labels
+    for cell in cells:
+        assert (cell["seeds"], cell["questions"]) == ([41, 42], 3)
+    files = [*out.glob("logs/*/*/*.jsonl"), *tmp_path.glob("ckpt/*/projection.bin")]
+    before = {file: (file.read_bytes(), file.stat().st_ino) for file in files}
+    assert len(files) == 8 + 2
+    again = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert {file: (file.read_bytes(), file.stat().st_ino) for file in files} == before
