@@ -31,10 +31,7 @@ class Stop(BaseException):
 
 @contextlib.contextmanager
 def replaced(path: str | Path):
-    """Yield a temporary path beside `path`; what is written there is flushed and renamed to `path`.
-
-    An error leaves `path` as it was. The temporary file that a killed process left is removed by the next.
-    """
+    """Yield a temporary path; what is written there is flushed and renamed to `path`, after an error removed."""
     path = Path(path)
     remove_stale(path.parent, f"{glob.escape(path.name)}.*")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
