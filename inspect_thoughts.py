@@ -21,7 +21,7 @@ CHUNK = 8192  # rows of the embedding table in float32 at once
 
 
 def table_rows(base):
-    """Rows of the tokenizer's tokens, as the model embeds them: (first id, `[chunk, d_b]` float32) after another."""
+    """Yield (first id, embeddings `[chunk, d_b]` float32 as the model makes them) of the tokenizer's tokens."""
     count = min(len(base.tokenizer), len(embedding_table(base.model)))
     for first in range(0, count, CHUNK):
         yield first, embeddings_of(base.model, range(first, min(first + CHUNK, count))).float()
@@ -29,7 +29,7 @@ def table_rows(base):
 
 @torch.no_grad()
 def nearest_tokens(base, vectors, top):
-    """The `top` nearest tokens of each vector: cosines `[M, top]` and ids `[M, top]`; and all rows' norms `[V]`.
+    """Return the `top` nearest tokens of each vector: cosines `[M, top]` and ids `[M, top]`; and all rows' norms `[V]`.
 
     vectors: `[M, d_b]` float32.
     """
@@ -46,14 +46,14 @@ def nearest_tokens(base, vectors, top):
 
 
 def likeness(vectors):
-    """Cosines of all pairs of rows: `[M, D] -> [M, M]`."""
+    """Return the cosines of all pairs of rows: `[M, D] -> [M, M]`."""
     directions = F.normalize(vectors, dim=-1)
     return directions @ directions.T
 
 
 @torch.no_grad()
 def soft_thoughts_of(softcot, collate, example):
-    """Soft thoughts of one encoded example as the base model gets them: `[N, L, d_b]` float32."""
+    """Return the soft thoughts of one encoded example as the base model gets them: `[N, L, d_b]` float32."""
     table, batch = embedding_table(softcot.base), collate([example])
     states = softcot.thought_states(batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device))
     soft = softcot.soft_thoughts(states)[0].to(table.dtype).float()
@@ -63,7 +63,7 @@ def soft_thoughts_of(softcot, collate, example):
 
 
 def describe(base, soft, top):
-    """All that is shown, as plain numbers. soft: `[N, L, d_b]`."""
+    """Return all that is shown, as plain numbers. soft: `[N, L, d_b]`."""
     chains, length, _ = soft.shape
     cosines, ids, norms = nearest_tokens(base, soft.flatten(0, 1), top)
     sorted_norms = norms.sort().values
@@ -95,7 +95,7 @@ def describe(base, soft, top):
 
 
 def show(found):
-    """The report on standard output."""
+    """Print the report."""
     quantiles = found["embedding_norm_quantiles"]
     print(f"Question: {found['question']}\n")
     print(
@@ -117,7 +117,7 @@ def show(found):
 
 
 def draw(found, norms, path):
-    """Norms, likeness of the chains (or positions), and each thought's nearest token, as one picture."""
+    """Draw norms, cosines between chains (or positions), and each thought's nearest token."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -163,7 +163,7 @@ def draw(found, norms, path):
 
 
 def question_of(args):
-    """The Instance to look at."""
+    """Return the Instance to look at."""
     if args.question is not None:
         return {"question": args.question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
     instances = load_instances(args, args.split)

@@ -134,7 +134,7 @@ def lock_file(file, busy: str | None = None) -> None:
 
 @contextlib.contextmanager
 def deferred_signals():
-    """In the block a first signal is noted and raises Stop when the block ends; a later second one raises at once."""
+    """Note a first signal in the block and raise Stop when the block ends; a later second one raises at once."""
     global _depth, _pending
     _depth += 1
     try:

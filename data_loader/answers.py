@@ -124,7 +124,7 @@ def verdicts(task, responses, answer):
 
 
 def last_boxed(text):
-    """Content of the last `\\boxed{...}` whose braces balance and that is not empty, or None."""
+    """Return the content of the last `\\boxed{...}` whose braces balance and that is not empty, or None."""
     for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", text)]):
         depth = 1
         for end in range(start, len(text)):
@@ -144,12 +144,12 @@ _ANSWER_IS = re.compile(
 
 
 def _stated(text):
-    """The text after the last statement of an answer, or None."""
+    """Return the text after the last statement of an answer, or None."""
     found = list(_ANSWER_IS.finditer(text))
     return (found[-1][1] or found[-1][2]) if found else None
 
 
-# A sign belongs to a number only where nothing stands before it that it could subtract from.
+# A sign belongs to a number only if nothing comes before it that it could subtract from.
 _SIGN = r"(?:(?<![\w)\]}.])[-+])?"
 _DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 _NUMBER = re.compile(
@@ -177,7 +177,7 @@ def _clean(text):
 
 
 def _to_number(digits):
-    """int, or float rounded to two places; None for more digits than Python will read."""
+    """Return an int, or a float rounded to two places; None for more digits than Python will read."""
     try:
         return round(float(digits), 2) if "." in digits else int(digits)
     except ValueError:
@@ -185,7 +185,7 @@ def _to_number(digits):
 
 
 def _value(match):
-    """The value of a match of _NUMBER: int where it is whole, else float to two places, so that 1/3 and 0.333 vote
+    """Return the value of a match of _NUMBER: int if it is whole, else float to two places, so that 1/3 and 0.333 vote
     alike; None if none."""
     sign = -1 if match["sign"] == "-" else 1
     try:
@@ -203,13 +203,15 @@ _PRODUCT = re.compile(r"\s*[*×]\s*")
 
 
 def _read_number(text):
-    """The number that a short answer text gives: after its last "=" (one in brackets tells how it came about), the
-    first one; or None, also where that begins a product: a factor is no answer."""
+    """Return the first number behind the last "=" of a short answer text, or None.
+
+    An "=" in brackets explains and is passed over. A number that begins a product is a factor, so no answer.
+    """
     match = _NUMBER.search(tail := re.sub(r"\([^()]*=[^()]*\)", "", _clean(text)).split("=")[-1])
     return _value(match) if match and not _PRODUCT.match(tail, match.end()) else None
 
 
-# An arithmetic expression of plain numbers: what stands in a box in place of one number. The
+# An arithmetic expression of plain numbers, which a box may hold. The
 # list of what it may hold keeps units and variables out, and at most one power keeps it small.
 _EXPRESSION = re.compile(r"(?:[0-9.+\-*/(){}\[\]\s]|\^(?!.*\^)|\\(?:[dt]?frac|sqrt|times|cdot|div)(?![a-z])){3,80}")
 _LONE_DIGITS = re.compile(r"(\\[dt]?frac)\s*([0-9])\s*([0-9])")  # \frac34
@@ -217,7 +219,7 @@ _GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?: [0-9]{3})+(?![0-9/])")  # 1 000
 
 
 def _expression_value(text):
-    """The value of an arithmetic expression, None if `text` is none or has no finite value.
+    """Return the value of an arithmetic expression, None if `text` is none or has no finite value.
 
     Read by the LaTeX parser of math-verify (latex2sympy2_extended, MIT). math-verify itself is not
     used: on the answers of tests/test_answers.py it is worse than the rules here (units,
@@ -265,7 +267,7 @@ def _strict_choice(task, text, boxed):
     letter = f"[{task.choices}]"
     label = rf"[\s(*{{$]*({letter})(?![\w'’])"
     for answer in (boxed, _stated(text)):
-        # A lower-case letter counts where the answer is to stand; "a dog" there does not.
+        # A lower-case letter counts as an answer there; "a dog" does not.
         match = answer and re.match(label, _clean(answer), re.IGNORECASE)
         if match and not re.match(r"[\s(]*[aA] [a-z]", _clean(answer)):
             return match[1].upper()

@@ -4,7 +4,7 @@ import torch
 
 
 class Collator:
-    """Pads what `PromptEncoder.encode` returns so that the thoughts stand in one column block.
+    """Pads what `PromptEncoder.encode` returns so that the thoughts are one block of columns.
 
     The prefix is padded on the left and the suffix on the right: prefix | thoughts | suffix is
     then gapless in every row. The assistant's ids are padded on the left: its slot is the last
@@ -39,7 +39,7 @@ class Collator:
 
 
 def _pad(examples, key, fill, left=False):
-    """-> ids [B, longest] filled with `fill`, mask [B, longest]."""
+    """Return ids `[B, longest]` padded with `fill`, and their mask `[B, longest]`."""
     rows = [example[key] for example in examples]
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), fill, dtype=torch.long)

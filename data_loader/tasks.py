@@ -29,7 +29,7 @@ class Task:
     keep_checkpoints: int = 2
 
     def generation_length(self, family):
-        """Most new tokens at evaluation for a base model of this family."""
+        """Return the most new tokens at evaluation for a base model of this family."""
         return self.qwen3_max_new_tokens if family == "qwen3" else self.max_new_tokens
 
 
@@ -106,7 +106,7 @@ TASKS = {
 
 
 def get_task(name):
-    """The task of this name (a `Task` is returned as it is). ValueError lists the names."""
+    """Return the task of this name (a `Task` is returned as it is). Raises ValueError that lists the names."""
     if isinstance(name, Task):
         return name
     if name not in TASKS:

@@ -92,7 +92,7 @@ def json_object(text):
 
 
 def path_or_none(text):
-    """The published scripts write `None` for no path."""
+    """Return the path, or None for `None`, which the published scripts write for no path."""
     return None if text in ("", "None") else text
 
 
@@ -152,7 +152,7 @@ class Chains:
 
 @dataclass(kw_only=True)
 class TrainSoftCoT(Options):
-    """Options of train_softcot.py. Hashes in the record stand for models, data and prompts."""
+    """Options of train_softcot.py. The record has hashes of models, data and prompts instead of their names."""
 
     large_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}", fixes_result=False)
     small_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", fixes_result=False)
@@ -246,7 +246,7 @@ class EvaluateSoftCoT(Trained):
 
     thoughts: str = option(
         "projected",
-        "what stands in the thought slot. " + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()),
+        "what fills the thought slot. " + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()),
         choices=list(THOUGHTS),
     )
     perturb_std: float = option(

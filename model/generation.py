@@ -21,7 +21,7 @@ from model.memory import free_memory, is_out_of_memory
 from model.prefix import continue_prefix, run_prefix
 from utils import UserError
 
-DEFAULT_TOP_K = 50  # what transformers 4.51 samples with where a model's generation config is silent
+DEFAULT_TOP_K = 50  # what transformers 4.51 samples with if a model's generation config has none
 # Settings of a generation config that would change the samples and that no family's model uses.
 UNKNOWN_SETTINGS = {
     "no_repeat_ngram_size": 0,
@@ -44,21 +44,21 @@ class Request(NamedTuple):
 
 
 def seed_of(key: tuple) -> int:
-    """64-bit seed of one row; key: (seed, question, chain, sample)."""
+    """Return the 64-bit seed of a row; key: (seed, question, chain, sample)."""
     digest = hashlib.sha256(repr(tuple(int(part) for part in key)).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def row_generator(key: tuple) -> torch.Generator:
-    """CPU generator of one row."""
+    """Return the CPU generator of a row."""
     return torch.Generator().manual_seed(seed_of(key))
 
 
 def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, greedy: bool):
-    """What to sample with: what is asked for, then the model's own generation config.
+    """Return the sampling settings: those asked for, then the model's own generation config.
 
     Returns the end-of-text ids, the repetition penalty (over generated tokens) and `draw`'s settings (None: greedy).
-    Raises UserError where there is no end-of-text id, or a setting that no engine here knows.
+    Raises UserError if there is no end-of-text id, or a setting that no engine here knows.
     """
     own = bare(backbone.model).generation_config
     eos = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
@@ -94,7 +94,7 @@ def draw(
     top_p: float = 1.0,
     min_p: float | None = None,
 ) -> torch.Tensor:
-    """One token a row, `[R]`, from logits `[R, V]` and one uniform number a row `[R]`.
+    """Return one token a row, `[R]`, from logits `[R, V]` and one uniform number a row `[R]`.
 
     Temperature, top-k, top-p and min-p in transformers' order, then inverse-CDF sampling over the
     tokens left, likeliest first.
@@ -141,7 +141,7 @@ class Slots(DynamicCache):
         self.width = max(self.width, longest)
 
     def grown(self, layer, states, columns):
-        """The layer's buffer, made or lengthened to hold that many columns."""
+        """Return the layer's buffer, made or lengthened to hold that many columns."""
         buffer = self.buffers[layer]
         have = 0 if buffer is None else buffer.shape[3]
         if have < columns:
@@ -204,12 +204,12 @@ class TransformersEngine:
 
     @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
-        """Each request with its token ids up to the end-of-text token (kept), in the order they finish."""
+        """Yield each request with its token ids up to the end-of-text token (kept), in the order they finish."""
         kind = Batch if can_share_prefix(self.model) else GenerateBatch
         queue, batch = Queue(requests), kind(self, max_new_tokens)
         while batch.requests or queue:
             free = self.rows - len(batch.requests)
-            # Not tried again: what makes the requests could not go on after an error of its own.
+            # Outside the retry: the requests' generator cannot continue after an error in it.
             new = queue.take(free) if free >= max(1, self.rows // 4) or not batch.requests else []
             try:
                 batch.add(new)
@@ -222,15 +222,15 @@ class TransformersEngine:
                     raise UserError("out of memory with a single row: model and response do not fit") from error
             queue.put_back(batch.requests)
             self.rows = max(1, min(self.rows, len(batch.requests)) // 2)
-            print(f"out of memory: going on with {self.rows} rows at a time", flush=True)
+            print(f"out of memory: continuing with {self.rows} rows at a time", flush=True)
             batch = kind(self, max_new_tokens)
             free_memory()
 
     def pick(self, logits, uniforms, ids):
-        """Next token of each row `[R]`; ids: what each row has generated so far."""
+        """Return the next token of each row `[R]`; ids: the tokens that each row has so far."""
         longest = max(map(len, ids))
         if self.penalty != 1.0 and longest:
-            # Rows are filled up with a token of their own, which is changed all the same.
+            # Shorter rows are padded with one of their tokens, whose logit changes anyway.
             padded = [row + (row[:1] or [0]) * (longest - len(row)) for row in ids]
             tokens = torch.tensor(padded, device=logits.device)
             seen = logits.gather(-1, tokens)
@@ -298,7 +298,7 @@ class Batch:
         self.uniforms = torch.cat([self.uniforms, uniforms]) if self.uniforms is not None else uniforms
 
     def step(self):
-        """One token for every row; yields the rows that it finished."""
+        """Add one token to every row and yield the rows that are finished."""
         steps = torch.tensor([[len(ids)] for ids in self.ids], device=self.hidden.device)
         tokens = self.engine.pick(label_logits(self.model, self.hidden), self.uniforms.gather(1, steps)[:, 0], self.ids)
         for ids, token in zip(self.ids, tokens.tolist(), strict=True):
@@ -322,7 +322,7 @@ class Batch:
             order[new] = old
         uniforms, hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
         self.slots.move(source, target)
-        # Last: where memory ran out above, all rows are still here to be put back.
+        # Last: if memory ran out above, all rows are still here to be put back.
         self.slots.rows, self.uniforms, self.hidden = stay, uniforms, hidden
         self.requests = [self.requests[row] for row in order]
         self.ids = [self.ids[row] for row in order]
@@ -394,12 +394,12 @@ class DrawnToken(LogitsProcessor):
 
 
 def uniforms_of(requests: list[Request], steps: int) -> torch.Tensor:
-    """One uniform number a row and step, `[R, steps]`, each row from its own generator."""
+    """Return one uniform number a row and step, `[R, steps]`, each row from its own generator."""
     return torch.stack([torch.rand(steps, generator=row_generator(r.key), dtype=torch.float64) for r in requests])
 
 
 def padded(pieces: list[torch.Tensor], left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings of different lengths as `[B, T, d]`, padded with zeros, and their mask `[B, T]`."""
+    """Return embeddings of different lengths as `[B, T, d]`, padded with zeros, and their mask `[B, T]`."""
     lengths = torch.tensor([len(piece) for piece in pieces], device=pieces[0].device)
     place = torch.arange(int(lengths.max()), device=lengths.device)
     if left:  # reversed, right-padded, reversed again

@@ -1,6 +1,6 @@
 """The processes of one run (torchrun): which one this is, and how all come to the same decision.
 
-Without torchrun there is one process and everything here is at hand at once.
+Without torchrun there is one process, and nothing here waits.
 """
 
 import os
@@ -13,19 +13,19 @@ from accelerate.utils import broadcast_object_list, gather
 
 from utils import UserError, pending_signal, set_pending_signal
 
-PATIENCE = timedelta(hours=6)  # with the others: an evaluation's processes do not end at one time
+TIMEOUT = timedelta(hours=6)  # of a collective call: an evaluation's processes end at different times
 
 
 def join(device: str) -> PartialState:
-    """Join the run's other processes (on a GPU, take the one of this process); only process 0 speaks on stdout."""
-    state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    """Join the run's other processes (on a GPU, take the one of this process); only process 0 prints."""
+    state = PartialState(cpu=device == "cpu", timeout=TIMEOUT)
     if not state.is_main_process:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
     return state
 
 
 def leave() -> None:
-    """After the last exchange. One of several processes ends here."""
+    """Leave the process group, after the last exchange. One of several processes exits here."""
     state = PartialState()
     state.wait_for_everyone()  # see signal_of_any
     state.destroy_process_group()
@@ -40,7 +40,7 @@ def is_main() -> bool:
 
 
 def decided_by_main(function):
-    """What `function()` returns in process 0, in every process; if it raises UserError or OSError, all stop."""
+    """Return in every process what `function()` returns in process 0; if it raises UserError or OSError, all stop."""
     decision, failure = [None, None], None
     if PartialState().is_main_process:
         try:

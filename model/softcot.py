@@ -46,11 +46,11 @@ class AroundModels(nn.Module):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """What `forward` returns in training besides `examples`: the loss and its terms."""
+        """Return the names of what `forward` returns in training besides `examples`: the loss and its terms."""
         return ("loss", "token", "contrastive") if self.contrastive else ("loss", "token")
 
     def train(self, mode: bool = True):
-        """Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
+        """Set the mode. Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
         super().train(mode)
         for model in self.models:
             model.train(mode and any(p.requires_grad for p in model.parameters()))
@@ -61,7 +61,7 @@ class SoftCoT(AroundModels):
     """Frozen base, frozen assistant, one trained projection.
 
     Only `projection` receives a gradient (float32 by default: in bfloat16 most of its updates are
-    rounded away at the published learning rate), and LoRA where the models have it. See `forward` for the shapes.
+    rounded away at the published learning rate), and LoRA if the models have it. See `forward` for the shapes.
     """
 
     num_chains = 1
@@ -89,17 +89,17 @@ class SoftCoT(AroundModels):
         self.embedding = self.initial_tokens(assistant)
 
     def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
-        """`[N, d_a]`, what fills the placeholders: for SoftCoT the placeholder's own embedding."""
+        """Return what fills the placeholders, `[N, d_a]`: for SoftCoT the placeholder's own embedding."""
         placeholder = assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)
         return frozen(embeddings_of(assistant.model, [placeholder]))
 
     @property
     def thoughts_are_constant(self) -> bool:
-        """Whether thought states depend on nothing that is trained."""
+        """Return whether thought states depend on nothing that is trained."""
         return not (self.embedding.requires_grad or any(p.requires_grad for p in self.assistant.parameters()))
 
     def thought_states(self, assistant_ids: torch.Tensor, assistant_mask: torch.Tensor) -> torch.Tensor:
-        """Assistant's last hidden states at the placeholders: `[B, N, L, d_a]`.
+        """Return the assistant's last hidden states at the placeholders, `[B, N, L, d_a]`.
 
         assistant_ids, assistant_mask: `[B, A]`, left-padded, so that the slot is the last L columns.
         The N chains share the keys and values of everything before the slot.
@@ -117,7 +117,7 @@ class SoftCoT(AroundModels):
         return states.reshape(batch, self.num_chains, length, -1)
 
     def soft_thoughts(self, thought_states: torch.Tensor) -> torch.Tensor:
-        """Projected thought states `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype."""
+        """Return the projected thought states, `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype."""
         return self.projection(thought_states.to(self.projection.weight.dtype))
 
     def forward(
@@ -162,7 +162,7 @@ class SoftCoT(AroundModels):
         return losses_of(terms)
 
     def projection_state(self) -> dict[str, torch.Tensor]:
-        """What projection.bin holds: `weight` [d_b, d_a] and `bias` [d_b]."""
+        """Return what projection.bin holds: `weight` [d_b, d_a] and `bias` [d_b]."""
         return {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
 
     def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
@@ -203,7 +203,7 @@ class SoftCoTPlusPlus(SoftCoT):
         self.embedding.requires_grad_(tune_init_tokens)
 
     def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
-        """`[N, d_a]`, [INI]^1..[INI]^N: embeddings of the family's initial token ids, in float32."""
+        """Return [INI]^1..[INI]^N, `[N, d_a]`: embeddings of the family's initial token ids, in float32."""
         tokens, table = assistant.thought_tokens, embedding_table(assistant.model)
         if tokens.initial_id is None:
             raise UserError(
@@ -232,7 +232,7 @@ class SoftCoTPlusPlus(SoftCoT):
         return F.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(1) / self.num_chains
 
     def projection_state(self) -> dict[str, torch.Tensor]:
-        """SoftCoT's state and `embedding` [N, d_a], the initial tokens."""
+        """Return SoftCoT's state and `embedding` [N, d_a], the initial tokens."""
         return {**super().projection_state(), "embedding": self.embedding.detach().cpu().clone()}
 
     def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
@@ -279,7 +279,7 @@ def losses_of(terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
-    """FloatingPointError that names the examples whose values `[len(indices), ...]` are not finite."""
+    """Raise FloatingPointError that names the examples whose values `[len(indices), ...]` are not finite."""
     bad = ~torch.isfinite(values).flatten(1).all(1)
     if bad.any():
         named = ", ".join(str(index) for index, is_bad in zip(indices, bad.tolist(), strict=True) if is_bad)
@@ -328,7 +328,7 @@ def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def found_projection(path: str | Path) -> Path:
-    """The path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
+    """Return the path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
     path = Path(path)
     other = path.with_name("projection.bin")
     return other if path.name == "projectin.bin" and not path.is_file() and other.is_file() else path
@@ -337,7 +337,7 @@ def found_projection(path: str | Path) -> Path:
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a projection.bin: a dict of finite tensors, never a pickle of anything else.
 
-    Raises UserError where the file (see `found_projection`) is missing, unreadable or of another form.
+    Raises UserError if the file (see `found_projection`) is missing, unreadable or of another form.
     """
     asked, path = Path(path), found_projection(path)
     if path != asked:

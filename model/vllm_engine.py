@@ -1,6 +1,6 @@
 """Sampling from soft prompts with vLLM: the interface of `TransformersEngine`, another engine behind it.
 
-vLLM holds the base model, in processes of its own, and batches continuously; torch here needs only the base's
+vLLM holds the base model, in its own processes, and batches continuously; torch here needs only the base's
 embedding table (`load_embeddings` in model/backbone.py). Tensor, pipeline and data parallelism and Ray are vLLM's own.
 """
 
@@ -21,7 +21,7 @@ from utils import UserError
 
 INSTALL = (
     "vLLM is not installed here: pip install -r requirements-vllm.txt, in an "
-    'environment of its own (without a GPU: see "Which engine when" in README.md)'
+    'separate environment (without a GPU: see "Which engine when" in README.md)'
 )
 
 
@@ -41,7 +41,7 @@ class VllmEngine:
     """vLLM over prompts of embeddings.
 
     `options` are arguments of vLLM's `AsyncEngineArgs` under its own names (tensor_parallel_size, max_model_len ...);
-    `adapter` is the folder of a LoRA adapter of the base. Raises UserError, one line, where vLLM is missing or does
+    `adapter` is the folder of a LoRA adapter of the base. Raises UserError, one line, if vLLM is missing or does
     not start with these options.
     """
 
@@ -98,7 +98,7 @@ class VllmEngine:
         self.loop = asyncio.new_event_loop()
         try:
             self.engine = self.loop.run_until_complete(start(settings))
-        except Exception as error:  # vLLM raises many kinds, and most reasons stand in its own log
+        except Exception as error:  # vLLM raises many kinds, and most reasons are in its log
             raise UserError(
                 f"vLLM did not start: {type(error).__name__}: {str(error).strip().splitlines()[-1]} "
                 "(VLLM_LOGGING_LEVEL=INFO shows its log)"
@@ -140,7 +140,7 @@ class VllmEngine:
         return list(final.outputs[0].token_ids)
 
     def close(self):
-        """End vLLM's processes; done at exit too."""
+        """Stop vLLM's processes; done at exit too."""
         atexit.unregister(self.close)
         self.engine.shutdown()
         self.loop.run_until_complete(asyncio.sleep(0))  # its tasks see their end
@@ -148,7 +148,7 @@ class VllmEngine:
 
 
 def on_cpu(options) -> dict:
-    """What vLLM 0.32 needs without a GPU: of a prompt computed in pieces it cannot rewind a row's own generator."""
+    """Return what vLLM 0.32 needs without a GPU: it cannot rewind a row's generator if a prompt runs in pieces."""
     if torch.cuda.is_available():
         return {}
     return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, options.get("max_model_len", 0))}
