@@ -6,10 +6,6 @@ arguments -> data -> models -> SoftCoT -> training loop -> ckpt/<run>/projection
 
 from pathlib import Path
 
-from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
-from transformers import set_seed
-
 from data_loader.tasks import get_task
 from experiment.arguments import Parser, TrainSoftCoT
 from experiment.loading import (
@@ -17,18 +13,17 @@ from experiment.loading import (
     encode_split,
     load_backbones,
     load_instances,
+    make_accelerator,
     make_encoder,
     quiet_libraries,
-    trackers_of,
 )
-from experiment.method import build_softcot, chains_of, training_options
+from experiment.method import build_for_training
 from experiment.plots import plot_loss
-from experiment.record import data_hash, describe_run, run_name, training_record
-from experiment.resume import open_training, refuse_earlier_run
-from model.causal_lm import weights_hash
+from experiment.record import describe_run, run_name, training_record
+from experiment.resume import hashes_of, open_training, refuse_earlier_run
 from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
-from model.softcot import add_lora, save_projection
+from model.softcot import save_projection
 from model.thought_states import add_thought_states
 from model.training import Recipe
 from model.training import train as run_loop
@@ -45,11 +40,7 @@ def train(args, dev_k):
     # 1) processes (torchrun), device, trackers
     join(device_of(args))
     decided_by_main(lambda: refuse_earlier_run(args, folder))
-    accelerator = Accelerator(
-        cpu=device_of(args) == "cpu",
-        log_with=trackers_of(args),
-        project_config=ProjectConfiguration(logging_dir="logs"),
-    )
+    accelerator = make_accelerator(args)
 
     # 2) data, before the models: a bad line shows at once
     train_data, dev_data = load_instances(args, "train", args.k_shot), load_instances(args, "dev", dev_k)
@@ -62,22 +53,11 @@ def train(args, dev_k):
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
     # 4) the record: what fixes the result
-    hashes = {
-        "prompt_hash": encoder.prompt_hash,
-        "train_hash": data_hash(train_data),
-        "dev_hash": data_hash(dev_data),
-        "base_weights": weights_hash(base.model),
-        "assistant_weights": weights_hash(assistant.model) if assistant else None,
-    }
+    hashes = hashes_of(encoder, base, assistant, train_data, dev_data)
     record = training_record(args, hashes, accelerator.num_processes)
 
     # 5) SoftCoT around the models
-    set_seed(args.seed)
-    for backbone, tuned in ((base, args.tune_base_model), (assistant, args.tune_assistant_model)):
-        if tuned:
-            add_lora(backbone)
-    set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
-    softcot = build_softcot(args, base, assistant, chains_of(args), **training_options(args))
+    softcot = build_for_training(args, base, assistant)
 
     with open_training(args, folder, record) as (finished, checkpoint):
         if finished:

@@ -6,7 +6,9 @@ import warnings
 
 import torch
 import transformers
+from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
+from accelerate.utils import ProjectConfiguration
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
@@ -42,14 +44,19 @@ def device_of(args):
     return args.device
 
 
-def trackers_of(args) -> str | None:
-    """Return the tracker that Accelerate is to log to. Raises UserError if it is not installed."""
-    available = [tracker.value for tracker in get_available_trackers()]
-    if args.report_to == "none":
-        return None
+def make_accelerator(args) -> Accelerator:
+    """Return Accelerate's accelerator with the tracker that the options name, which is not started yet.
+
+    Raises UserError if that tracker is not installed.
+    """
+    available = ["none", *(tracker.value for tracker in get_available_trackers())]
     if args.report_to not in available:
-        raise UserError(f"--report_to {args.report_to}: not installed; available are none, {', '.join(available)}")
-    return args.report_to
+        raise UserError(f"--report_to {args.report_to}: not installed; available are {', '.join(available)}")
+    return Accelerator(
+        cpu=device_of(args) == "cpu",
+        log_with=None if args.report_to == "none" else args.report_to,
+        project_config=ProjectConfiguration(logging_dir="logs"),
+    )
 
 
 def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):

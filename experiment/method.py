@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from transformers import set_seed
 
 from experiment.arguments import naming
 from experiment.loading import load_backbones, make_encoder
@@ -13,6 +14,7 @@ from model.softcot import (
     LoRAOnly,
     SoftCoT,
     SoftCoTPlusPlus,
+    add_lora,
     check_adapter,
     found_projection,
     load_lora,
@@ -116,11 +118,16 @@ def load_softcot(args, base, assistant, chains, state):
     return softcot
 
 
-def training_options(args) -> dict:
-    """Return the options of training that the module takes."""
+def build_for_training(args, base, assistant):
+    """Return the module to train. Models that the options tune get a LoRA adapter first."""
+    set_seed(args.seed)
+    for backbone, tuned in ((base, args.tune_base_model), (assistant, args.tune_assistant_model)):
+        if tuned:
+            add_lora(backbone)
+    set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
     options = {"micro_batch_size": args.micro_batch_size}
     if args.num_thought_tokens:
         options["projection_dtype"] = DTYPES[args.projection_dtype]
     if chains_of(args):
         options |= {"contrastive": args.model_name == "scaling-nce", "tune_init_tokens": args.tune_init_tokens}
-    return options
+    return build_softcot(args, base, assistant, chains_of(args), **options)
