@@ -15,12 +15,12 @@ PAIRS = {
 }
 # Training examples, test questions; average tokens of prefix and suffix in training, and of the prompt in evaluation,
 # counted with the Llama 3.1 tokenizer (also for the Qwen pairs) and this project's prompts on the official files.
-# AQuA's training texts were not at hand: as GSM8K's. ASDiv-Aug's neither: as GSM8K's.
+# The training texts of AQuA and ASDiv-Aug were not counted: as GSM8K's.
 TASKS = {
     "gsm8k": (7473, 1319, 213, 141, 220),
     "asdiv-aug": (4183, 1038, 213, 141, 220),
     "aqua": (97467, 254, 213, 141, 268),
-    "strategyqa": (1832, 458, 109, 82, 131),
+    "strategyqa": (1832, 458, 33, 106, 55),
     "du": (0, 250, 0, 0, 284),
 }
 LENGTH, EPOCHS, BATCH, SEEDS, ANSWER, ROWS = 32, 10, 4, 5, 200, 64  # ANSWER: assumed average tokens of a response

@@ -44,6 +44,7 @@ FOREIGN = {
 }  # torchrun, Ray
 DOCUMENTS = [
     "README.md",
+    "docs/ARCHITECTURE.md",
     "docs/DEVIATIONS.md",
     "docs/PERFORMANCE.md",
     "docs/REPRODUCING.md",
@@ -144,6 +145,25 @@ def test_every_linked_file_exists(document):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/ARCHITECTURE.md", "docs/DEVIATIONS.md"])
+def test_names_are_in_the_file_that_a_document_gives_for_them(document):
+    path = ROOT / document
+    text = re.sub(r"\s+", " ", path.read_text(encoding="utf-8"))
+    places = re.findall(r"((?:`[\w.]+`(?:,| and)? )+)(?:in|of) \[[^]]*\]\(([^)#]+\.(?:py|jinja))\)", text)
+    assert places
+    for names, link in places:
+        code = (path.parent / link).read_text(encoding="utf-8")
+        for name in re.findall(r"[\w.]+", names.replace(" and ", " ")):
+            assert all(re.search(rf"\b{part}\b", code) for part in name.split(".")), (name, link)
+
+
+def test_the_map_has_every_module():
+    listed = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for room in ("", "experiment/", "model/", "data_loader/"):
+        for path in (ROOT / room).glob("*.py"):
+            assert path.name == "__init__.py" or f"](../{room}{path.name})" in listed, path
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
