@@ -11,7 +11,7 @@ from pathlib import Path
 from data_loader.answers import ANSWER_RULE
 from data_loader.tasks import TASKS
 from experiment.papers import PAPERS
-from experiment.record import OF_THOUGHTS
+from experiment.record import OF_THOUGHTS, with_plain_ids
 from utils import UserError
 
 # As `experiment.record.log_name` builds it.
@@ -94,7 +94,7 @@ def arguments_of(path, text) -> dict:
 def record_of(name, arguments) -> dict:
     """Return the record of a run: our logs hold it, of the published code's the name and some arguments give it."""
     if "answer_rule" in arguments:
-        return arguments
+        return with_plain_ids(arguments)
     base, assistant = split_models(name["models"])
     record = {
         "task_name": name["task"],
@@ -111,7 +111,8 @@ def record_of(name, arguments) -> dict:
         record |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
     if arguments:  # our logs of the first answer rule have no such line
         record["answer_rule"] = ANSWER_RULE
-    return record | {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
+    known = {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
+    return with_plain_ids(record | known)
 
 
 def split_models(text) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import pandas as pd
 from data_loader.answers import ANSWER_RULE, verdicts
 from data_loader.tasks import TASKS, get_task
 from experiment.logs import read_log
-from experiment.record import OF_THOUGHTS, method_of, without_trailing_slash
+from experiment.record import OF_THOUGHTS, data_hash, method_of
 from experiment.results import read_result_file
 from utils import UserError
 
@@ -158,13 +158,11 @@ def check_record(path, record) -> None:
             kinds = (int, float) if wanted is float else wanted
             fits, text = isinstance(value, kinds) and not isinstance(value, bool), wanted.__name__
         if not fits and (needed or value is not None):
-            raise UserError(f"{path}, line 1: the run's {name} is {json.dumps(value)[:80]}, not {text}")
+            raise UserError(f"{path}, line 1: the run's {name} is {json.dumps(value)[:80]}, not {text}: correct it")
 
 
 def run_of(path, record, rows, tokens) -> Run:
     settings = DEFAULTS | {key: value for key, value in record.items() if value is not None and key != "seed"}
-    for key in {"base_model_id", "assistant_model_id"} & settings.keys():
-        settings[key] = without_trailing_slash(settings[key])
     unused = ["assistant_model_id", "assistant_thought_tokens"] if method_of(settings) in NO_ASSISTANT else []
     unused += [] if settings["num_thought_tokens"] else ["num_scaling_times", "model_name"]  # no slot, no chains
     settings = {key: value for key, value in settings.items() if key not in unused}
@@ -217,7 +215,6 @@ def judge_results_again(run, rows, data_dirs) -> None:
 def gold_answers(settings, data_dirs) -> dict | None:
     """Return index -> answer of the data that a run's record names by their hash, None if they are not found."""
     from data_loader.loaders import DATA_DIR, DataError, load_task  # fastNLP takes seconds, and few runs need it
-    from experiment.record import data_hash
 
     for folder in (DATA_DIR / settings["task_name"], *data_dirs):
         try:
