@@ -1,16 +1,30 @@
-"""The pictures of a run."""
+"""The pictures: losses of a training, and accuracies of the summary's table."""
+
+import json
+from pathlib import Path
 
 from utils import replaced
 
 
-def plot_loss(history, path, title):
-    """Draw the losses against epochs. history: of `model.training.train`; the loss's terms too if there are several."""
+def pyplot():
+    """Return matplotlib's pyplot, which draws into files only. The import takes a second, and few runs need it."""
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib import pyplot
 
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    return pyplot
+
+
+def save(figure, path) -> None:
+    with replaced(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
+    pyplot().close(figure)
+
+
+def plot_loss(history, path, title):
+    """Draw the losses against epochs. history: of `model.training.train`; the loss's terms too if there are several."""
+    figure, axes = pyplot().subplots(figsize=(6, 4), layout="constrained")
     terms = [("token", "token", ""), ("contrastive", "contrastive", "")] if "contrastive" in history[0] else []
     for key, label, marker in (("loss", "training", ""), *terms, ("eval_loss", "dev", "o")):
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
@@ -19,6 +33,71 @@ def plot_loss(history, path, title):
     axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.set_yscale("log")
     axes.legend()
-    with replaced(path) as scratch:
-        figure.savefig(scratch, dpi=120, format="png")
-    plt.close(figure)
+    save(figure, path)
+
+
+def plot_table(table, folder: Path) -> dict[str, str | None]:
+    """Write the pictures of a summary's table; return file name -> None, or why it is not there."""
+    done = table[(table.status == "ok") & (table.seeds.str.len() > 0)]  # an average has no seeds
+    found = {
+        "per_task.png": plot_tasks(done, folder / "per_task.png"),
+        "accuracy_by_thought_tokens.png": plot_against(
+            done, "num_thought_tokens", "number of thought tokens L", folder / "accuracy_by_thought_tokens.png"
+        ),
+        "accuracy_by_chains.png": plot_against(
+            done, "num_scaling_times", "number of chains N", folder / "accuracy_by_chains.png"
+        ),
+    }
+    for name in (name for name, reason in found.items() if reason):
+        (folder / name).unlink(missing_ok=True)  # of an earlier summary
+    return found
+
+
+def plot_tasks(table, path) -> str | None:
+    """Draw a panel a base model, a group of bars a task, a bar a method; the papers' figures as black lines."""
+    if table.empty:
+        return "no whole run"
+    bases = list(table.base.unique())
+    size = (max(7, 0.4 * len(table) + 3), 4.5 * len(bases))
+    figure, panels = pyplot().subplots(len(bases), squeeze=False, layout="constrained", figsize=size)
+    for base, axes in zip(bases, panels[:, 0], strict=True):
+        part = table[table.base == base]
+        tasks, labels = list(part.task.unique()), list(part.label.unique())
+        mean, std, published = (
+            part.pivot(index="task", columns="label", values=value).reindex(index=tasks, columns=labels)
+            for value in ("mean", "std", "published")
+        )
+        colors = [
+            f"C{row}" if len(labels) <= 10 else pyplot().get_cmap("tab20")(row % 20) for row in range(len(labels))
+        ]
+        mean.plot.bar(ax=axes, yerr=std, capsize=3, width=0.85, rot=0, color=colors)
+        width = 0.85 / len(labels)
+        for row, label in enumerate(labels):
+            left = [place - 0.425 + row * width for place in range(len(tasks))]
+            published_line = {"color": "black", "label": None if row else "published"}
+            axes.hlines(published[label], left, [x + width for x in left], **published_line)
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.set(title=base, ylim=(0, 100), xlabel="", ylabel="accuracy in %, standard deviation over seeds")
+    save(figure, path)
+
+
+def plot_against(table, key, title, path) -> str | None:
+    """Draw accuracy against a setting, a line for cells that differ in nothing else; return why there is none."""
+    letters = {"num_thought_tokens": "L", "num_scaling_times": "N", "num_return_sequences": "R"}
+    ignored = (key, "projection", "prompt_hash", "run_name")  # each L or N may have its own projection
+    table = table[[bool(s.get(key) and s["num_thought_tokens"]) for s in table.settings]]
+    rest = [json.dumps({k: s[k] for k in sorted(s.keys() - ignored)}, sort_keys=True) for s in table.settings]
+    table = table.assign(rest=rest, place=[settings[key] for settings in table.settings])
+    groups = [g.sort_values("place") for _, g in table.groupby(["method", "rest"], sort=False) if g.place.nunique() > 1]
+    if not groups:
+        return f"needs two values of {title} with all else equal"
+    figure, axes = pyplot().subplots(figsize=(7, 4.5), layout="constrained")
+    for group in groups:
+        first = group.iloc[0]
+        fixed = [f"{letter}={first.settings[k]}" for k, letter in letters.items() if k != key and first.settings.get(k)]
+        label = f"{first.base}, {first.task}, {first.method} ({', '.join(fixed)})"
+        axes.errorbar(group.place, group["mean"], yerr=group["std"].fillna(0), marker="o", capsize=4, label=label)
+    axes.set(xlabel=title, ylabel="accuracy in %, bars: standard deviation over seeds")
+    axes.set_xticks(sorted({place for group in groups for place in group.place}))
+    axes.legend(fontsize="small")
+    save(figure, path)

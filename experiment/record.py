@@ -74,6 +74,12 @@ def short_name(model_id: str) -> str:
     return Path(str(model_id).rstrip("/")).name
 
 
+def with_plain_ids(record: dict) -> dict:
+    """Return a run's record with model ids that end in no slash: `models/X/` and `models/X` are one model."""
+    ids = {key: record[key] for key in ("base_model_id", "assistant_model_id") if isinstance(record.get(key), str)}
+    return record | {key: value.rstrip("/") or value for key, value in ids.items()}
+
+
 def run_name(args):
     """Return a training run's name, as published: `{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`."""
     chains = getattr(args, "num_scaling_times", None)
@@ -140,7 +146,7 @@ def training_record(args, hashes, num_processes):
 
 def evaluation_record(args, hashes, max_new_tokens):
     """Return all that fixes an evaluation's answers, seed by seed. hashes: of prompts, data and projection."""
-    record = {**args.fixing_result(), **hashes, "max_new_tokens": max_new_tokens}
+    record = with_plain_ids({**args.fixing_result(), **hashes, "max_new_tokens": max_new_tokens})
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
         if record[part]:
             record[part] = fingerprint(Path(record[part], "adapter_model.safetensors"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from data_loader.answers import ANSWER_RULE, count_votes, verdicts
-from experiment.record import refuse_differences
+from experiment.record import refuse_differences, with_plain_ids
 from utils import UserError, deferred_signals, flush, lock_file, replaced
 
 ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"
@@ -29,6 +29,7 @@ ROW = {
     "tokens": list,  # length of each response
 }
 OPTIONAL = {"input": str, "responses": list, "skipped": str}  # skipped: why the question was not asked of the model
+ELEMENTS = {"tokens": int, "responses": str}  # of lists
 
 
 # ---- rows ----
@@ -58,6 +59,9 @@ def fault_of(row, questions_in_split=None) -> str | None:
             return f"the field {field} is {json.dumps(row[field])[:80]}"
     for field, kind in OPTIONAL.items():
         if not isinstance(row.get(field, kind()), kind):
+            return f"the field {field} is {json.dumps(row[field])[:80]}"
+    for field, kind in ELEMENTS.items():
+        if not all(type(element) is kind for element in row.get(field, [])):
             return f"the field {field} is {json.dumps(row[field])[:80]}"
     if row["index"] < 0 or questions_in_split is not None and row["index"] >= questions_in_split:
         return f"the index {row['index']} is not in the split of {questions_in_split} questions"
@@ -93,7 +97,7 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
             raise UserError(f"{path}, line {number}: {fault}: correct or move the file, or start over with --overwrite")
         seen.add(row["index"])
         rows.append(row)
-    return run, rows
+    return with_plain_ids(run), rows
 
 
 def whole_lines(path: Path) -> list[bytes]:
@@ -144,6 +148,7 @@ class Totals:
 def log_lines(row: dict, totals: Totals, votes: bool) -> str:
     """Return the log's lines of a row. totals: with this row in them; votes: whether several answers are listed."""
     lines = [f"Input: {row['input']}"] if "input" in row else []
+    lines += [f"Skipped: {row['skipped']}"] if "skipped" in row else []
     lines += [f"Response: {response}" for response in row.get("responses", [])]
     lines.append(f"Ground Truth Answer: {row['gold']}")
     if votes:

@@ -53,6 +53,12 @@ def test_a_training_s_record_holds_the_whole_batch_and_the_hashes():
     assert training_record(args, {"train_hash": "a"}, num_processes=4) == record
 
 
+def test_an_evaluation_s_record_drops_a_slash_at_a_model_id_s_end():
+    pair = {"base_model_id": "models/X/", "assistant_model_id": "hub/small"}
+    record = evaluation_record(EvaluateSoftCoT(**pair), {}, 1024)
+    assert (record["base_model_id"], record["assistant_model_id"]) == ("models/X", "hub/small")
+
+
 def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):
     adapter = tmp_path / "adapter_model.safetensors"
     adapter.write_bytes(b"weights")

@@ -44,6 +44,14 @@ def test_what_is_written_is_read(tmp_path):
     assert rows == [row(0, (0, 5)), row(1, (1, 5))]
 
 
+def test_a_model_s_path_with_a_slash_at_its_end_is_the_same_run(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(head(base_model_id="models/X/", assistant_model_id="small") + line())
+    run, _ = read_result_file(path)
+    assert (run["base_model_id"], run["assistant_model_id"]) == ("models/X", "small")
+    assert list(results(tmp_path, run).rows) == [0]
+
+
 @pytest.mark.parametrize("content", [b"", b"my notes\n", b"[1]\n", b'{"a": 1}\n', b'{"run": ', b"\0" * 10])
 def test_other_files_are_none_of_ours(tmp_path, content):
     (tmp_path / "x.jsonl").write_bytes(content)
@@ -65,6 +73,9 @@ FAULTS = {
     "tokens are a number": (line(tokens=3), "tokens"),
     "gold is missing": (line(gold=None), "gold"),
     "responses are a text": (line(responses="x"), "responses"),
+    "a response is a number": (line(responses=[1]), "responses"),
+    "a length is a text": (line(tokens=["3"]), "tokens"),
+    "a length is a boolean": (line(tokens=[True]), "tokens"),
     "the split has no such question": (line(index=9), "9"),
     "below zero": (line(index=-1), "-1"),
     "a question twice": (line() + line(), "line 3"),

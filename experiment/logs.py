@@ -1,0 +1,126 @@
+"""Logs of evaluations, ours and those of the published code, read into the form of a result file.
+
+Needs no torch.
+"""
+
+import ast
+import os
+import re
+from pathlib import Path
+
+from data_loader.answers import ANSWER_RULE
+from data_loader.tasks import TASKS
+from experiment.papers import PAPERS
+from experiment.record import OF_THOUGHTS, with_plain_ids
+from utils import UserError
+
+# As `experiment.record.log_name` builds it.
+NAME = re.compile(
+    rf"(?P<run_name>.*)(?P<task>{'|'.join(map(re.escape, TASKS))})-(?P<model>[^/]*?)-seed_(?P<seed>-?\d+)"
+    r"-ntt_(?P<L>\d+)-nrs_(?P<R>\d+)(?:-nst_(?P<N>\d+))?-(?P<models>.+?)"
+    rf"(?:-(?P<thoughts>{'|'.join(OF_THOUGHTS)}))?(?:-perturb_(?P<std>[\d.e-]+))?"
+)
+# What a log says, in order. A response is read as a whole, so that nothing in it counts as a line of the log.
+EVENT = re.compile(
+    r"^Args: (?P<arguments>.*)"
+    r"|(?<!Model )Answer \([\d-]+/\d+\): (?P<published_response>(?s:.*?))<\|end-of-response\|>"
+    r"|^Response: (?P<response>(?s:.*?))\n(?=Response: |Ground Truth Answer: .*\nModel Answer: )"
+    r"|^Skipped: (?P<skipped>.*)\n(?=Ground Truth Answer: .*\nModel Answer: )"
+    r"|Ground Truth Answer: ?(?P<gold>.*)"
+    r"|Average generated tokens \(\d+ instances\): ?(?P<tokens>\d+(?:\.\d+)?)"
+    r"|Correct Count: ?(?P<count>\d+/\d+)",
+    re.M,
+)
+SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]*\|>")  # our logs' responses hold none
+# Arguments of the published code that its logs' names lack.
+NOT_IN_NAME = (
+    "base_model_id",
+    "assistant_model_id",
+    "tune_base_model",
+    "tune_assistant_model",
+    "base_model_ckpt",
+    "assistant_model_ckpt",
+)
+
+
+def read_log(path: Path) -> tuple[dict, list[dict], float | None] | None:
+    """Return a run's record, its rows and its average tokens a response (None: not there); None for another's log.
+
+    A row has index, gold (text), correct and responses, as far as the log holds them. Progress bars may stand between
+    the lines and before them on the same line. A log that was started over counts from its last start. Raises UserError
+    if lines are missing.
+    """
+    name = NAME.fullmatch(path.stem)
+    if not name:
+        return None
+    arguments, rows, tokens, correct, row = {}, [], None, 0, {"responses": []}
+    for event in EVENT.finditer(path.read_text(encoding="utf-8", errors="replace")):
+        kind, text = event.lastgroup, event[event.lastgroup]
+        if kind == "arguments":
+            arguments = arguments_of(path, text)
+        elif kind == "published_response":
+            row["responses"].append(SPECIAL_TOKEN.sub("", text))
+        elif kind == "response":
+            row["responses"].append(text)
+        elif kind == "gold":
+            row["gold"] = text.strip()
+        elif kind == "skipped":
+            row["skipped"] = text.strip()
+        elif kind == "tokens":
+            tokens = float(text)
+        else:
+            now, asked = map(int, text.split("/"))
+            if asked == 1:
+                rows, correct = [], 0
+            if asked != len(rows) + 1 or now - correct not in (0, 1) or "gold" not in row:
+                found = f"{correct}/{len(rows)} to {text}"
+                raise UserError(f"{path}: Correct Count goes from {found}: lines of the log are missing")
+            rows.append(row | {"index": asked - 1, "correct": now > correct})
+            correct, row = now, {"responses": []}
+    return record_of(name, arguments), rows, tokens
+
+
+def arguments_of(path, text) -> dict:
+    """Return what a log's first line, `Args: {...}`, holds."""
+    try:
+        arguments = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise UserError(f"{path}: the line of Args is no dictionary: {text[:80]!r}: correct or remove the file")
+    return arguments
+
+
+def record_of(name, arguments) -> dict:
+    """Return the record of a run: our logs hold it, of the published code's the name and some arguments give it."""
+    if "answer_rule" in arguments:
+        return with_plain_ids(arguments)
+    base, assistant = split_models(name["models"])
+    record = {
+        "task_name": name["task"],
+        "seed": int(name["seed"]),
+        "num_thought_tokens": int(name["L"]),
+        "num_return_sequences": int(name["R"]),
+        "base_model_id": base,
+        "assistant_model_id": assistant,
+        "thoughts": name["thoughts"] or "projected",
+        "perturb_std": float(name["std"] or 0),
+        "run_name": name["run_name"] or None,
+    }
+    if name["N"]:
+        record |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
+    if arguments:  # our logs of the first answer rule have no such line
+        record["answer_rule"] = ANSWER_RULE
+    known = {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
+    return with_plain_ids(record | known)
+
+
+def split_models(text) -> tuple[str, str]:
+    """Return base and assistant of a log's name: a base of the papers, else cut where the two begin most alike."""
+    cuts = [(text[: dash.start()], text[dash.end() :]) for dash in re.finditer("-", text)]
+    known = [cut for cut in cuts if any(cut[0] in paper["models"] for paper in PAPERS["papers"])]
+
+    def likeness(cut):
+        return len(os.path.commonprefix(cut)), -abs(len(cut[0]) - len(cut[1]))
+
+    return max(known or cuts, key=likeness, default=(text, ""))

@@ -1,0 +1,241 @@
+"""Evaluations read back: result files and logs as runs, each once; runs of an older answer rule judged again.
+
+Needs no model, and torch only to judge older result files again.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from data_loader.answers import ANSWER_RULE, verdicts
+from data_loader.tasks import TASKS, get_task
+from experiment.logs import read_log
+from experiment.record import OF_THOUGHTS, data_hash, method_of
+from experiment.results import read_result_file
+from utils import UserError
+
+RULES = ["correct", "correct_strict"]
+NO_ASSISTANT = ("Zero-Shot CoT", "CoT-Unk", "LoRA", "Zero vectors")
+# What a record that lacks them means.
+DEFAULTS = {"thoughts": "projected", "perturb_std": 0.0, "split": "test", "num_return_sequences": 1, "answer_rule": 1}
+# Fields of a record that the summary reads -> their type, or the known values. The first four must be there.
+FIELDS = {
+    "task_name": tuple(TASKS),
+    "seed": int,
+    "num_thought_tokens": int,
+    "base_model_id": str,
+    **dict.fromkeys(("num_return_sequences", "num_scaling_times", "questions_in_split", "answer_rule"), int),
+    **dict.fromkeys(("assistant_model_id", "split", "data_hash"), str),
+    "perturb_std": float,
+    "thoughts": ("projected", *OF_THOUGHTS),
+}
+
+
+@dataclass(eq=False)
+class Run:
+    """One seed of one evaluation.
+
+    rows: a question each, by its index: gold (text), and 1.0 or 0.0 by each of RULES, NaN if not known. recorded: the
+    published verdicts in the file's order, before anything was judged again. tokens: average a response, or None.
+    """
+
+    path: Path
+    settings: dict  # the record without the seed and what the method does not use
+    seed: int
+    rows: pd.DataFrame
+    tokens: float | None
+    recorded: list[bool]
+    skipped: int = 0  # questions that the model was not asked
+    rejudged: dict | None = None  # number of questions judged again; how many published verdicts differ
+    flags: list[str] = field(default_factory=list)
+    logs: list[Path] = field(default_factory=list)  # with the same verdicts
+
+    def described(self) -> dict:
+        """Return what table.json says of the run."""
+        more = {"logs": [str(log) for log in self.logs], "rejudged": self.rejudged, "skipped": self.skipped}
+        return {"file": str(self.path), "seed": self.seed} | {key: value for key, value in more.items() if value}
+
+    @property
+    def scores(self) -> pd.Series:
+        """Accuracy in percent by each of RULES, NaN if not known."""
+        return (100 * self.rows[RULES]).mean(skipna=False)
+
+
+def read_runs(paths, data_dirs=()) -> list[Run]:
+    """Return the runs of all result files and logs under `paths`.
+
+    A log is the same run as the result file of its name if every verdict is the same; else both are runs. data_dirs:
+    folders that may hold the gold answers of a file of an older answer rule.
+    """
+    files = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += sorted(p for p in path.rglob("*") if p.suffix in (".jsonl", ".log"))
+        elif path.is_file() and path.suffix in (".jsonl", ".log"):
+            files.append(path)
+        else:
+            raise UserError(f"{path}: no folder, and no result file (.jsonl) or log (.log)")
+    files = dict.fromkeys(file.resolve() for file in files)
+    runs = [run for file in files if file.suffix == ".jsonl" and (run := run_of_results(file, data_dirs))]
+    logs = [run for file in files if file.suffix == ".log" and (run := run_of_log(file))]
+    by_name = grouped(runs, lambda run: run.path.stem)
+    for log in logs:
+        # A kill may keep the last row out of the log.
+        same = [r for r in by_name.get(log.path.stem, ()) if log.recorded in (r.recorded, r.recorded[:-1])]
+        for run in same:
+            run.logs.append(log.path)
+        runs += [] if same else [log]
+    tell_apart(runs)
+    if not runs:
+        raise UserError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
+    return runs
+
+
+def grouped(items, key) -> dict:
+    groups = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups
+
+
+def tell_apart(runs) -> None:
+    """Give runs of equal settings and seed their folder as a setting, if one is a log: its name does not tell all."""
+    for group in grouped(runs, lambda run: json.dumps(run.settings, sort_keys=True)).values():
+        if len({run.seed for run in group}) == len(group) or all(run.path.suffix == ".jsonl" for run in group):
+            continue
+        places = (lambda path: path.parent, lambda path: path.with_stem("*"), lambda path: path)
+        place = next(p for p in places if len({(p(run.path), run.seed) for run in group}) == len(group))
+        for run in group:
+            run.settings = run.settings | {"files": str(place(run.path))}
+
+
+def votes_of(settings) -> int:
+    """Return the number of answers a question, N x R."""
+    return (settings.get("num_scaling_times") or 1) * settings["num_return_sequences"]
+
+
+# ---- one file ----
+
+
+def run_of_results(path, data_dirs) -> Run | None:
+    """Return the run of a result file, None if it is none of this project's."""
+    found = read_result_file(path)
+    if not found:
+        return None
+    record, rows = found
+    check_record(path, record)
+    tokens = [count for row in rows for count in row["tokens"]]
+    run = run_of(path, record, rows, sum(tokens) / len(tokens) if tokens else None)
+    if run.settings["answer_rule"] != ANSWER_RULE:
+        judge_results_again(run, rows, data_dirs)
+    return run
+
+
+def run_of_log(path) -> Run | None:
+    """Return the run of a log, None if it is none of an evaluation."""
+    found = read_log(path)
+    if not found:
+        return None
+    record, rows, tokens = found
+    check_record(path, record)
+    run = run_of(path, record, rows, tokens)
+    judge_log_again(run, rows)
+    if run.settings["answer_rule"] != ANSWER_RULE:
+        run.flags.append("gold answers may lack their sign: the log's Args line is missing or of another answer rule")
+    return run
+
+
+def check_record(path, record) -> None:
+    """Raise UserError, with file and field, if a run's record is not what the summary reads."""
+    for name, wanted in FIELDS.items():
+        value, needed = record.get(name), name in list(FIELDS)[:4]
+        if isinstance(wanted, tuple):
+            fits, text = value in wanted, f"one of {', '.join(wanted)}"
+        else:
+            kinds = (int, float) if wanted is float else wanted
+            fits, text = isinstance(value, kinds) and not isinstance(value, bool), wanted.__name__
+        if not fits and (needed or value is not None):
+            raise UserError(f"{path}, line 1: the run's {name} is {json.dumps(value)[:80]}, not {text}: correct it")
+
+
+def run_of(path, record, rows, tokens) -> Run:
+    settings = DEFAULTS | {key: value for key, value in record.items() if value is not None and key != "seed"}
+    unused = ["assistant_model_id", "assistant_thought_tokens"] if method_of(settings) in NO_ASSISTANT else []
+    unused += [] if settings["num_thought_tokens"] else ["num_scaling_times", "model_name"]  # no slot, no chains
+    settings = {key: value for key, value in settings.items() if key not in unused}
+    recorded, skipped = [row["correct"] for row in rows], sum("skipped" in row for row in rows)
+    return Run(path, settings, record["seed"], frame_of(rows), tokens, recorded, skipped)
+
+
+def frame_of(rows) -> pd.DataFrame:
+    """Return rows of a file as `Run.rows`."""
+    frame = pd.DataFrame(rows, columns=["index", "gold", *RULES]).set_index("index").sort_index()
+    return frame.astype({"gold": str} | dict.fromkeys(RULES, float))
+
+
+# ---- judging again ----
+
+
+def judge_again(run, rows, answers) -> None:
+    """Replace a run's verdicts by those of its rows' responses. answers: gold answer (text) of each question's index.
+
+    A strict verdict that the row has stays: the strict rule is the same in all answer rules.
+    """
+    judged = []
+    for row in rows:
+        new = verdicts(run.settings["task_name"], row.get("responses", []), answers[row["index"]])
+        judged.append(row | new | {"correct_strict": row.get("correct_strict", new["correct_strict"])})
+    differ = sum(new["correct"] != row["correct"] for new, row in zip(judged, rows, strict=True))
+    run.rows, run.rejudged = frame_of(judged), {"questions": len(rows), "differ": differ}
+
+
+def judge_results_again(run, rows, data_dirs) -> None:
+    """Judge a result file of an older answer rule again, or flag it if it has no responses."""
+    if not all("responses" in row or "skipped" in row for row in rows):
+        run.flags.append("judged by an older answer rule, and the file holds no responses to judge again")
+        return
+    answers = gold_answers(run.settings, data_dirs)
+    if answers and (unknown := set(run.rows.index) - answers.keys()):
+        raise UserError(f"{run.path}: its data have no question {min(unknown)}: a row is damaged, remove it")
+    judge_again(run, rows, answers or {row["index"]: str(row["gold"]) for row in rows})
+    differ = f"{run.rejudged['differ']} of {len(rows)} verdicts differ"
+    if answers or get_task(run.settings["task_name"]).answer_kind != "number":
+        run.settings["answer_rule"] = ANSWER_RULE
+        run.flags.append(f"of an older answer rule, judged again: {differ}")
+    else:  # the older rule stays in the settings: the run shares no cell with exact ones
+        run.flags.append(
+            "of an older answer rule, judged again without the sign of gold answers, which is unknown "
+            f"({differ}): give the data with --data_dir"
+        )
+
+
+def gold_answers(settings, data_dirs) -> dict | None:
+    """Return index -> answer of the data that a run's record names by their hash, None if they are not found."""
+    from data_loader.loaders import DATA_DIR, DataError, load_task  # fastNLP takes seconds, and few runs need it
+
+    for folder in (DATA_DIR / settings["task_name"], *data_dirs):
+        try:
+            split = load_task(settings["task_name"], folder, settings["split"]).get_dataset(settings["split"])
+        except DataError:
+            continue
+        if data_hash(split) == settings.get("data_hash"):
+            return {instance["index"]: instance["answer"] for instance in split}
+    return None
+
+
+def judge_log_again(run, rows) -> None:
+    """Judge a log again if it holds all responses, by its own gold answers; else flag what its verdicts are."""
+    votes = votes_of(run.settings)
+    asked = [row for row in rows if "skipped" not in row]
+    whole = [row for row in asked if len(row["responses"]) == votes]
+    if whole and len(whole) == len(asked):
+        judge_again(run, rows, {row["index"]: row["gold"] for row in rows})
+        if run.rejudged["differ"]:
+            differ = f"{run.rejudged['differ']} of {len(rows)}"
+            run.flags.append(f"judged again from its log: {differ} verdicts differ from the logged")
+    elif any(row["responses"] for row in rows):
+        held = f"{len(whole)} of {len(asked)} questions"
+        run.flags.append(f"verdicts as logged: the log holds all {votes} responses of only {held}")

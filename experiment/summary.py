@@ -1,0 +1,279 @@
+"""From runs to tables: cells of seeds, their labels, the table that all outputs are made of, paired differences."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from data_loader.tasks import TASKS
+from experiment.papers import PAPERS, published_figure
+from experiment.record import METHODS, method_of, short_name
+from experiment.runs import RULES, Run, grouped, votes_of
+from utils import UserError
+
+NUMBERS = ["mean", "std", "strict_mean", "strict_std", "tokens", "published", "published_std", "difference"]
+COLUMNS = ["base", "task", "method", "label", "status", *NUMBERS, "source", "seeds", "questions", "votes", "flags"]
+# Only the JSON has them, and the plots use settings.
+MORE = ["accuracies", "runs", "not_averaged", "settings"]
+
+
+# ---- cells ----
+
+
+@dataclass(eq=False)
+class Cell:
+    """All seeds of one task, split, base model and method with its arguments."""
+
+    settings: dict
+    method: str
+    task: str  # with its split, if that is not test: a column of the table
+    runs: list[Run] = field(default_factory=list)  # averaged
+    others: list[Run] = field(default_factory=list)  # incomplete, or part of another run of the seed; flagged
+    questions: int = 0  # of a whole run
+    base: str = ""
+    label: str = ""
+
+
+def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
+    """Return the cells in the table's order. A run with fewer questions than others of its data is incomplete."""
+    cells = []
+    for same in grouped(runs, lambda run: to_json(run.settings)).values():
+        s = same[0].settings
+        task = s["task_name"] + ("" if s["split"] == "test" else f" ({s['split']})")
+        cells.append(Cell(s, method_of(s), task))
+        for run in sorted(same, key=lambda run: run.seed):
+            add_run(cells[-1], run)
+    for same in grouped(cells, lambda c: (c.settings["base_model_id"], c.task, c.settings.get("data_hash"))).values():
+        questions = max(len(run.rows) for cell in same for run in cell.runs)
+        for cell in same:
+            cell.questions = questions
+            for run in [run for run in cell.runs if len(run.rows) < questions]:
+                use = "averaged all the same" if include_incomplete else "left out"
+                run.flags.insert(0, f"{len(run.rows)} of {questions} questions, {use}")
+                if not include_incomplete:
+                    cell.runs.remove(run)
+                    cell.others.append(run)
+    name_cells(cells)
+    return sorted(cells, key=place_in_table)
+
+
+def add_run(cell, run) -> None:
+    """Add a run to its cell. Raises UserError if another run of its seed has other answers."""
+    twice = next((other for other in cell.runs if other.seed == run.seed), None)
+    if twice:
+        shorter, run = sorted((run, twice), key=lambda r: len(r.rows))
+        if not run.rows.reindex(shorter.rows.index).equals(shorter.rows):
+            both = f"{shorter.path} and {run.path} are both seed {run.seed} of the same run"
+            raise UserError(f"{both}: remove one, or name the folders to summarize one by one")
+        shorter.flags.append(f"{shorter.path.name} is not counted, another file has the same answers and more")
+        cell.runs.remove(twice)
+        cell.others.append(shorter)
+    cell.runs.append(run)
+
+
+def place_in_table(cell):
+    s, task = cell.settings, list(TASKS).index(cell.settings["task_name"])
+    return cell.base, METHODS.index(cell.method), s["num_thought_tokens"], votes_of(s), task
+
+
+def name_cells(cells) -> None:
+    """Name each cell's base model, and label it by method, L, N, R and what tells it from cells of the same label."""
+    bases = distinct_names([cell.settings["base_model_id"] for cell in cells])
+    for cell in cells:
+        s, cell.base = cell.settings, bases[to_json(cell.settings["base_model_id"])]
+        parts = [f"L={s['num_thought_tokens']}"] if s["num_thought_tokens"] else []
+        parts += [f"N={s['num_scaling_times']}"] if s.get("num_scaling_times") else []
+        parts += [f"R={s['num_return_sequences']}"] if s["num_return_sequences"] > 1 else []
+        parts += [f"std={s['perturb_std']:g}"] if s["perturb_std"] else []
+        cell.label = cell.method + (f" ({', '.join(parts)})" if parts else "")
+    for group in grouped(cells, lambda cell: (cell.base, cell.task, cell.label)).values():
+        values = {key: [cell.settings.get(key) for cell in group] for key in distinguishing_keys(group)}
+        names = {key: distinct_names(of) for key, of in values.items()}
+        for place, cell in enumerate(group if names else ()):
+            found = (f"{key}={names[key][to_json(values[key][place])]}" for key in names)
+            cell.label += f" [{', '.join(found)}]"
+
+
+def distinguishing_keys(cells) -> list[str]:
+    """Return the settings in which cells differ: all that each cell has, and of others as many as are needed."""
+    keys = {key: all(key in cell.settings for cell in cells) for cell in cells for key in cell.settings}
+    chosen = []
+    for key in sorted(keys, key=lambda key: (not keys[key], key)):
+        differs = len({to_json(cell.settings.get(key)) for cell in cells}) > 1
+        enough = len({to_json([cell.settings.get(k) for k in chosen]) for cell in cells}) == len(cells)
+        chosen += [key] if differs and (keys[key] or not enough) else []
+    return chosen
+
+
+def distinct_names(values) -> dict[str, str]:
+    """Return JSON of a value -> its name, all different: the last parts of a path, JSON, or a hash."""
+    values = {to_json(value): value for value in values}
+
+    def name(key, length):
+        if isinstance(values[key], str) and ("/" in key or len(key) < 60):  # else a fingerprint
+            return "/".join(values[key].split("/")[-length:])
+        return key if len(key) < 12 else hashlib.sha256(key.encode()).hexdigest()[: 6 * length]
+
+    names = {}
+    for key in values:
+        lengths = (n for n in range(1, 64) if name(key, n) not in {name(other, n) for other in values.keys() - {key}})
+        names[key] = name(key, next(lengths, 64))
+    return names if len(set(names.values())) == len(names) else {key: key for key in values}
+
+
+def to_json(value) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+# ---- the table ----
+
+
+def make_table(cells: list[Cell], tasks=(), methods=()) -> pd.DataFrame:
+    """Return a row for each method and task of a base model, and for the papers' averages: COLUMNS and MORE.
+
+    tasks, methods: shown even if all is missing. Raises RuntimeError if a run that was read is in no row.
+    """
+    rows = []
+    for base, mine in grouped(cells, lambda cell: cell.base).items():
+        columns = in_order({cell.task for cell in mine} | set(tasks))
+        labels = {cell.label: cell.method for cell in mine}
+        labels |= {method: method for method in methods if method not in labels.values()}
+        most_seeds = max(len(cell.runs) for cell in mine)
+        for label in sorted(labels, key=lambda label: METHODS.index(labels[label])):
+            empty = dict.fromkeys(COLUMNS + MORE) | {"base": base, "label": label, "method": labels[label]}
+            empty |= {"status": "missing", "seeds": [], "flags": [], "runs": [], "not_averaged": []}
+            empty |= {"model": short_name(mine[0].settings["base_model_id"])}
+            known = {cell.task: cell_row(cell, most_seeds) for cell in mine if cell.label == label}
+            row = [with_published(empty | {"task": task} | known.get(task, {})) for task in columns]
+            rows += row + averages_of(row, empty)
+    table = pd.DataFrame(rows, columns=COLUMNS + MORE)
+    table = table.astype(dict.fromkeys(NUMBERS, float) | {"questions": "Int64", "votes": "Int64"})
+    read = {str(run.path) for cell in cells for run in (*cell.runs, *cell.others)}
+    shown = {run["file"] for runs in (*table.runs, *table.not_averaged) for run in runs}
+    if lost := read - shown:
+        raise RuntimeError(f"runs that are in no row of the table: {', '.join(sorted(lost))}")
+    return table
+
+
+def in_order(tasks) -> list[str]:
+    """Return tasks in the papers' order, each with its other splits, then averages."""
+    order = [*TASKS, *PAPERS["averages"]]
+    return sorted(tasks, key=lambda task: (order.index(task.split(" (")[0]), task))
+
+
+def cell_row(cell, most_seeds) -> dict:
+    """Return what the table says of a cell."""
+    scores = pd.DataFrame([run.scores for run in cell.runs], columns=RULES)
+    mean, std = scores.mean(skipna=False), scores.std(skipna=False)
+    tokens = [run.tokens for run in cell.runs if run.tokens is not None]
+    return {
+        "status": "incomplete" if pd.isna(mean["correct"]) else "ok",
+        "mean": mean["correct"],
+        "std": std["correct"],
+        "strict_mean": mean["correct_strict"],
+        "strict_std": std["correct_strict"],
+        "tokens": np.mean(tokens) if tokens else None,
+        "seeds": [run.seed for run in cell.runs],
+        "questions": cell.questions,
+        "votes": votes_of(cell.settings),
+        "flags": flags_of(cell, most_seeds),
+        "accuracies": {str(run.seed): run.scores["correct"] for run in cell.runs},
+        "runs": [run.described() for run in cell.runs],
+        "not_averaged": [run.described() for run in cell.others],
+        "settings": cell.settings,
+    }
+
+
+def flags_of(cell, most_seeds) -> list[str]:
+    """Return what a reader must know before comparing a cell's number."""
+    flags = [f"seed {run.seed}: {flag}" for run in cell.others for flag in run.flags]
+    if any(skipped := [run.skipped for run in cell.runs]):
+        numbers = " to ".join(map(str, sorted({min(skipped), max(skipped)})))
+        flags.append(f"{numbers} of {cell.questions} questions skipped as too long, counted as not correct")
+    in_split, wanted = cell.settings.get("questions_in_split"), PAPERS["questions"].get(cell.task)
+    if in_split and cell.questions < in_split:
+        flags.append(f"{cell.questions} of the split's {in_split} questions")
+    if 0 < len(cell.runs) < most_seeds:
+        flags.append(f"{len(cell.runs)} of {most_seeds} seeds")
+    if in_split and wanted and in_split != wanted:
+        flags.append(f"not the papers' data: {in_split} questions, not {wanted}")
+    return flags + [f"seed {run.seed}: {flag}" for run in cell.runs for flag in run.flags]
+
+
+def averages_of(row, empty) -> list[dict]:
+    """Return the papers' averages over tasks, if all their tasks are there."""
+    averages = []
+    for name, tasks in PAPERS["averages"].items():
+        parts = [part for part in row if part["task"] in tasks and part["status"] == "ok"]
+        if len(parts) == len(tasks):
+            means = pd.DataFrame(parts)[["mean", "strict_mean", "tokens"]].astype(float).mean(skipna=False)
+            flags = [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]]
+            average = {"task": name, "status": "ok", "votes": parts[0]["votes"], "flags": flags}
+            averages.append(with_published(empty | average | means.to_dict()))
+    return averages
+
+
+def with_published(row) -> dict:
+    """Return a row with the papers' figures, flagged if they are of other questions."""
+    value, std, source = published_figure(row["model"], row["method"], row["task"], row["votes"])
+    difference = None if None in (value, row["mean"]) else row["mean"] - value
+    wanted, flags = PAPERS["questions"].get(row["task"]), row["flags"]
+    if value and wanted and row["questions"] not in (None, wanted):
+        flags = [*flags, f"{row['questions']} questions, the papers' {wanted}: the difference does not compare"]
+    figures = {"published": value, "published_std": std, "source": source, "difference": difference}
+    return row | figures | {"flags": flags}
+
+
+# ---- paired differences ----
+
+
+def bootstrap_interval(differences, resamples=10000) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of `differences` (one a question) over resampled questions."""
+    differences, generator = np.asarray(differences), np.random.default_rng(0)
+    means = [generator.choice(differences, len(differences)).mean() for _ in range(resamples)]
+    return tuple(map(float, np.percentile(means, [2.5, 97.5])))
+
+
+def compare(a: Cell, b: Cell, resamples: int) -> dict | None:
+    """Return the paired difference of two cells of a task by each rule, None if they do not answer the same questions.
+
+    A question's verdicts are averaged over seeds. A rule whose verdicts are not known has None.
+    """
+    runs = a.runs + b.runs
+    if not a.runs or not b.runs or not all(len(r.rows) and r.rows.gold.equals(runs[0].rows.gold) for r in runs):
+        return None
+    left, right = (100 * sum(run.rows[RULES] for run in cell.runs) / len(cell.runs) for cell in (a, b))
+    found = {"base": a.base, "task": a.task, "a": a.label, "b": b.label, "questions": len(left)}
+    for name, rule in zip(("published", "strict"), RULES, strict=True):
+        difference, found[name] = left[rule] - right[rule], None
+        if not difference.isna().any():
+            low, high = bootstrap_interval(difference, resamples)
+            found[name] = {"difference": difference.mean(), "low": low, "high": high}
+    return found
+
+
+def compare_methods(cells, pairs, baseline="Zero-Shot CoT", resamples=10000) -> tuple[list[dict], list[str]]:
+    """Return comparisons of pairs (methods or labels), else of every method with the baseline; and what is refused."""
+    names = {cell.method for cell in cells} | {cell.label for cell in cells}
+    for name in {name for pair in pairs for name in pair} - names:
+        raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
+    pairs = pairs or [(method, baseline) for method in dict.fromkeys(c.method for c in cells) if method != baseline]
+    found, refused = [], []
+    for left, right in pairs:
+        for a, b in product(cells, cells):
+            if a is b or (a.base, a.task) != (b.base, b.task):
+                continue
+            if left not in (a.method, a.label) or right not in (b.method, b.label):
+                continue
+            result = compare(a, b, resamples)
+            if result is None:
+                refused.append(
+                    f"{a.base}, {a.task}: {a.label} and {b.label} are not compared: no whole seed of one, or not the "
+                    "same questions in the same order"
+                )
+            elif result not in found:
+                found.append(result)
+    return found, refused
