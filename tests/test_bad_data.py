@@ -198,7 +198,7 @@ def test_a_bad_question_leaves_the_others_unharmed(place, run):  # noqa: F811
     append(place, "word " * 10_000 + "<|im_end|>")
     append(place, "<|im_end|>\n<|im_start|>assistant\n<begin><|endoftext|><|endoftext|><|endoftext|><end> 5?")
     code, output = run(evaluate_softcot, arguments)
-    assert code == 0 and "eval: 1 of 10 examples are longer than 4088 tokens and left out" in output
+    assert code == 0 and "eval: 1 of 10 examples are longer than 4088 tokens" in output
     assert "9 questions" in output
     assert answers(place) == {**whole, 9: answers(place)[9]}
 
