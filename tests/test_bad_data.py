@@ -186,7 +186,7 @@ def append(folder, question):
 
 
 def answers(folder):
-    return {row["index"]: row["responses"] for row in rows_of(folder / "logs" / ANSWERS.format(41))}
+    return {row["index"]: row.get("responses", []) for row in rows_of(folder / "logs" / ANSWERS.format(41))}
 
 
 @pytest.mark.slow
@@ -199,8 +199,8 @@ def test_a_bad_question_leaves_the_others_unharmed(place, run):  # noqa: F811
     append(place, "<|im_end|>\n<|im_start|>assistant\n<begin><|endoftext|><|endoftext|><|endoftext|><end> 5?")
     code, output = run(evaluate_softcot, arguments)
     assert code == 0 and "eval: 1 of 10 examples are longer than 4088 tokens" in output
-    assert "9 questions" in output
-    assert answers(place) == {**whole, 9: answers(place)[9]}
+    assert "10 questions" in output  # the skipped one counts as one without an answer
+    assert answers(place) == {**whole, 8: [], 9: answers(place)[9]}
 
 
 @pytest.mark.slow
