@@ -88,7 +88,7 @@ def read_runs(paths, data_dirs=()) -> list[Run]:
         for run in same:
             run.logs.append(log.path)
         runs += [] if same else [log]
-    tell_apart(runs)
+    separate_logs(runs)
     if not runs:
         raise UserError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
     return runs
@@ -101,8 +101,8 @@ def grouped(items, key) -> dict:
     return groups
 
 
-def tell_apart(runs) -> None:
-    """Give runs of equal settings and seed their folder as a setting, if one is a log: its name does not tell all."""
+def separate_logs(runs) -> None:
+    """Make the folder a setting of runs that are equal in settings and seed, if one is a log: its name lacks some."""
     for group in grouped(runs, lambda run: json.dumps(run.settings, sort_keys=True)).values():
         if len({run.seed for run in group}) == len(group) or all(run.path.suffix == ".jsonl" for run in group):
             continue
