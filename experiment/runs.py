@@ -4,6 +4,7 @@ Needs no model, and torch only to judge older result files again.
 """
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,11 +155,15 @@ def check_record(path, record) -> None:
         value, needed = record.get(name), name in list(FIELDS)[:4]
         if isinstance(wanted, tuple):
             fits, text = value in wanted, f"one of {', '.join(wanted)}"
+        elif wanted is str:
+            fits, text = isinstance(value, str) and value and value.isprintable(), "a text"
         else:
-            kinds = (int, float) if wanted is float else wanted
-            fits, text = isinstance(value, kinds) and not isinstance(value, bool), wanted.__name__
+            least, text = (-(2**63) if name == "seed" else 0), "a whole number" if wanted is int else "a number"
+            fits = type(value) in (int, wanted) and least <= value < 2**63
         if not fits and (needed or value is not None):
             raise UserError(f"{path}, line 1: the run's {name} is {json.dumps(value)[:80]}, not {text}: correct it")
+    if re.search(r"[\ud800-\udfff]", json.dumps(record, ensure_ascii=False)):
+        raise UserError(f"{path}, line 1: the run's record has half a character (a surrogate): correct it")
 
 
 def run_of(path, record, rows, tokens) -> Run:
