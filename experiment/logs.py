@@ -4,6 +4,7 @@ Needs no torch.
 """
 
 import ast
+import json
 import os
 import re
 from pathlib import Path
@@ -83,8 +84,8 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None] | None:
 def arguments_of(path, text) -> dict:
     """Return what a log's first line, `Args: {...}`, holds."""
     try:
-        arguments = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        arguments = json.loads(json.dumps(ast.literal_eval(text)))  # with JSON's types, as a result file's record
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise UserError(f"{path}: the line of Args is no dictionary: {text[:80]!r}: correct or remove the file")

@@ -38,23 +38,25 @@ def plot_loss(history, path, title):
 
 def plot_table(table, folder: Path) -> dict[str, str | None]:
     """Write the pictures of a summary's table; return file name -> None, or why it is not there."""
-    done = table[(table.status == "ok") & (table.seeds.str.len() > 0)]  # an average has no seeds
-    found = {
-        "per_task.png": plot_tasks(done, folder / "per_task.png"),
-        "accuracy_by_thought_tokens.png": plot_against(
-            done, "num_thought_tokens", "number of thought tokens L", folder / "accuracy_by_thought_tokens.png"
-        ),
-        "accuracy_by_chains.png": plot_against(
-            done, "num_scaling_times", "number of chains N", folder / "accuracy_by_chains.png"
-        ),
+    lines = {
+        "accuracy_by_thought_tokens.png": ("num_thought_tokens", "number of thought tokens L"),
+        "accuracy_by_chains.png": ("num_scaling_times", "number of chains N"),
     }
+    found = {"per_task.png": plot_tasks(table, folder / "per_task.png")}
+    found |= {name: plot_against(table, key, title, folder / name) for name, (key, title) in lines.items()}
     for name in (name for name, reason in found.items() if reason):
         (folder / name).unlink(missing_ok=True)  # of an earlier summary
     return found
 
 
+def cells_in(table):
+    """Return the rows that have an accuracy, without the papers' averages, which have no seeds."""
+    return table[(table.status == "ok") & (table.seeds.str.len() > 0)]
+
+
 def plot_tasks(table, path) -> str | None:
     """Draw a panel a base model, a group of bars a task, a bar a method; the papers' figures as black lines."""
+    order, table = list(table.task.unique()), cells_in(table)
     if table.empty:
         return "no whole run"
     bases = list(table.base.unique())
@@ -62,22 +64,19 @@ def plot_tasks(table, path) -> str | None:
     figure, panels = pyplot().subplots(len(bases), squeeze=False, layout="constrained", figsize=size)
     for base, axes in zip(bases, panels[:, 0], strict=True):
         part = table[table.base == base]
-        tasks, labels = list(part.task.unique()), list(part.label.unique())
+        tasks, labels = sorted(set(part.task), key=order.index), list(part.label.unique())
         mean, std, published = (
             part.pivot(index="task", columns="label", values=value).reindex(index=tasks, columns=labels)
             for value in ("mean", "std", "published")
         )
-        colors = [
-            f"C{row}" if len(labels) <= 10 else pyplot().get_cmap("tab20")(row % 20) for row in range(len(labels))
-        ]
+        colors = pyplot().get_cmap("tab10" if len(labels) <= 10 else "tab20").colors
         mean.plot.bar(ax=axes, yerr=std, capsize=3, width=0.85, rot=0, color=colors)
-        width = 0.85 / len(labels)
         for row, label in enumerate(labels):
-            left = [place - 0.425 + row * width for place in range(len(tasks))]
-            published_line = {"color": "black", "label": None if row else "published"}
-            axes.hlines(published[label], left, [x + width for x in left], **published_line)
+            left = [place - 0.425 + row * 0.85 / len(labels) for place in range(len(tasks))]
+            axes.hlines(published[label], left, [x + 0.85 / len(labels) for x in left], color="black")
         axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-        axes.set(title=base, ylim=(0, 100), xlabel="", ylabel="accuracy in %, standard deviation over seeds")
+        lines = "; black: published" if published.notna().any(axis=None) else ""
+        axes.set(title=base, ylim=(0, 100), xlabel="", ylabel=f"accuracy in %, standard deviation{lines}")
     save(figure, path)
 
 
@@ -85,6 +84,7 @@ def plot_against(table, key, title, path) -> str | None:
     """Draw accuracy against a setting, a line for cells that differ in nothing else; return why there is none."""
     letters = {"num_thought_tokens": "L", "num_scaling_times": "N", "num_return_sequences": "R"}
     ignored = (key, "projection", "prompt_hash", "run_name")  # each L or N may have its own projection
+    table = cells_in(table)
     table = table[[bool(s.get(key) and s["num_thought_tokens"]) for s in table.settings]]
     rest = [json.dumps({k: s[k] for k in sorted(s.keys() - ignored)}, sort_keys=True) for s in table.settings]
     table = table.assign(rest=rest, place=[settings[key] for settings in table.settings])

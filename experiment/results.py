@@ -84,6 +84,9 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
         return None
     if not isinstance(run, dict):
         raise UserError(f"{path}, line 1: the run's record is {json.dumps(run)[:80]}: correct or move the file")
+    if not isinstance(in_split := run.get("questions_in_split"), (int, type(None))):
+        found = json.dumps(in_split)[:80]
+        raise UserError(f"{path}, line 1: the run's questions_in_split is {found}: correct or move the file")
     rows, seen = [], set()
     for number, text in enumerate(lines[1:], 2):
         try:

@@ -4,6 +4,7 @@ Needs no model, and torch only to judge older result files again.
 """
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +89,7 @@ def read_runs(paths, data_dirs=()) -> list[Run]:
         for run in same:
             run.logs.append(log.path)
         runs += [] if same else [log]
-    tell_apart(runs)
+    separate_logs(runs)
     if not runs:
         raise UserError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
     return runs
@@ -101,8 +102,8 @@ def grouped(items, key) -> dict:
     return groups
 
 
-def tell_apart(runs) -> None:
-    """Give runs of equal settings and seed their folder as a setting, if one is a log: its name does not tell all."""
+def separate_logs(runs) -> None:
+    """Make the folder a setting of runs that are equal in settings and seed, if one is a log: its name lacks some."""
     for group in grouped(runs, lambda run: json.dumps(run.settings, sort_keys=True)).values():
         if len({run.seed for run in group}) == len(group) or all(run.path.suffix == ".jsonl" for run in group):
             continue
@@ -154,11 +155,15 @@ def check_record(path, record) -> None:
         value, needed = record.get(name), name in list(FIELDS)[:4]
         if isinstance(wanted, tuple):
             fits, text = value in wanted, f"one of {', '.join(wanted)}"
+        elif wanted is str:
+            fits, text = isinstance(value, str) and value and value.isprintable(), "a text"
         else:
-            kinds = (int, float) if wanted is float else wanted
-            fits, text = isinstance(value, kinds) and not isinstance(value, bool), wanted.__name__
+            least, text = (-(2**63) if name == "seed" else 0), "a whole number" if wanted is int else "a number"
+            fits = type(value) in (int, wanted) and least <= value < 2**63
         if not fits and (needed or value is not None):
             raise UserError(f"{path}, line 1: the run's {name} is {json.dumps(value)[:80]}, not {text}: correct it")
+    if re.search(r"[\ud800-\udfff]", json.dumps(record, ensure_ascii=False)):
+        raise UserError(f"{path}, line 1: the run's record has half a character (a surrogate): correct it")
 
 
 def run_of(path, record, rows, tokens) -> Run:

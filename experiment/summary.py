@@ -1,4 +1,4 @@
-"""From runs to tables: cells of seeds, their labels, the table that all outputs are made of, paired differences."""
+"""From runs to the table that all outputs are made of: cells of seeds, their labels, paired differences."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from utils import UserError
 NUMBERS = ["mean", "std", "strict_mean", "strict_std", "tokens", "published", "published_std", "difference"]
 COLUMNS = ["base", "task", "method", "label", "status", *NUMBERS, "source", "seeds", "questions", "votes", "flags"]
 # Only the JSON has them, and the plots use settings.
-MORE = ["accuracies", "runs", "not_averaged", "settings"]
+MORE = ["accuracies", "files", "runs", "left_out", "settings"]
 
 
 # ---- cells ----
@@ -31,7 +31,7 @@ class Cell:
     method: str
     task: str  # with its split, if that is not test: a column of the table
     runs: list[Run] = field(default_factory=list)  # averaged
-    others: list[Run] = field(default_factory=list)  # incomplete, or part of another run of the seed; flagged
+    left_out: list[Run] = field(default_factory=list)  # incomplete, or part of another run of the seed; flagged
     questions: int = 0  # of a whole run
     base: str = ""
     label: str = ""
@@ -55,7 +55,7 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
                 run.flags.insert(0, f"{len(run.rows)} of {questions} questions, {use}")
                 if not include_incomplete:
                     cell.runs.remove(run)
-                    cell.others.append(run)
+                    cell.left_out.append(run)
     name_cells(cells)
     return sorted(cells, key=place_in_table)
 
@@ -70,7 +70,7 @@ def add_run(cell, run) -> None:
             raise UserError(f"{both}: remove one, or name the folders to summarize one by one")
         shorter.flags.append(f"{shorter.path.name} is not counted, another file has the same answers and more")
         cell.runs.remove(twice)
-        cell.others.append(shorter)
+        cell.left_out.append(shorter)
     cell.runs.append(run)
 
 
@@ -80,7 +80,7 @@ def place_in_table(cell):
 
 
 def name_cells(cells) -> None:
-    """Name each cell's base model, and label it by method, L, N, R and what tells it from cells of the same label."""
+    """Name each cell's base model; label it by method, L, N, R and the settings that differ from its like."""
     bases = distinct_names([cell.settings["base_model_id"] for cell in cells])
     for cell in cells:
         s, cell.base = cell.settings, bases[to_json(cell.settings["base_model_id"])]
@@ -144,15 +144,15 @@ def make_table(cells: list[Cell], tasks=(), methods=()) -> pd.DataFrame:
         most_seeds = max(len(cell.runs) for cell in mine)
         for label in sorted(labels, key=lambda label: METHODS.index(labels[label])):
             empty = dict.fromkeys(COLUMNS + MORE) | {"base": base, "label": label, "method": labels[label]}
-            empty |= {"status": "missing", "seeds": [], "flags": [], "runs": [], "not_averaged": []}
+            empty |= {"status": "missing", "seeds": [], "flags": [], "files": [], "runs": [], "left_out": []}
             empty |= {"model": short_name(mine[0].settings["base_model_id"])}
             known = {cell.task: cell_row(cell, most_seeds) for cell in mine if cell.label == label}
             row = [with_published(empty | {"task": task} | known.get(task, {})) for task in columns]
             rows += row + averages_of(row, empty)
     table = pd.DataFrame(rows, columns=COLUMNS + MORE)
     table = table.astype(dict.fromkeys(NUMBERS, float) | {"questions": "Int64", "votes": "Int64"})
-    read = {str(run.path) for cell in cells for run in (*cell.runs, *cell.others)}
-    shown = {run["file"] for runs in (*table.runs, *table.not_averaged) for run in runs}
+    read = {str(run.path) for cell in cells for run in (*cell.runs, *cell.left_out)}
+    shown = {run["file"] for runs in (*table.runs, *table.left_out) for run in runs}
     if lost := read - shown:
         raise RuntimeError(f"runs that are in no row of the table: {', '.join(sorted(lost))}")
     return table
@@ -181,15 +181,16 @@ def cell_row(cell, most_seeds) -> dict:
         "votes": votes_of(cell.settings),
         "flags": flags_of(cell, most_seeds),
         "accuracies": {str(run.seed): run.scores["correct"] for run in cell.runs},
+        "files": [str(run.path) for run in cell.runs],
         "runs": [run.described() for run in cell.runs],
-        "not_averaged": [run.described() for run in cell.others],
+        "left_out": [run.described() for run in cell.left_out],
         "settings": cell.settings,
     }
 
 
 def flags_of(cell, most_seeds) -> list[str]:
     """Return what a reader must know before comparing a cell's number."""
-    flags = [f"seed {run.seed}: {flag}" for run in cell.others for flag in run.flags]
+    flags = [f"seed {run.seed}: {flag}" for run in cell.left_out for flag in run.flags]
     if any(skipped := [run.skipped for run in cell.runs]):
         numbers = " to ".join(map(str, sorted({min(skipped), max(skipped)})))
         flags.append(f"{numbers} of {cell.questions} questions skipped as too long, counted as not correct")

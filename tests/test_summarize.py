@@ -135,7 +135,7 @@ def test_incomplete_runs_are_left_out_and_flagged(table):
     assert cell["seeds"] == [41, 42]
     assert all(re.search(text, "; ".join(cell["flags"])) for text in ("seed 43: 13 of 20", "2 of 3 seeds"))
     assert cell["flags"][0] in done.stdout
-    assert [run["file"] for run in cell["not_averaged"]] == [str(path)]
+    assert [run["file"] for run in cell["left_out"]] == [str(path)]
     summarize(table, "logs", "--out", "out", "--no_plots", "--include_incomplete")
     cell = cells_of(table / "out")[0]["SoftCoT (L=4)", "gsm8k"]
     assert cell["seeds"] == [41, 42, 43] and any("seed 43: 13 of 20" in flag for flag in cell["flags"])
@@ -203,7 +203,7 @@ METHOD_SETTINGS = {
 }
 
 
-def test_methods_are_told_by_their_arguments(tmp_path):
+def test_methods_follow_from_their_arguments(tmp_path):
     for number, settings in enumerate(METHOD_SETTINGS.values()):
         save_run(tmp_path / "logs", f"m{number}", 41, verdicts(number), **settings)
     summarize(tmp_path, "logs", "--out", "out")
@@ -224,7 +224,7 @@ def test_methods_are_told_by_their_arguments(tmp_path):
     )
 
 
-def test_runs_of_other_arguments_are_cells_of_their_own(table):
+def test_runs_of_other_arguments_are_other_cells(table):
     for seed in (41, 42, 43):
         save_run(table / "logs", "cool", seed, verdicts(seed), temperature=0.5, projection={"weight": 1.5, "bias": 0.5})
     summarize(table, "logs", "--out", "out", "--no_plots")
@@ -259,7 +259,7 @@ def test_of_a_trial_and_the_whole_run_the_whole_run_counts(table):
     summarize(table, "logs", "trial", "--out", "out", "--no_plots")
     cell = cells_of(table / "out")[0]["SoftCoT (L=4)", "gsm8k"]
     assert cell["seeds"] == [41, 42, 43] and cell["questions"] == 20
-    assert [Path(run["file"]).parent.name for run in cell["not_averaged"]] == ["trial"]
+    assert [Path(run["file"]).parent.name for run in cell["left_out"]] == ["trial"]
     assert "soft-42.jsonl" in cell["flags"][0]
 
 
@@ -284,11 +284,11 @@ def test_the_same_seed_twice_with_other_answers_is_an_error(table):
 
 def files_in(whole):
     """All files that table.json names: a run's, and logs with the same verdicts."""
-    runs = [run for cell in whole["cells"] for run in (*cell["runs"], *cell["not_averaged"])]
+    runs = [run for cell in whole["cells"] for run in (*cell["runs"], *cell["left_out"])]
     return {file for run in runs for file in (run["file"], *run.get("logs", ()))}
 
 
-def test_models_of_one_name_are_told_apart_by_their_paths(tmp_path):
+def test_models_of_one_name_show_their_paths(tmp_path):
     for folder, base, share in (
         ("hub", "meta-llama/X", 0.2),
         ("local", "/models/X", 0.9),
@@ -305,7 +305,7 @@ def test_models_of_one_name_are_told_apart_by_their_paths(tmp_path):
     }
 
 
-def test_assistants_of_one_name_have_rows_of_their_own(tmp_path):
+def test_assistants_of_one_name_have_two_rows(tmp_path):
     for folder, assistant, right in (("a", "hub/small", True), ("b", "/models/small", False)):
         save_run(tmp_path / folder, "soft", 41, [(right, right)] * 4, assistant_model_id=assistant)
     summarize(tmp_path, ".", "--out", "out", "--no_plots")
@@ -638,7 +638,7 @@ def test_logs_of_one_name_in_two_folders_are_two_cells(tmp_path):
     }
 
 
-def test_controls_are_told_by_their_logs_names(tmp_path):
+def test_controls_follow_from_their_logs_names(tmp_path):
     for thoughts, label in (("placeholder", "CoT-Unk (L=4)"), ("zero-perturb_0.1", "Zero vectors (L=4, std=0.1)")):
         name = LOG.format(model="", seed=41, chains="").replace(".log", f"-{thoughts}.log")
         published_log(tmp_path / "logs" / name, range(4), [True, False, True, True])
@@ -681,6 +681,9 @@ def test_a_damaged_result_file_is_an_error(table):
         ("run", "num_return_sequences", True),
         ("run", "perturb_std", "0.1"),
         ("run", "thoughts", "loud"),
+        ("run", "questions_in_split", "200"),
+        ("run", "num_scaling_times", 10**30),
+        ("run", "split", "a\nb"),
         ("row", "correct", 1),
         ("row", "correct_strict", None),
         ("row", "index", "0"),
