@@ -33,6 +33,7 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
+from experiment.results import read_result_file
 from model.checkpoint import checkpoints, read_checkpoint
 from utils import run_main
 
@@ -106,12 +107,9 @@ def finish(script, arguments, folder):
 
 
 def rows(folder):
-    """(file, index) -> text of each finished row."""
-    found = {}
-    for file in sorted((folder / "logs").glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").split("\n")[1:-1]:
-            found[file.name, json.loads(line)["index"]] = line
-    return found
+    """Return (file, index) -> finished row."""
+    files = {file.name: read_result_file(file) for file in (folder / "logs").glob("*.jsonl")}
+    return {(name, row["index"]): row for name, found in files.items() if found for row in found[1]}
 
 
 def newest(run):

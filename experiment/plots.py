@@ -101,3 +101,16 @@ def plot_against(table, key, title, path) -> str | None:
     axes.set_xticks(sorted({place for group in groups for place in group.place}))
     axes.legend(fontsize="small")
     save(figure, path)
+
+
+def plot_curves(histories: dict[str, list[dict]], path, title) -> None:
+    """Draw training and dev losses of several runs against optimizer steps. histories: label -> history."""
+    figure, panels = pyplot().subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+    for panel, key, name in zip(panels, ("loss", "eval_loss"), ("training loss", "dev loss"), strict=True):
+        for label, history in histories.items():
+            points = [(entry["step"], entry[key]) for entry in history if key in entry]
+            panel.plot(*zip(*points, strict=True), label=label, linewidth=1)
+        panel.set(xlabel="optimizer step", ylabel=name, title=title)
+        panel.set_yscale("log")
+    panels[0].legend(fontsize="small")
+    save(figure, path)

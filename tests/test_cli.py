@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from experiment.results import read_result_file
 from model.controls import UNTRAINED_SEED
 from tests.tiny import once, save_documented
 from utils import run_main
@@ -102,7 +103,7 @@ def refused_here(command, cwd, monkeypatch, message, **values):
 
 
 def rows_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][1:]
+    return read_result_file(path)[1]
 
 
 @pytest.fixture(scope="session")

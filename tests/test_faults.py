@@ -24,6 +24,7 @@ import train_softcot
 import train_softcotpp
 from benchmarks import soak
 from experiment.loading import device_of
+from experiment.results import read_result_file
 from model.backbone import load_backbone
 from model.causal_lm import weights_hash
 from model.checkpoint import checkpoints, read_checkpoint
@@ -128,7 +129,7 @@ def projection(folder, name=RUN):
 
 
 def rows_of(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[1:-1]]
+    return read_result_file(file)[1]
 
 
 # ---- training: kills, signals, full disks ----
