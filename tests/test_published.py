@@ -1,5 +1,6 @@
 """Prompts from a clone's functions: the slot is cut where they say, what they return is checked, nothing is kept."""
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -233,14 +234,15 @@ def test_an_example_is_not_changed(tmp_path, family, tokenizer):
     assert example["raw"] == ROWS["strategyqa"]
 
 
-@pytest.mark.parametrize("date, shown", [("01 Feb 2003", "01 Feb 2003"), (None, "26 Jul 2024")])
+@pytest.mark.parametrize("date, shown", [("01 Feb 2003", "01 Feb 2003"), (None, "none given")])
 def test_the_date_of_a_chat_template(tmp_path, clone, llama_tokenizer, date, shown):
+    dated = copy.copy(llama_tokenizer)
+    dated.chat_template = "{{ 'Today: ' + (date_string or 'none given') }}" + llama_tokenizer.chat_template
     tokens = TOKENS["llama"]
-    pair = (llama_tokenizer, tokens, llama_tokenizer, tokens)
-    encoder = PublishedEncoder("gsm8k", *pair, 3, clone, "llama", "llama", date_string=date)
+    encoder = PublishedEncoder("gsm8k", dated, tokens, dated, tokens, 3, clone, "llama", "llama", date_string=date)
     encoded = encoder.encode(load(tmp_path, "gsm8k"), "eval")
     for key in ("prefix_ids", "assistant_ids"):
-        assert f"Today Date: {shown}" in llama_tokenizer.decode(encoded[key])
+        assert f"Today: {shown}" in dated.decode(encoded[key])
 
 
 # ---- what is wrong ----
