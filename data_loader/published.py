@@ -83,6 +83,8 @@ class PublishedEncoder:
 
     def _load(self, path):
         """Run the file; set path, prompt_hash and the function. Raise PromptError if it has no such function."""
+        if self.task.name not in FUNCTIONS:
+            raise PromptError(f"the published functions are for {', '.join(FUNCTIONS)}, not for {self.task.name}")
         name, more = FUNCTIONS[self.task.name]
         self._models |= more
         self.path, self.where = str(path), f"{path}, {name}"
