@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from data_loader.answers import gold
-from data_loader.tasks import get_task
+from data_loader.tasks import RAW, get_task
 from utils import UserError
 
 with warnings.catch_warnings():
@@ -42,7 +42,8 @@ def load_task(task_name, data_dir=None, split=None):
 class TaskLoader(Loader):
     """fastNLP Loader of one task. Instances have the fields index (int), question (str), options
     (list[str], "A) text"; empty where the question carries them), steps (list[str]: the
-    reference solution's lines, the "####" line too), answer (str), facts (list[str])."""
+    reference solution's lines, the "####" line too), answer (str), facts (list[str]), raw (dict: the
+    file's own question and answer; strategyqa: the answer as a boolean, and facts)."""
 
     def __init__(self, task, split=None):
         super().__init__()
@@ -186,6 +187,7 @@ def _read_gsm_style(task, row, where):
         "steps": [line.strip() for line in solution.split("\n") if line.strip()],
         "answer": read if task.choices else answer,
         "facts": [],
+        RAW: {key: row[key] for key in ("question", "answer")},
     }
 
 
@@ -206,6 +208,7 @@ def _read_letter(task, row, where):
         "steps": [],
         "answer": answer,
         "facts": [],
+        RAW: {key: row[key] for key in ("question", "answer")},
     }
 
 
@@ -224,6 +227,7 @@ def _read_facts(task, row, where):
         "steps": list(facts),
         "answer": answer,
         "facts": facts,
+        RAW: {"question": row["question"], "answer": answer == "Yes", "facts": row["facts"]},
     }
 
 

@@ -82,18 +82,18 @@ class PromptEncoder:
             tokenizers.append(assistant_tokenizer)
             slot = base_tokens.begin + base_tokens.placeholder * self.length + base_tokens.end
             self.slot_ids = [
-                _token_id(base_tokenizer, base_tokens.begin),
-                *[_token_id(base_tokenizer, base_tokens.placeholder)] * self.length,
-                _token_id(base_tokenizer, base_tokens.end),
+                token_id(base_tokenizer, base_tokens.begin),
+                *[token_id(base_tokenizer, base_tokens.placeholder)] * self.length,
+                token_id(base_tokenizer, base_tokens.end),
             ]
-            self.assistant_placeholder = _token_id(assistant_tokenizer, assistant_tokens.placeholder)
+            self.assistant_placeholder = token_id(assistant_tokenizer, assistant_tokens.placeholder)
         for tokenizer in tokenizers:
             if not tokenizer.chat_template:
                 raise PromptError(
                     f"the tokenizer {tokenizer.name_or_path!r} has no chat template: use an "
                     "instruction-tuned model or set one"
                 )
-        self._defuse = _defuser(tokenizers)
+        self._defuse = defuser(tokenizers)
         self._fixed = {
             "soft_thoughts": _Slot(slot),
             "num_thought_tokens": self.length,
@@ -305,7 +305,7 @@ def _one_line(error):
     return " ".join(str(error).split())[:300]
 
 
-def _token_id(tokenizer, token):
+def token_id(tokenizer, token):
     ids = tokenizer(token, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise PromptError(
@@ -315,7 +315,7 @@ def _token_id(tokenizer, token):
     return ids[0]
 
 
-def _defuser(tokenizers):
+def defuser(tokenizers):
     """text -> text in which no added token of the tokenizers stands: a space after the token's
     first character makes it ordinary text, so that data can open neither a slot nor a turn."""
     tokens = {t for tokenizer in tokenizers for t in tokenizer.get_added_vocab()}

@@ -5,6 +5,9 @@ Knows names and numbers only; reading files is in loaders.py, text in prompts.py
 
 from dataclasses import dataclass
 
+# The field of an example that holds what its file says, unchanged. Hashes of data leave it out.
+RAW = "raw"
+
 
 @dataclass(frozen=True)
 class Task:

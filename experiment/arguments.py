@@ -105,6 +105,13 @@ class Options:
 
     data_dir: str = option(None, "folder of the task's files; default data/<task>", fixes_result=False)
     prompt_dir: str = option(None, "folder with a <task>.jinja that replaces the built-in prompts", fixes_result=False)
+    published_code: str = option(
+        None,
+        "the user's own clone of the published repository, whose functions make prompts, ids and labels "
+        "(models of llama, qwen2.5, qwen3)",
+        metavar="DIR",
+        fixes_result=False,
+    )
     dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
     device: str = option("auto", "cuda, cpu, ...; auto takes a GPU if there is one", fixes_result=False)
     base_device_map: str = option(
@@ -127,6 +134,8 @@ class Options:
 
     def check(self):
         """Raise UserError if options contradict each other."""
+        if self.published_code and self.prompt_dir:
+            raise UserError("--published_code and --prompt_dir both replace the built-in prompts: give one of them")
 
     @classmethod
     def implied(cls, given: dict) -> dict:
@@ -195,6 +204,7 @@ class TrainSoftCoT(Options):
     )
 
     def check(self):
+        super().check()
         if not self.num_thought_tokens and (self.tune_assistant_model or not self.tune_base_model):
             raise UserError(
                 "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
@@ -322,6 +332,7 @@ class EvaluateSoftCoT(Trained):
         return dict(zip(("seed_from", "seed_to"), SWEEP, strict=True)) | given
 
     def check(self):
+        super().check()
         sweep = (self.seed_from, self.seed_to)
         if sweep != (None, None) and (None in sweep or self.seed_to < self.seed_from):
             raise UserError(
@@ -396,8 +407,11 @@ class InspectThoughts(Trained):
     json: str = option(None, "write all numbers there too", metavar="FILE")
 
     def check(self):
+        super().check()
         if self.question is not None and not self.question.strip():
             raise UserError("--question is empty")
+        if self.question is not None and self.published_code:
+            raise UserError("--question has no answer, which the functions of --published_code read: give --index")
 
 
 # ---- the command line ----

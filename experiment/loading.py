@@ -12,7 +12,8 @@ from accelerate.utils import ProjectConfiguration
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
-from data_loader.prompts import PromptEncoder
+from data_loader.prompts import PromptEncoder, PromptError
+from data_loader.published import PublishedEncoder, backbone_word
 from experiment.arguments import naming
 from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings
 from model.causal_lm import can_share_prefix, text_config
@@ -91,18 +92,15 @@ def pad_id(tokenizer):
 
 
 def make_encoder(args, base, assistant, **options):
-    """Return prompt encoder and collator of a pair of backbones."""
+    """Return prompt encoder and collator of a pair of backbones. options: of the project's own prompts."""
     small = assistant or base
-    encoder = PromptEncoder(
-        args.task_name,
-        base.tokenizer,
-        base.thought_tokens,
-        small.tokenizer,
-        small.thought_tokens,
-        args.num_thought_tokens,
-        args.prompt_dir,
-        **options,
-    )
+    models = (base.tokenizer, base.thought_tokens, small.tokenizer, small.thought_tokens)
+    if args.published_code:
+        with naming("--published_code", PromptError):
+            words = backbone_word(base.thought_tokens), backbone_word(small.thought_tokens)
+            encoder = PublishedEncoder(args.task_name, *models, args.num_thought_tokens, args.published_code, *words)
+    else:
+        encoder = PromptEncoder(args.task_name, *models, args.num_thought_tokens, args.prompt_dir, **options)
     return encoder, Collator(pad_id(base.tokenizer), pad_id(small.tokenizer))
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from data_loader.tasks import RAW
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,10 +155,11 @@ def evaluation_record(args, hashes, max_new_tokens):
 
 
 def data_hash(instances):
-    """Return a hash of examples as they were read: a changed file is other data."""
+    """Return a hash of examples as they were read: a changed file is other data. Their raw field has no part in it."""
     digest = hashlib.sha256()
     for instance in instances:
-        digest.update(json.dumps(dict(instance.items()), sort_keys=True, ensure_ascii=False).encode())
+        fields = {name: value for name, value in instance.items() if name != RAW}
+        digest.update(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode())
     return digest.hexdigest()[:16]
 
 

@@ -155,6 +155,12 @@ def test_a_missing_option_is_named(capsys):
         (TrainSoftCoT, "--output_name x --tune_base_model --base_device_map auto", ["--base_device_map"]),
         (TrainSoftCoTPlusPlus, "--output_name x --num_thought_tokens 0 --tune_base_model", ["--num_thought_tokens 0"]),
         (InspectThoughts, "--params_file_name p --question=", ["--question"]),
+        (InspectThoughts, "--params_file_name p --question Why? --published_code d", ["--question", "--index"]),
+        (InspectThoughts, "--params_file_name p --prompt_dir d --published_code d", ["--prompt_dir"]),
+        (TrainSoftCoT, "--output_name x --prompt_dir d --published_code d", ["--published_code", "--prompt_dir"]),
+        (TrainSoftCoTPlusPlus, "--output_name x --prompt_dir d --published_code d", ["--published_code"]),
+        (EvaluateSoftCoT, "--thoughts zero --prompt_dir d --published_code d", ["--published_code", "--prompt_dir"]),
+        (EvaluateSoftCoTPlusPlus, "--thoughts zero --prompt_dir d --published_code d", ["--published_code"]),
     ],
 )
 def test_options_that_contradict_each_other_are_refused_and_named(options, words, named, capsys):
@@ -187,12 +193,14 @@ def test_seeds(words, seeds):
     [
         (
             TrainSoftCoT,
-            "data_dir prompt_dir device base_device_map trust_remote_code large_model_id small_model_id output_name "
+            "data_dir prompt_dir published_code device base_device_map trust_remote_code large_model_id small_model_id "
+            "output_name "
             "batch_size gradient_accumulation_steps micro_batch_size resume report_to logging_steps",
         ),
         (
             EvaluateSoftCoT,
-            "data_dir prompt_dir device base_device_map trust_remote_code params_file_name print_input print_response "
+            "data_dir prompt_dir published_code device base_device_map trust_remote_code params_file_name print_input "
+            "print_response "
             "test_k seed seed_from seed_to sweep eval_batch_size tensor_parallel_size pipeline_parallel_size "
             "data_parallel_size distributed_executor_backend log_dir results_dir run_name overwrite",
         ),

@@ -44,6 +44,7 @@ def test_fields(tmp_path):
         "steps": ["How many pens? ** She has 3+4=<<3+4=7>>7 pens.", "#### 7"],
         "answer": "7",
         "facts": [],
+        "raw": EXAMPLE,
     }
 
 

@@ -25,6 +25,8 @@ DOCUMENTED = {
     "Llama-3.2-1B-Instruct": ("llama", "llama3_1", 32, [128001, 128008, 128009]),
     "Qwen3-8B": ("qwen3", "qwen3", 48, [151645, 151643]),
     "Qwen3-0.6B": ("qwen3", "qwen3", 32, [151645, 151643]),
+    "Qwen2.5-7B-Instruct": ("qwen2", "qwen2_5", 48, [151645, 151643]),
+    "Qwen2.5-1.5B-Instruct": ("qwen2", "qwen2_5", 32, [151645, 151643]),
 }
 
 
@@ -118,7 +120,7 @@ def once(tmp_path_factory, name, make):
 def save_documented(folder):
     """Save the models of DOCUMENTED under their documented names, each with its real tokenizer."""
     for seed, (name, (family, tokenizer, width, eos)) in enumerate(DOCUMENTED.items()):
-        vocabulary = {"llama3_1": 128256, "qwen3": 151936}[tokenizer]
+        vocabulary = 128256 if family == "llama" else 151936
         model = tiny_model(
             family,
             width,
@@ -135,7 +137,7 @@ def save_documented(folder):
             do_sample=True,
             temperature=0.6,
             top_p=0.9,
-            **({"top_k": 20} if family == "qwen3" else {}),
+            **({} if family == "llama" else {"top_k": 20}),
         )
         model.save_pretrained(folder / name)
         for file in ("tokenizer.json", "tokenizer_config.json"):

@@ -1,0 +1,393 @@
+"""Prompts from a clone's functions: the slot is cut where they say, what they return is checked, nothing is kept."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from data_loader.collator import Collator
+from data_loader.loaders import load_task
+from data_loader.prompts import PromptEncoder
+from data_loader.published import PublishedEncoder, backbone_word
+from data_loader.tasks import TASKS
+from experiment.record import data_hash
+from tests.test_cli import data, models, rows_of, shell  # noqa: F401 (fixtures)
+from tests.test_prompts import FIXTURES, TOKENS
+from utils import UserError
+
+STAND_IN = Path(__file__).with_name("published_stand_in.py").read_text(encoding="utf-8")
+FAMILIES = ("llama", "qwen2.5", "qwen3")
+ROWS = {
+    "gsm8k": {"question": " 3 + 4? ", "answer": "Three.\n#### 7 "},
+    "asdiv-aug": {"question": "3 - 4?", "answer": "Less.\n#### -1"},
+    "aqua": {"question": "Which?\nOptions:\n(A) 1\n(B) 2\n(C) 3\n(D) 4\n(E) 5", "answer": "One.\n#### A"},
+    "strategyqa": {"question": "Is it?", "answer": False, "facts": ["It was.", "It ended."]},
+    "du": {"question": "When?\nOptions:\n(A) 01/02/2003\n(B) 02/02/2003", "answer": "B"},
+}
+# What the stand-in makes of them.
+USERS = {
+    "gsm8k": "Solve  3 + 4? ",
+    "asdiv-aug": "Solve 3 - 4?",
+    "aqua": "Choose. " + ROWS["aqua"]["question"],
+    "strategyqa": "Yes or no? Is it?",
+    "du": "Which date? " + ROWS["du"]["question"],
+}
+TARGETS = {
+    "gsm8k": "Three. / So it is 7 ",
+    "asdiv-aug": "Less. / So it is -1",
+    "aqua": "One.\nLetter A",
+    "strategyqa": "It was.; It ended.. Thus No.",
+    "du": "Letter B",
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def tokenizer(family, request):
+    return request.getfixturevalue(FIXTURES[family])
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return clone_of(tmp_path / "clone")
+
+
+def clone_of(folder, *changes):
+    """Write the stand-in, with pieces of its text changed, and return its folder."""
+    text = STAND_IN
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    folder.mkdir()
+    (folder / "utils.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+def encoder_of(clone, task, family, tokenizer, length=3, assistant=None):
+    """assistant: another family and tokenizer for the assistant."""
+    other, small = assistant or (family, tokenizer)
+    words = [backbone_word(TOKENS[name]) for name in (family, other)]
+    return PublishedEncoder(task, tokenizer, TOKENS[family], small, TOKENS[other], length, clone, *words)
+
+
+def load(folder, task, split="test", **changes):
+    """Read one example of a task from a file."""
+    row = ROWS[task] | changes
+    names = TASKS[task].files
+    path = folder / names.get(split, names["test"])[0]
+    path.write_text(json.dumps([row, row]), encoding="utf-8")
+    (example, *_) = load_task(task, folder, split).get_dataset(split)
+    return example
+
+
+def ids_of(tokenizer, user, reply=None):
+    """Return the ids of a conversation, by way of its text."""
+    messages = [{"role": "user", "content": user}]
+    messages += [{"role": "assistant", "content": reply}] if reply is not None else []
+    text = tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def slot_text(family, length=3):
+    tokens = TOKENS[family]
+    return f" Hints: {tokens.begin}{tokens.placeholder * length}{tokens.end}"
+
+
+# ---- the examples as read ----
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_an_example_keeps_what_its_file_says(tmp_path, task):
+    assert load(tmp_path, task)["raw"] == ROWS[task]
+
+
+@pytest.mark.parametrize("answer", ["false", "No", False])
+def test_the_answer_of_strategyqa_is_a_boolean(tmp_path, answer):
+    assert load(tmp_path, "strategyqa", answer=answer)["raw"]["answer"] is False
+
+
+# Computed before examples had the field raw.
+HASHES = {
+    "gsm8k": "d74c760cf2d0f3db",
+    "asdiv-aug": "960bae45a054a4d1",
+    "aqua": "359be8e4e751d83e",
+    "strategyqa": "3bddc71f876f745d",
+    "du": "dc88b90cc6695085",
+}
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_the_data_hash_is_of_the_other_fields(tmp_path, task):
+    load(tmp_path, task)
+    examples = list(load_task(task, tmp_path, "test").get_dataset("test"))
+    assert data_hash(examples) == HASHES[task]
+    examples[0]["raw"]["question"] = "Another?"
+    assert data_hash(examples) == HASHES[task]
+
+
+# ---- encoding ----
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "eval"])
+@pytest.mark.parametrize("task", ROWS)
+def test_ids_and_labels_are_the_functions_cut_at_the_slot(tmp_path, clone, family, tokenizer, task, split):
+    encoder = encoder_of(clone, task, family, tokenizer)
+    encoded = encoder.encode(load(tmp_path, task), split)
+    target = None if split == "eval" else TARGETS[task]
+    expected = ids_of(tokenizer, USERS[task] + slot_text(family), target)
+    if split != "eval" and task in ("gsm8k", "asdiv-aug") and family == "llama":
+        expected = expected[:-1]  # a rule of the stand-in
+    placeholder, begin, end = tokenizer.convert_tokens_to_ids(
+        [TOKENS[family].placeholder, TOKENS[family].begin, TOKENS[family].end]
+    )
+    prefix, suffix, labels = encoded["prefix_ids"], encoded["suffix_ids"], encoded["labels"]
+    assert prefix + [placeholder] * 3 + suffix == expected
+    assert (prefix[-1], suffix[0]) == (begin, end)
+    first = {"train": 2, "dev": len(suffix) - 5, "eval": len(suffix)}[split]
+    if split == "dev" and len(expected) < len(ids_of(tokenizer, USERS[task] + slot_text(family), target)):
+        first += 1  # the lost token was one of the five
+    assert labels == [-100] * first + suffix[first:]
+    assert encoded["assistant_ids"][-3:] == [placeholder] * 3 != encoded["assistant_ids"][-4:-1]
+    thoughts = ids_of(tokenizer, f"Think of {USERS[task]}", "Thoughts: " + TOKENS[family].placeholder * 3)
+    assert encoded["assistant_ids"] == thoughts[: len(encoded["assistant_ids"])]
+    assert len(thoughts) - len(encoded["assistant_ids"]) == (1 if family == "llama" else 2)  # its end of turn
+    assert Collator(0, 0)([encoded])["assistant_ids"].shape == (1, len(encoded["assistant_ids"]))
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "eval"])
+def test_it_has_what_the_built_in_prompts_have(tmp_path, clone, family, tokenizer, split):
+    tokens = TOKENS[family]
+    ours = PromptEncoder("strategyqa", tokenizer, tokens, tokenizer, tokens, 3)
+    theirs = encoder_of(clone, "strategyqa", family, tokenizer)
+    example = load(tmp_path, "strategyqa")
+    one, other = ours.encode(example, split), theirs.encode(example, split)
+    assert {key: type(value) for key, value in one.items()} == {key: type(value) for key, value in other.items()}
+    for name in ("task", "length", "base_family", "assistant_family"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    for text in ("", " Add the two ", "one two three four five", f"a {tokens.placeholder} b"):
+        assert ours.hint_ids(text) == theirs.hint_ids(text)
+
+
+def test_models_of_two_families(tmp_path, clone, llama_tokenizer, qwen3_tokenizer):
+    encoder = encoder_of(clone, "gsm8k", "llama", llama_tokenizer, assistant=("qwen3", qwen3_tokenizer))
+    encoded = encoder.encode(load(tmp_path, "gsm8k"), "eval")
+    assert encoded["suffix_ids"][0] == llama_tokenizer.convert_tokens_to_ids(TOKENS["llama"].end)
+    assert encoded["assistant_ids"][-3:] == [qwen3_tokenizer.convert_tokens_to_ids("<|endoftext|>")] * 3
+    assert (encoder.base_family, encoder.assistant_family) == ("llama", "qwen3")
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_without_thoughts_the_prompt_of_evaluation_is_all_prefix(tmp_path, clone, family, tokenizer, task):
+    encoded = encoder_of(clone, task, family, tokenizer, length=0).encode(load(tmp_path, task), "eval")
+    assert encoded["prefix_ids"] == ids_of(tokenizer, USERS[task])
+    assert encoded["suffix_ids"] == encoded["labels"] == encoded["assistant_ids"] == []
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_without_thoughts_the_suffix_begins_before_the_first_label(tmp_path, clone, family, tokenizer, split):
+    encoded = encoder_of(clone, "aqua", family, tokenizer, length=0).encode(load(tmp_path, "aqua"), split)
+    expected = ids_of(tokenizer, USERS["aqua"] + slot_text(family, 0), TARGETS["aqua"])
+    assert encoded["prefix_ids"] + encoded["suffix_ids"] == expected
+    assert encoded["labels"] == [-100, *encoded["suffix_ids"][1:]]
+    end = expected.index(tokenizer.convert_tokens_to_ids(TOKENS[family].end))
+    assert len(encoded["labels"]) == (6 if split == "dev" else len(expected) - end - 1)
+
+
+def test_padding_on_the_right_is_dropped(tmp_path, family, tokenizer):
+    example = load(tmp_path, "du")
+    whole = encoder_of(clone_of(tmp_path / "whole"), "du", family, tokenizer)
+    padded = clone_of(
+        tmp_path / "padded",
+        ('"input_ids": ids,', '"input_ids": ids + [0, 0],'),
+        ("[1] * len(ids)", "[1] * len(ids) + [0, 0]"),
+        ('"labels": labels,', '"labels": labels + [-100, -100],'),
+        ('"assistant_input_ids": assistant_ids,', '"assistant_input_ids": assistant_ids + [0],'),
+        ("[1] * len(assistant_ids)", "[1] * len(assistant_ids) + [0]"),
+    )
+    for split in ("train", "eval"):
+        assert encoder_of(padded, "du", family, tokenizer).encode(example, split) == whole.encode(example, split)
+
+
+def test_the_hash_is_the_file_s_and_nothing_is_written_into_the_clone(tmp_path, clone, family, tokenizer):
+    encoder = encoder_of(clone, "gsm8k", family, tokenizer)
+    encoder.encode(load(tmp_path, "gsm8k"), "train")
+    assert encoder.prompt_hash == hashlib.sha256((clone / "utils.py").read_bytes()).hexdigest()
+    assert encoder.path == str(clone / "utils.py")
+    assert list(clone.iterdir()) == [clone / "utils.py"]
+    assert "apply_chat_template" not in vars(tokenizer)
+
+
+def test_an_example_is_not_changed(tmp_path, family, tokenizer):
+    changing = clone_of(
+        tmp_path / "clone", ("    assert instance", '    instance["facts"].reverse()\n    assert instance')
+    )
+    example = load(tmp_path, "strategyqa")
+    encoder = encoder_of(changing, "strategyqa", family, tokenizer)
+    assert encoder.encode(example, "train") == encoder.encode(example, "train")
+    assert example["raw"] == ROWS["strategyqa"]
+
+
+@pytest.mark.parametrize("date, shown", [("01 Feb 2003", "01 Feb 2003"), (None, "none given")])
+def test_the_date_of_a_chat_template(tmp_path, clone, llama_tokenizer, date, shown):
+    dated = copy.copy(llama_tokenizer)
+    dated.chat_template = "{{ 'Today: ' + (date_string or 'none given') }}" + llama_tokenizer.chat_template
+    tokens = TOKENS["llama"]
+    encoder = PublishedEncoder("gsm8k", dated, tokens, dated, tokens, 3, clone, "llama", "llama", date_string=date)
+    encoded = encoder.encode(load(tmp_path, "gsm8k"), "eval")
+    for key in ("prefix_ids", "assistant_ids"):
+        assert f"Today: {shown}" in dated.decode(encoded[key])
+
+
+# ---- what is wrong ----
+
+
+def test_a_clone_without_the_file(tmp_path, family, tokenizer):
+    with pytest.raises(UserError, match=r"utils\.py.*pre_process_du"):
+        encoder_of(tmp_path, "du", family, tokenizer)
+
+
+def test_a_task_without_a_function(clone, llama_tokenizer):
+    task = dataclasses.replace(TASKS["gsm8k"], name="riddles")
+    with pytest.raises(UserError, match="gsm8k.*riddles"):
+        encoder_of(clone, task, "llama", llama_tokenizer)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("def pre_process_aqua", "def pre_process_aqua_rat"),
+        ("max_len=-1", "max_length=-1"),
+        ("    num_thought_tokens,\n", "    number,\n"),
+        ("import random", "import a_package_that_is_not_there"),
+        ("def encode(", "def encode(("),
+    ],
+)
+def test_another_file_or_function_is_named(tmp_path, llama_tokenizer, old, new):
+    with pytest.raises(UserError, match=r"utils\.py.*pre_process_aqua") as raised:
+        encoder_of(clone_of(tmp_path / "clone", (old, new)), "aqua", "llama", llama_tokenizer)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["input_ids", "attention_mask", "assistant_input_ids", "labels", "thought_index"])
+def test_a_result_without_a_list_is_named(tmp_path, qwen3_tokenizer, key):
+    encoder = encoder_of(clone_of(tmp_path / "clone", (f'"{key}": ', f'"no_{key}": ')), "du", "qwen3", qwen3_tokenizer)
+    with pytest.raises(UserError, match=f"pre_process_du.*{key}"):
+        encoder.encode(load(tmp_path, "du"), "eval")
+
+
+@pytest.mark.parametrize(
+    "old, new, named",
+    [
+        ("[last - length, last, stop - length, stop]", "[last - length, last]", "thought_index"),
+        ("[last - length, last, stop", "[last - length - 1, last - 1, stop", "input_ids"),
+        ("[last - length, last, stop", "[last - length + 1, last, stop", "input_ids"),
+        ("[last - length, last, stop", "[-length, 0, stop", "input_ids"),
+        ("stop - length, stop]", "stop - length + 1, stop + 1]", "assistant_input_ids"),
+        ("begin + placeholder * length + end", "begin + placeholder * length + placeholder", "input_ids"),
+        ("begin + placeholder * length + end", "placeholder * (length + 1) + end", "input_ids"),
+        ('"Thoughts: " + tokens[0] * length', '"Thoughts: " + tokens[0] * (length + 1)', "assistant_input_ids"),
+        ("[1] * len(ids)", "[0] + [1] * (len(ids) - 1)", "attention_mask"),
+        ("[1] * len(assistant_ids)", "[1]", "assistant_attention_mask"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_another_slot_than_the_one_returned_is_refused(tmp_path, qwen3_tokenizer, split, old, new, named):
+    encoder = encoder_of(clone_of(tmp_path / "clone", (old, new)), "du", "qwen3", qwen3_tokenizer)
+    with pytest.raises(UserError, match=f"pre_process_du.* {named}"):
+        encoder.encode(load(tmp_path, "du"), split)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        '"labels": labels[:5] + ids[5:],',  # in the prefix
+        '"labels": [-100] * len(ids),',
+        '"labels": labels[1:],',
+    ],
+)
+@pytest.mark.parametrize("length", [0, 3])
+def test_labels_that_cannot_be_are_refused(tmp_path, llama_tokenizer, new, length):
+    clone = clone_of(tmp_path / "clone", ('"labels": labels,', new))
+    encoder = encoder_of(clone, "du", "llama", llama_tokenizer, length=length)
+    if length or "ids[5:]" not in new:
+        with pytest.raises(UserError, match="pre_process_du.* loss"):
+            encoder.encode(load(tmp_path, "du"), "train")
+    assert encoder.encode(load(tmp_path, "du"), "eval")  # where labels are not used
+
+
+def test_an_error_inside_the_function_is_one_line_that_names_the_example(tmp_path, clone, llama_tokenizer):
+    encoder = encoder_of(clone, "strategyqa", "llama", llama_tokenizer)
+    example = load(tmp_path, "strategyqa")
+    del example["raw"]["facts"]
+    with pytest.raises(UserError, match=r"utils\.py, pre_process_strategy_qa, train example 0: KeyError.*facts"):
+        encoder.encode(example, "train")
+
+
+def test_options_beside_the_question_are_refused(tmp_path, clone, llama_tokenizer):
+    example = load(tmp_path, "aqua", question="Which?", options=["1", "2", "3", "4", "5"])
+    with pytest.raises(UserError, match=r"options.*prepare\.py aqua"):
+        encoder_of(clone, "aqua", "llama", llama_tokenizer).encode(example, "eval")
+
+
+@pytest.mark.parametrize("name", ["smollm2", "custom"])
+def test_another_family_is_refused(name):
+    with pytest.raises(UserError, match=f"llama, qwen2.5, qwen3.*{name}"):
+        backbone_word(SimpleNamespace(family=name))
+
+
+def test_an_unknown_split_is_a_bug(tmp_path, clone, llama_tokenizer):
+    with pytest.raises(ValueError, match="test"):
+        encoder_of(clone, "du", "llama", llama_tokenizer).encode(load(tmp_path, "du"), "test")
+
+
+# ---- through the command line ----
+
+PAIRS = {
+    "llama": ("Llama-3.1-8B-Instruct", "Llama-3.2-1B-Instruct"),
+    "qwen2.5": ("Qwen2.5-7B-Instruct", "Qwen2.5-1.5B-Instruct"),
+    "qwen3": ("Qwen3-8B", "Qwen3-0.6B"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["softcot", "softcotpp"])
+def test_training_and_sweep(tmp_path, clone, models, data, family, method):  # noqa: F811
+    large, small = PAIRS[family]
+    common = "--task_name gsm8k --data_dir {data} --published_code {clone} --dtype float32 --device cpu"
+    values = {"m": models, "data": data, "clone": clone}
+    chains = "--num_scaling_times 2 --model_name scaling-nce" if method == "softcotpp" else ""
+    shell(
+        f"python train_{method}.py --large_model_id {{m}}/{large} --small_model_id {{m}}/{small} --output_name out "
+        f"--batch_size 2 --num_thought_tokens 3 --n_epochs 1 --k_shot 2 {chains} {common}",
+        tmp_path,
+        **values,
+    )
+    (run,) = (tmp_path / "ckpt").iterdir()
+    described = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    digest = hashlib.sha256((clone / "utils.py").read_bytes()).hexdigest()
+    assert described["prompt_hash"] == described["record"]["prompt_hash"] == digest
+    assert described["prompt_file"] == str(clone / "utils.py")
+    assert "published_code" not in described["record"]
+    done = shell(
+        f"bash run_batch_{method}.sh --base_model_id {{m}}/{large} --assistant_model_id {{m}}/{small} "
+        f"--params_file_name {run}/projection.bin --num_thought_tokens 2 {chains} --seed_from 41 --seed_to 42 "
+        f"--test_k 2 --max_new_tokens 4 --print_input --log_dir logs {common}",
+        tmp_path,
+        **values,
+    )
+    assert "warning" not in done.stderr  # of another prompt than the training's
+    files = sorted((tmp_path / "logs").glob("*.jsonl"))
+    assert len(files) == 2
+    for path in files:
+        for row in rows_of(path):
+            assert "Solve " in row["input"] and "Hints: " + TOKENS[family].begin in row["input"]
+    (head, *_) = files[0].read_text(encoding="utf-8").splitlines()
+    assert json.loads(head)["run"]["prompt_hash"] == digest
