@@ -25,8 +25,7 @@ from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
 from model.softcot import save_projection
 from model.thought_states import add_thought_states
-from model.training import Recipe
-from model.training import train as run_loop
+from model.training import Recipe, training_loop
 from utils import fingerprint, replaced_folder, run_main, write_json
 
 
@@ -71,9 +70,9 @@ def train(args, dev_k):
         )
         # 6) thought states, once
         if thinks and softcot.thoughts_are_constant:
-            for split, examples in (("train", train_set), ("dev", dev_set)):
-                add_thought_states(softcot, examples, collate, folder, split)
-            softcot.assistant.to("cpu")
+            splits = {"train": train_set, "dev": dev_set}
+            if all(add_thought_states(softcot, splits[split], collate, folder, split) for split in splits):
+                softcot.assistant.to("cpu")
 
         # 7) the training loop
         recipe = Recipe(
@@ -84,10 +83,11 @@ def train(args, dev_k):
             seed=args.seed,
             logging_steps=args.logging_steps,
             keep_checkpoints=get_task(args.task_name).keep_checkpoints,
+            save_minutes=args.save_minutes,
         )
         state = read_checkpoint(checkpoint) if checkpoint else None
         accelerator.init_trackers(name)
-        history = run_loop(softcot, train_set, dev_set, collate, recipe, folder, record, accelerator, state)
+        history = training_loop(softcot, train_set, dev_set, collate, recipe, folder, record, accelerator, state)
         for tracker in accelerator.trackers:
             tracker.finish()
 

@@ -34,7 +34,7 @@ import train_softcot
 import train_softcotpp
 from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
 from experiment.results import read_result_file
-from model.checkpoint import checkpoints, read_checkpoint
+from model.checkpoint import newest_checkpoint, step_of
 from utils import run_main
 
 LAZY = (
@@ -114,7 +114,8 @@ def rows(folder):
 
 def newest(run):
     """Step of a run's newest whole checkpoint, 0 without one."""
-    return next((int(path.stem.split("-")[1]) for path in checkpoints(run) if read_checkpoint(path)), 0)
+    found = newest_checkpoint(run)
+    return step_of(found[0]) if found else 0
 
 
 class Count:

@@ -177,11 +177,12 @@ def _clean(text):
 
 
 def _to_number(digits):
-    """Return an int, or a float rounded to two places; None for more digits than Python will read."""
+    """Return an int, or a float rounded to two places; None for more digits than Python reads."""
     try:
-        return round(float(digits), 2) if "." in digits else int(digits)
+        value = round(float(digits), 2) if "." in digits else int(digits)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _value(match):

@@ -78,6 +78,13 @@ def above_zero(text):
     return value
 
 
+def share(text):
+    value = above_zero(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"want a number above 0, at most 1, got {text}")
+    return value
+
+
 positive, natural = at_least(1, int), at_least(0, int)
 
 
@@ -198,6 +205,9 @@ class TrainSoftCoT(Options):
         fixes_result=False,
     )
     logging_steps: int = option(10, "optimizer steps between two logged losses", check=positive, fixes_result=False)
+    save_minutes: float = option(
+        30.0, "minutes between checkpoints inside an epoch", check=above_zero, fixes_result=False
+    )
     resume: bool = flag(
         "continue from this run's newest checkpoint; a finished run of the same options is left as it is",
         fixes_result=False,
@@ -316,7 +326,7 @@ class EvaluateSoftCoT(Trained):
     )
     max_new_tokens: int = option(0, "longest response; 0: the task's own length", check=natural)
     temperature: float = option(1.0, "of sampling", check=above_zero)
-    top_p: float = option(1.0, "of sampling", check=above_zero)
+    top_p: float = option(1.0, "of sampling", check=share)
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
     greedy: bool = flag("take the likeliest token; no sampling")
     no_generation_prompt: bool = flag("as published: the model writes the assistant header itself (Llama, Qwen2.5)")

@@ -179,7 +179,7 @@ def check_against_training(args, encoder, params_file):
 
     Raises UserError if the models are others; another prompt is a warning.
     """
-    record = params_file.with_name("run.json")
+    record = params_file.absolute().with_name("run.json")
     if not record.is_file():
         return
     try:

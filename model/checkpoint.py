@@ -18,33 +18,41 @@ from utils import UserError, replaced
 DIGEST = hashlib.sha256().digest_size  # bytes
 
 
-def write_checkpoint(state: dict, record: dict, folder: Path, keep: int) -> None:
-    """Write checkpoint-<step>.pt under another name, flush and rename it; then remove the oldest beyond `keep`.
+class DamagedCheckpoint(UserError):
+    """An error of a checkpoint whose bytes are not those that were written."""
 
-    state: tensors and plain values, `state["progress"]["step"]` its step; record: what fixes the run's result, as JSON.
-    Raises OSError if it cannot be written; the earlier checkpoints are then unchanged.
+
+def write_checkpoint(state: dict, record: dict, folder: Path, keep: int, steps_per_epoch: int = 1) -> None:
+    """Write checkpoint-<step>.pt under another name, flush and rename it; then remove what it replaces.
+
+    These are earlier checkpoints inside an epoch, and the oldest beyond `keep`. state: tensors and plain values,
+    `state["progress"]["step"]` its step; record: what fixes the run's result, as JSON. Raises OSError if it cannot be
+    written; the earlier checkpoints are then unchanged.
     """
     content = io.BytesIO()
     torch.save({**state, "record": json.dumps(record, default=str)}, content)
     folder.mkdir(parents=True, exist_ok=True)
     with replaced(folder / f"checkpoint-{state['progress']['step']}.pt") as scratch:
         scratch.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
-    for old in checkpoints(folder)[keep:]:
-        old.unlink()
+    newest, *older = checkpoints(folder)
+    whole_epochs = [path for path in older if step_of(path) % steps_per_epoch == 0]
+    for path in set(older) - set(whole_epochs[: keep - 1]):
+        path.unlink()
 
 
-def read_checkpoint(path: Path) -> dict | None:
-    """Return the state that a checkpoint holds, its `record` parsed; None if the file is damaged.
+def read_checkpoint(path: Path) -> dict:
+    """Return the state that a checkpoint holds, its `record` parsed.
 
-    Raises UserError if it is whole, but not what `write_checkpoint` writes: it never runs code from the file.
+    Raises DamagedCheckpoint if the file is damaged, UserError if it is whole, but not what `write_checkpoint` writes.
+    It never runs code from the file.
     """
     content = path.read_bytes()
     if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
-        return None
+        raise DamagedCheckpoint(f"{path} is damaged: remove it, and the run resumes from an earlier checkpoint")
     try:
         state = torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
         return {**state, "record": json.loads(state["record"])}
-    except Exception as error:  # torch raises many kinds for a foreign file
+    except Exception as error:  # torch raises many kinds for another program's file
         raise UserError(f"{path} is not a checkpoint of this project: {first_line(error)[:200]}") from error
 
 
@@ -56,13 +64,19 @@ def checkpoints(folder: str | Path) -> list[Path]:
     found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+(\.pt)?", path.name)]
     if folders := [path for path in found if path.is_dir()]:
         raise UserError(f"{folders[0]} is a checkpoint of an earlier version, which cannot be resumed: remove it")
-    return sorted(found, key=lambda path: -int(path.stem.split("-")[1]))
+    return sorted(found, key=lambda path: -step_of(path))
+
+
+def step_of(path: Path) -> int:
+    """Return the optimizer step of a checkpoint."""
+    return int(path.stem.split("-")[1])
 
 
 def newest_checkpoint(folder: str | Path) -> tuple[Path, dict] | None:
     """Return path and state of the newest whole checkpoint, or None; prints which newer ones are damaged."""
     for path in checkpoints(folder):
-        if state := read_checkpoint(path):
-            return path, state
-        print(f"{path} is damaged and skipped", flush=True)
+        try:
+            return path, read_checkpoint(path)
+        except DamagedCheckpoint:
+            print(f"{path} is damaged and skipped", flush=True)
     return None

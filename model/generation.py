@@ -31,6 +31,17 @@ UNKNOWN_SETTINGS = {
     "sequence_bias": None,
     "forced_eos_token_id": None,
     "exponential_decay_length_penalty": None,
+    "num_beams": 1,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "begin_suppress_tokens": None,
+    "forced_bos_token_id": None,
+    "diversity_penalty": 0.0,
+    "penalty_alpha": None,
+    "guidance_scale": None,
+    "watermarking_config": None,
 }
 GROWTH = 128  # columns by which the cache grows
 

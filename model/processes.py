@@ -53,9 +53,16 @@ def decided_by_main(function):
     return decision[0]
 
 
+def largest(*values: int) -> list[int]:
+    """Return the largest of each value over the processes."""
+    if PartialState().num_processes == 1:
+        return list(values)
+    return gather(torch.tensor([values], device=PartialState().device)).max(0).values.tolist()
+
+
 def signal_of_any() -> int:
     """Return the signal that is pending in this or another process, or 0; it is then pending in all."""
-    signum = int(gather(torch.tensor([pending_signal()], device=PartialState().device)).max())
+    (signum,) = largest(pending_signal())
     if signum:
         set_pending_signal(signum)
         # Gloo's thread may still hold a gathered tensor: without a further exchange, the process would hang at its end.

@@ -330,8 +330,10 @@ def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
 def found_projection(path: str | Path) -> Path:
     """Return the path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
     path = Path(path)
+    if path.name != "projectin.bin" or path.is_file():
+        return path
     other = path.with_name("projection.bin")
-    return other if path.name == "projectin.bin" and not path.is_file() and other.is_file() else path
+    return other if other.is_file() else path
 
 
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
 """The assistant's pass over a data set, computed once and memory-mapped.
 
-The assistant is frozen, so its thought states are a constant of the data: every epoch, and every later run of the same
-key, reads them from one file. The file ends in its key and in a checksum of sampled blocks, which opening it compares.
+The assistant is frozen, so its thought states are a constant of the data: every epoch, and a resumed run, reads them
+from one file. The file ends in its key and in a checksum of sampled blocks, which opening it compares.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from model.causal_lm import weights_hash
 from model.memory import in_parts
 from model.processes import decided_by_main
 from model.softcot import refuse_not_finite
-from utils import locked, replaced
+from utils import replaced
 
 BLOCK, SAMPLED_BLOCKS = 4096, 64  # bytes of a block; blocks in the checksum
 
@@ -36,36 +36,58 @@ def thought_states_key(model, examples) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def add_thought_states(model, examples, collate, folder: Path, split: str) -> None:
-    """Put its thought states `[N, L, d_a]` into each example, from the file of `cached_thought_states`."""
-    for example, states in zip(examples, cached_thought_states(model, examples, collate, folder, split), strict=True):
-        example["thought_states"] = states
+def add_thought_states(model, examples, collate, folder: Path, split: str) -> bool:
+    """Put its thought states `[N, L, d_a]` into each example and return True; False if the disk has no room for them.
+
+    Without them a training step computes the states of its own examples.
+    """
+    states = cached_thought_states(model, examples, collate, folder, split)
+    if states is None:
+        return False
+    for example, own in zip(examples, states, strict=True):
+        example["thought_states"] = own
+    return True
 
 
-def cached_thought_states(model, examples, collate, folder: Path, split: str, batch_size: int = 16) -> torch.Tensor:
+def cached_thought_states(model, examples, collate, folder: Path, split: str, batch_size: int = 16):
     """Return the thought states of all examples, `[len(examples), N, L, d_a]`, mapped from a file of `folder`.
 
-    A missing, damaged or foreign file is computed anew; files of the same split under another key are removed. Each of
-    several processes computes its share, and process 0 joins the shares.
+    A missing or damaged file, or one of another key, is computed again; files of the same split under another key are
+    removed. Each of several processes computes its share, and process 0 joins the shares. None if the disk has no room.
+    For one run at a time in `folder`.
     """
     state, key = PartialState(), thought_states_key(model, examples)
-    dtype = next(model.assistant.parameters()).dtype
+    main, dtype = state.is_main_process, next(model.assistant.parameters()).dtype
     shape = (len(examples), model.num_chains, model.num_thought_tokens, model.width_assistant)
+    size = math.prod(shape) * dtype.itemsize
     path = folder / f"thoughts-{split}-{key[:16]}.bin"
-    with locked(path) if state.is_main_process else contextlib.nullcontext():
-        if decided_by_main(lambda: not is_whole(path, key, math.prod(shape) * dtype.itemsize)):
-            first, last = (len(examples) * (state.process_index + i) // state.num_processes for i in (0, 1))
-            parts = [path.with_name(f".part-{i}-of-{path.name}.tmp") for i in range(1, state.num_processes)]
-            main = state.is_main_process
-            with replaced(path) if main else contextlib.nullcontext(parts[state.process_index - 1]) as own:
-                compute(model, examples[first:last], collate, own, (last - first, *shape[1:]), dtype, batch_size)
-                state.wait_for_everyone()
-                if main:
-                    join(own, parts, key)
-            for old in set(folder.glob(f"thoughts-{glob.escape(split)}-*.bin")) - {path} if main else ():
-                old.unlink()
+    if not decided_by_main(lambda: is_whole(path, key, size)):
+        if not decided_by_main(lambda: has_room(folder, split, size)):
+            return None
+        first, last = (len(examples) * (state.process_index + i) // state.num_processes for i in (0, 1))
+        parts = [path.with_name(f".part-{i}-of-{path.name}.tmp") for i in range(1, state.num_processes)]
+        with replaced(path) if main else contextlib.nullcontext(parts[state.process_index - 1]) as own:
+            compute(model, examples[first:last], collate, own, (last - first, *shape[1:]), dtype, batch_size)
             state.wait_for_everyone()
+            if main:
+                join(own, parts, key)
+        state.wait_for_everyone()
     return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
+
+
+def has_room(folder: Path, split: str, size: int) -> bool:
+    """Remove a split's states of other keys, and return whether `size` bytes fit the disk; prints it if they do not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"thoughts-{glob.escape(split)}-*.bin"):
+        old.unlink()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        print(
+            f"the {split} set's thought states take {size / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} GiB: "
+            "each step computes those of its examples",
+            flush=True,
+        )
+    return size <= free
 
 
 def compute(model, examples, collate, path: Path, shape, dtype, batch_size: int) -> None:

@@ -6,6 +6,7 @@ whole batch: each process knows all examples of a step, weighs its own by the st
 """
 
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from model.checkpoint import write_checkpoint
 from model.frozen_lm import IGNORE
-from model.processes import signal_of_any
+from model.processes import largest, signal_of_any
 from utils import UserError, deferred_signals
 
 CLIP = 1.0
@@ -25,7 +26,7 @@ REMEDY = "a lower learning rate or a float32 projection helps"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What fixes a training besides model and data."""
+    """The loop's settings."""
 
     batch_size: int  # examples in a forward pass of one process
     accumulation: int  # forward passes of a process in an optimizer step
@@ -34,6 +35,7 @@ class Recipe:
     seed: int
     logging_steps: int
     keep_checkpoints: int
+    save_minutes: float = 30.0  # between checkpoints inside an epoch
 
 
 @dataclass
@@ -45,9 +47,12 @@ class Progress:
     history: list[dict] = field(default_factory=list)  # what was logged
     unlogged: list[torch.Tensor] = field(default_factory=list)  # this process's losses of each step since, [names]
     dev_losses: dict[int, float] = field(default_factory=dict)  # dev batch -> loss x examples, since the last step
+    batch_size: int = 0  # of the dev batches
 
 
-def train(model, train_set, dev_set, collate, recipe: Recipe, folder: Path, record: dict, accelerator, state=None):
+def training_loop(
+    model, train_set, dev_set, collate, recipe: Recipe, folder: Path, record: dict, accelerator, state=None
+):
     """Train what requires a gradient in `model`; return the history of losses, one dict an entry.
 
     train_set, dev_set: encoded examples; collate: a list of them -> keywords of `model.forward`; folder: of the
@@ -63,15 +68,17 @@ def train(model, train_set, dev_set, collate, recipe: Recipe, folder: Path, reco
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
     if accelerator.process_index:  # each process draws its own dropout
         torch.manual_seed(recipe.seed + accelerator.process_index)
-    progress, unchecked = Progress(), []
+    progress, unchecked, saved = Progress(), [], time.monotonic()
     if state:
         progress = Progress(**restore(state, learned, optimizer, schedule, accelerator))
+    if progress.batch_size != recipe.batch_size:  # other dev batches than those that are done
+        progress.batch_size, progress.dev_losses = recipe.batch_size, {}
 
     def save():
         check_finite(unchecked, learned)
         content = state_of(progress, learned, optimizer, schedule, accelerator)
         if accelerator.is_main_process:
-            write_checkpoint(content, record, folder, recipe.keep_checkpoints)
+            write_checkpoint(content, record, folder, recipe.keep_checkpoints, steps_per_epoch)
         accelerator.wait_for_everyone()
 
     bar = tqdm(desc="Training", total=total_steps, initial=progress.step, disable=not accelerator.is_main_process)
@@ -100,9 +107,12 @@ def train(model, train_set, dev_set, collate, recipe: Recipe, folder: Path, reco
                     values |= {"grad_norm": norm.item(), "learning_rate": learning_rate}
                     log(values, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged, unchecked[:] = [], []
-                # 4) stop on a signal; at an epoch's end the dev loss looks for it
+                # 4) stop on a signal, save at times; at an epoch's end the dev loss looks for signals
                 if progress.step < last and signal_of_any():
                     return save()
+                if progress.step < last and largest(time.monotonic() - saved > 60 * recipe.save_minutes)[0]:
+                    save()
+                    saved = time.monotonic()
             # 5) dev loss
             check_finite(unchecked, learned)
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator)
@@ -112,6 +122,7 @@ def train(model, train_set, dev_set, collate, recipe: Recipe, folder: Path, reco
             # 6) checkpoint
             progress.epoch, progress.dev_losses = epoch + 1, {}
             save()
+            saved = time.monotonic()
             if signal_of_any():
                 return None
     return progress.history
@@ -133,10 +144,10 @@ def count_of(examples, reduction: str) -> int:
     return sum(label != IGNORE for e in examples for label in e["labels"]) if reduction == "tokens" else len(examples)
 
 
-def backward(model, examples, collate, batch_size: int, accelerator) -> tuple[torch.Tensor, dict]:
+def backward(model, examples, collate, batch_size: int, accelerator) -> tuple[torch.Tensor, list]:
     """Put the gradient of a step into `.grad`; return this process's share of the losses, `[names]`, on the device.
 
-    The second value has the losses of its examples, by their index in the file, for `refuse_not_finite`.
+    The second value has (indices, losses) of its examples, for `check_finite`.
     """
     count, of_examples = count_of(examples, model.reduction), []
     losses = torch.zeros(len(model.loss_names), device=accelerator.device)
@@ -144,7 +155,7 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> tuple[to
         found = model(**on_device(collate(part), accelerator.device), count=count)
         found["loss"].backward()
         losses += torch.stack([found[name].detach() for name in model.loss_names])
-        of_examples.append(([example["index"] for example in part], found["examples"]))
+        of_examples.append((indices_of(part), found["examples"]))
     if accelerator.num_processes > 1:
         for parameter in (p for p in model.parameters() if p.requires_grad):
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

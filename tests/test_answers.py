@@ -331,3 +331,7 @@ def test_the_strict_vote_ignores_unread_answers():
 def test_unknown_task_lists_the_tasks():
     with pytest.raises(ValueError, match="unknown task 'math'.*gsm8k.*du"):
         extract("math", "1")
+
+
+def test_a_number_beyond_floats_is_unread():
+    assert extract("gsm8k", "9" * 400 + ".5") is None

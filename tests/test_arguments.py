@@ -195,7 +195,7 @@ def test_seeds(words, seeds):
             TrainSoftCoT,
             "data_dir prompt_dir published_code device base_device_map trust_remote_code large_model_id small_model_id "
             "output_name "
-            "batch_size gradient_accumulation_steps micro_batch_size resume report_to logging_steps",
+            "batch_size gradient_accumulation_steps micro_batch_size resume report_to logging_steps save_minutes",
         ),
         (
             EvaluateSoftCoT,

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from model.checkpoint import checkpoints, newest_checkpoint, read_checkpoint, write_checkpoint
+from model.checkpoint import DamagedCheckpoint, checkpoints, newest_checkpoint, read_checkpoint, write_checkpoint
 from utils import UserError
 
 
@@ -39,7 +39,8 @@ def test_every_flipped_byte_is_noticed(tmp_path):
     content = path.read_bytes()
     for place in range(0, len(content), 97):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        assert read_checkpoint(path) is None
+        with pytest.raises(DamagedCheckpoint):
+            read_checkpoint(path)
     for end in (0, 10, len(content) - 1):
         path.write_bytes(content[:end])
         assert newest_checkpoint(tmp_path)[0].name == "checkpoint-1.pt"

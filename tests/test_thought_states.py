@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import soak
 from data_loader.collator import Collator
 from model.softcot import SoftCoTPlusPlus
-from model.thought_states import SAMPLED_BLOCKS, cached_thought_states
+from model.thought_states import SAMPLED_BLOCKS, add_thought_states, cached_thought_states
 from tests import oracle
 from tests.tiny import ragged_examples, tiny_backbone
 
@@ -98,13 +97,9 @@ def test_states_that_are_not_finite_name_the_example(model, tmp_path):
     assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob(".*.tmp"))
 
 
-def test_two_first_uses_at_once_compute_them_once(model, tmp_path):
-    def first_use():
-        print("sum", states_of(model, tmp_path).double().sum().item())
-
-    script = SimpleNamespace(main=first_use, __name__="first_use")
-    processes = [soak.start(script, [], tmp_path / name) for name in "ab"]
-    assert [soak.end_of(process) for process in processes] == [0, 0]
-    outputs = [(tmp_path / name / "output").read_text() for name in "ab"]
-    assert sum("Thought states" in output for output in outputs) == 1
-    assert len({output[output.index("sum") :] for output in outputs}) == 1
+def test_without_room_on_the_disk_there_are_none(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    examples = ragged_examples(LENGTH)
+    assert add_thought_states(model, examples, Collator(0, 0), tmp_path, "train") is False
+    assert not any("thought_states" in example for example in examples)
+    assert not list(tmp_path.iterdir())

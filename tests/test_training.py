@@ -12,11 +12,12 @@ from transformers import Trainer, TrainingArguments, set_seed
 from data_loader.collator import Collator
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora
-from model.training import Recipe, train
+from model.training import Recipe, training_loop
 from tests.tiny import ragged_examples, tiny_backbone
 from utils import Stop
 
 LENGTH = 3
+KINDS = {"softcot": {}, "nce": {"chains": 3, "contrastive": True}, "lora": {"lora": True}}
 COLLATE = Collator(0, 0)
 RECIPE = Recipe(
     batch_size=2, accumulation=1, epochs=2.0, learning_rate=1e-3, seed=7, logging_steps=2, keep_checkpoints=9
@@ -42,7 +43,7 @@ def make(chains=None, lora=False, **options):
 def run(folder, model, recipe=RECIPE, collate=COLLATE, data=None, state=None):
     set_seed(recipe.seed)
     data = data or examples_of(0)
-    return train(model, data, examples_of(5), collate, recipe, folder, {"a": 1}, Accelerator(cpu=True), state)
+    return training_loop(model, data, examples_of(5), collate, recipe, folder, {"a": 1}, Accelerator(cpu=True), state)
 
 
 def weights(model):
@@ -138,8 +139,9 @@ def test_history_has_each_term_of_the_loss(tmp_path):
     assert logged[0]["token"] == pytest.approx(first["token"].item(), rel=1e-6)
 
 
-def test_dev_loss_weighs_batches_by_their_examples(tmp_path):
-    model = make()
+@pytest.mark.parametrize("kind", ["softcot", "nce", "lora"])
+def test_dev_loss_weighs_batches_by_their_examples(tmp_path, kind):
+    model = make(**KINDS[kind])
     history = run(tmp_path, model, Recipe(**{**vars(RECIPE), "batch_size": 4}))
     dev = examples_of(5)
     with torch.no_grad():
@@ -191,7 +193,7 @@ CALLS = {2: 2, 3: 3, 5: 3, 6: 3, 8: 5, 11: 6, 12: 6}
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["softcot", "nce", "lora"])
 def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_bytes(tmp_path, signals, call, kind):
-    options = {"softcot": {}, "nce": {"chains": 3, "contrastive": True}, "lora": {"lora": True}}[kind]
+    options = KINDS[kind]
     whole, stopped, resumed = make(**options), make(**options), make(**options)
     history = run(tmp_path / "whole", whole)
     with pytest.raises(Stop):
@@ -208,6 +210,32 @@ def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_byte
     assert run(tmp_path / "run", resumed, collate=counted, state=state) == history
     assert_same(weights(resumed), weights(whole))
     assert len(calls) == 12 - call  # nothing is computed twice
+
+
+def test_a_dev_loss_begun_in_other_batches_is_started_again(tmp_path, signals):
+    whole = run(tmp_path / "whole", make(), Recipe(**{**vars(RECIPE), "batch_size": 1, "accumulation": 2}))
+    with pytest.raises(Stop):
+        run(tmp_path / "run", make(), collate=SignalAt(5))
+    state = newest_checkpoint(tmp_path / "run")[1]
+    assert state["progress"]["dev_losses"]
+    again = run(tmp_path / "run", make(), Recipe(**{**vars(RECIPE), "batch_size": 1, "accumulation": 2}), state=state)
+    dev = [[entry["eval_loss"] for entry in history if "eval_loss" in entry] for history in (again, whole)]
+    assert dev[0] == pytest.approx(dev[1], rel=1e-4)
+
+
+def test_checkpoints_inside_an_epoch_give_way_to_the_next(tmp_path):
+    model = make()
+    whole = run(tmp_path / "whole", model)
+    seen = []
+
+    def collate(examples):
+        seen.append([path.stem for path in checkpoints(tmp_path / "run")])
+        return COLLATE(examples)
+
+    often = Recipe(**{**vars(RECIPE), "save_minutes": 1e-9})
+    assert run(tmp_path / "run", make(), often, collate=collate) == whole
+    assert seen[1:3] == [["checkpoint-1"], ["checkpoint-2"]]
+    assert [path.stem for path in checkpoints(tmp_path / "run")] == ["checkpoint-6", "checkpoint-3"]
 
 
 def test_oldest_checkpoints_are_removed(tmp_path):
