@@ -278,6 +278,17 @@ def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path):
         run=run,
     )
     assert len(list((tmp_path / "inference_logs").glob("*.jsonl"))) == 1
+    for engine in ("transformers", "reference"):
+        shell(
+            f"{evaluation} --base_model_ckpt {{run}}/base_model --greedy --engine {engine} --print_response "
+            f"--log_dir {engine}",
+            tmp_path,
+            m=models,
+            data=data,
+            run=run,
+        )
+    (one,), (other,) = (list((tmp_path / name).glob("*.jsonl")) for name in ("transformers", "reference"))
+    assert rows_of(one) == rows_of(other)
     done = shell(f"{evaluation} --base_model_ckpt None", tmp_path, code=2, m=models, data=data, run=run)
     assert "--base_model_ckpt" in done.stderr and "Traceback" not in done.stderr
 
