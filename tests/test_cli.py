@@ -269,26 +269,19 @@ def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path):
         f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{run}}/projection.bin "
         f"--num_thought_tokens 3 --test_k 1 --max_new_tokens 4 --tune_base_model {SMALL}"
     )
-    shell(
-        f"{evaluation} --base_model_ckpt {{run}}/base_model --tune_assistant_model "
-        "--assistant_model_ckpt {run}/assistant_model",
-        tmp_path,
-        m=models,
-        data=data,
-        run=run,
-    )
-    assert len(list((tmp_path / "inference_logs").glob("*.jsonl"))) == 1
+    rows = {}
     for engine in ("transformers", "reference"):
         shell(
-            f"{evaluation} --base_model_ckpt {{run}}/base_model --greedy --engine {engine} --print_response "
-            f"--log_dir {engine}",
+            f"{evaluation} --base_model_ckpt {{run}}/base_model --tune_assistant_model --greedy --print_response "
+            f"--assistant_model_ckpt {{run}}/assistant_model --engine {engine} --log_dir {engine}",
             tmp_path,
             m=models,
             data=data,
             run=run,
         )
-    (one,), (other,) = (list((tmp_path / name).glob("*.jsonl")) for name in ("transformers", "reference"))
-    assert rows_of(one) == rows_of(other)
+        (file,) = (tmp_path / engine).glob("*.jsonl")
+        rows[engine] = rows_of(file)
+    assert len(rows["transformers"]) == 1 and rows["transformers"] == rows["reference"]
     done = shell(f"{evaluation} --base_model_ckpt None", tmp_path, code=2, m=models, data=data, run=run)
     assert "--base_model_ckpt" in done.stderr and "Traceback" not in done.stderr
 
