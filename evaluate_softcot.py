@@ -14,7 +14,7 @@ from experiment.loading import device_of, encode_split, load_instances, quiet_li
 from experiment.method import chains_of, load_method
 from experiment.record import data_hash, evaluation_record, method_of
 from experiment.responses import in_order, make_engine, requests_of, take_next_questions_thoughts, write_hints
-from experiment.results import judge, skipped_row
+from experiment.results import LogForm, judge, skipped_row, texts_of
 from experiment.seed_files import SeedFiles
 from model.processes import join, leave
 from model.vllm_engine import check_can_start
@@ -51,7 +51,7 @@ def evaluate(args):
         take_next_questions_thoughts(examples, split, method.encoder)
 
     # 5) files: what is finished is read back
-    files = SeedFiles(args, record, processes, votes=chains_of(args) is not None or num_answers > 1)
+    files = SeedFiles(args, record, processes, log_form(args, method, len(questions)))
     files.add_missing(skipped_row(task, questions[index], "too long for the model") for index in sorted(too_long))
     todo = files.todo(examples)
     if args.thoughts == "assistant_text":
@@ -74,16 +74,26 @@ def evaluate(args):
     leave()
 
 
+def log_form(args, method, num_questions) -> LogForm:
+    """Return what the logs show besides their rows."""
+    slot = None
+    if method.slot and args.thoughts != "assistant_text":  # text is part of the prompt
+        backbones = (method.assistant or method.base, method.base)
+        slot = tuple(backbone.thought_tokens.placeholder * args.num_thought_tokens for backbone in backbones)
+    return LogForm(num_questions, args.num_return_sequences, chains_of(args) is not None, slot)
+
+
 def row_of(args, method, question, example, rows):
     """Return the result row of a question. rows: N x R lists of token ids, chain by chain."""
     tokenizer = method.base.tokenizer
     responses = tokenizer.batch_decode(rows, skip_special_tokens=True)
     row = judge(args.task_name, question, responses, [len(ids) for ids in rows])
     if args.print_input:
-        row["input"] = tokenizer.decode(example["prefix_ids"] + example.get("hint_ids", []) + example["suffix_ids"])
-    if args.print_response:
-        row["responses"] = responses
-    return row
+        placeholders = [method.slot.placeholder] * args.num_thought_tokens if method.slot else []
+        slot_ids = example.get("hint_ids", placeholders)
+        row["input"] = tokenizer.decode(example["prefix_ids"] + slot_ids + example["suffix_ids"])
+    raw_responses = tokenizer.batch_decode(rows)
+    return row | texts_of(args.task_name, row["answers"], responses, raw_responses, keep=args.print_response)
 
 
 def report(scores, method_name):

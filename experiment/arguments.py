@@ -296,7 +296,10 @@ class EvaluateSoftCoT(Trained):
         fixes_result=False,
     )
     engine: str = option(
-        "transformers", "what generates; vllm needs requirements-vllm.txt", choices=("transformers", "vllm")
+        "transformers",
+        "what generates; vllm needs requirements-vllm.txt; reference: the published calls of transformers' generate, "
+        "one question at a time, with the published noise",
+        choices=("transformers", "vllm", "reference"),
     )
     tensor_parallel_size: int = option(
         1, "vLLM: GPUs that share each layer", check=positive, fixes_result=False, of_vllm=True
@@ -354,6 +357,8 @@ class EvaluateSoftCoT(Trained):
                 raise UserError(
                     f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER"
                 )
+        if self.engine == "reference" and not 0 <= min(self.seeds()) <= max(self.seeds()) < 2**32:
+            raise UserError("--engine reference seeds NumPy too: it needs seeds from 0 to 4294967295")
         self.check_slot()
         for name, instead in (
             ("quantization", "--vllm_args '{\"quantization\": ...}'"),

@@ -21,18 +21,21 @@ NAME = re.compile(
     r"-ntt_(?P<L>\d+)-nrs_(?P<R>\d+)(?:-nst_(?P<N>\d+))?-(?P<models>.+?)"
     rf"(?:-(?P<thoughts>{'|'.join(OF_THOUGHTS)}))?(?:-perturb_(?P<std>[\d.e-]+))?"
 )
-# What a log says, in order. A response is read as a whole, so that nothing in it counts as a line of the log.
+# What a log says, in order. Prompts and responses are read as a whole: nothing in them counts as a line of the log.
 EVENT = re.compile(
     r"^Args: (?P<arguments>.*)"
     r"|(?<!Model )Answer \([\d-]+/\d+\): (?P<published_response>(?s:.*?))<\|end-of-response\|>"
     r"|^Response: (?P<response>(?s:.*?))\n(?=Response: |Ground Truth Answer: .*\nModel Answer: )"
     r"|^Skipped: (?P<skipped>.*)\n(?=Ground Truth Answer: .*\nModel Answer: )"
+    r"|^Raw Inputs for Base Model: (?P<input>(?s:.*?))\n"
+    r"(?=Instance 1/1 - |(?:None Model )?Answer \(|Ground Truth Answer: .*\nModel Answer: )"
+    r"|^None Model Answer \([\d-]+/\d+\): (?P<unread>(?s:.*?))<\|end-of-response\|>"
     r"|Ground Truth Answer: ?(?P<gold>.*)"
     r"|Average generated tokens \(\d+ instances\): ?(?P<tokens>\d+(?:\.\d+)?)"
     r"|Correct Count: ?(?P<count>\d+/\d+)",
     re.M,
 )
-SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]*\|>")  # our logs' responses hold none
+SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]*\|>")  # answers are read without them
 # Arguments of the published code that its logs' names lack.
 NOT_IN_NAME = (
     "base_model_id",
@@ -63,6 +66,8 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None] | None:
             row["responses"].append(SPECIAL_TOKEN.sub("", text))
         elif kind == "response":
             row["responses"].append(text)
+        elif kind in ("input", "unread"):
+            pass
         elif kind == "gold":
             row["gold"] = text.strip()
         elif kind == "skipped":

@@ -9,7 +9,8 @@ from experiment.arguments import naming
 from experiment.loading import load_backbones, make_encoder
 from experiment.record import check_against_training
 from model.backbone import DTYPES, Backbone
-from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot
+from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot, batched_soft_thoughts
+from model.reference_engine import plain_soft_thoughts
 from model.softcot import (
     LoRAOnly,
     SoftCoT,
@@ -58,7 +59,8 @@ def load_method(args, chains: int | None, **encoder_options) -> Method:
     Raises UserError if a file is missing or damaged, or if models and projection do not fit each other.
     """
     thinks, thoughts = args.num_thought_tokens > 0, getattr(args, "thoughts", "projected")
-    own_engine = getattr(args, "engine", "transformers") == "vllm"  # vLLM loads the base model and its adapter itself
+    engine = getattr(args, "engine", "transformers")
+    own_engine = engine == "vllm"  # it loads the base model and its adapter itself
     state = read_projection(args, chains) if thinks and thoughts in FROM_FILE else None
     base, assistant = load_backbones(
         args,
@@ -78,7 +80,8 @@ def load_method(args, chains: int | None, **encoder_options) -> Method:
     load_adapters(args, base, assistant, own_engine)
     softcot = load_softcot(args, base, assistant, chains, state) if thinks and thoughts in SOFT else None
     number, noise = (chains or 1) if thinks else 1, getattr(args, "perturb_std", 0.0)
-    slot = ThoughtSlot(thoughts, base, softcot, args.num_thought_tokens, number, noise) if thinks else None
+    how = plain_soft_thoughts if engine == "reference" else batched_soft_thoughts
+    slot = ThoughtSlot(thoughts, base, softcot, args.num_thought_tokens, number, noise, how) if thinks else None
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
 
 

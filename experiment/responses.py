@@ -11,6 +11,7 @@ from model.causal_lm import embeddings_of
 from model.generation import Request, TransformersEngine
 from model.memory import in_parts
 from model.processes import is_main
+from model.reference_engine import ReferenceEngine
 from model.vllm_engine import VllmEngine
 from utils import UserError
 
@@ -22,6 +23,8 @@ def make_engine(args, method, examples, max_new_tokens: int):
     sampling = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k, "greedy": args.greedy}
     if args.engine == "transformers":
         return TransformersEngine(method.base, rows=args.eval_batch_size, **sampling)
+    if args.engine == "reference":
+        return ReferenceEngine(method.base, **sampling)
     prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
     options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
     return VllmEngine(method.base, dtype=args.dtype, adapter=args.base_model_ckpt, **sampling, **options)

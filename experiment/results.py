@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from data_loader.answers import ANSWER_RULE, count_votes, verdicts
+from data_loader.tasks import get_task
 from experiment.record import refuse_differences, with_plain_ids
 from utils import UserError, deferred_signals, flush, lock_file, replaced
 
@@ -28,8 +29,14 @@ ROW = {
     "correct_strict": bool,
     "tokens": list,  # length of each response
 }
-OPTIONAL = {"input": str, "responses": list, "skipped": str}  # skipped: why the question was not asked of the model
-ELEMENTS = {"tokens": int, "responses": str}  # of lists
+OPTIONAL = {
+    "input": str,  # the base model's prompt, with special tokens
+    "responses": list,  # without special tokens
+    "raw_responses": list,  # with special tokens
+    "unread": list,  # the responses without a number, with special tokens, if no responses are written
+    "skipped": str,  # why the question was not asked of the model
+}
+ELEMENTS = {"tokens": int, "responses": str, "raw_responses": str, "unread": str}  # of lists
 
 
 # ---- rows ----
@@ -41,6 +48,19 @@ def judge(task_name, question, responses, tokens):
     question: Instance; responses: N x R texts, chain by chain; tokens: how many each took.
     """
     return {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
+
+
+def texts_of(task_name, answers, responses, raw_responses, keep: bool) -> dict:
+    """Return a row's fields of texts: all responses if they are to be kept, else those whose number is unread.
+
+    raw_responses: with special tokens.
+    """
+    if keep:
+        return {"responses": responses, "raw_responses": raw_responses}
+    if get_task(task_name).answer_kind != "number":
+        return {}
+    unread = [text for text, answer in zip(raw_responses, answers, strict=True) if answer is None]
+    return {"unread": unread} if unread else {}
 
 
 def skipped_row(task_name, question, reason):
@@ -132,29 +152,51 @@ def read_own_rows(path: Path, run: dict) -> list[dict]:
 # ---- log lines ----
 
 
+@dataclass(frozen=True)
+class LogForm:
+    """What a run's log shows besides its rows."""
+
+    questions: int  # that are evaluated
+    samples: int = 1  # R
+    lists_answers: bool = False  # as SoftCoT++'s log, with the average of generated tokens
+    slot: tuple[str, str] | None = None  # the placeholders' text in the assistant's and the base's prompt, if any
+
+
 @dataclass
 class Totals:
     """Running totals of a seed, as its log shows them."""
 
     questions: int = 0
     correct: int = 0
-    responses: int = 0
-    tokens: int = 0
+    asked: int = 0  # questions that were not skipped
+    tokens: float = 0.0  # sum of `call_length` over them
 
-    def add(self, row):
+    def add(self, row, samples):
         self.questions += 1
         self.correct += row["correct"]
-        self.responses += len(row["tokens"])
-        self.tokens += sum(row["tokens"])
+        self.asked += bool(row["tokens"])
+        self.tokens += call_length(row["tokens"], samples)
+
+    def average_tokens(self) -> float:
+        return self.tokens / self.asked if self.asked else 0.0
 
 
-def log_lines(row: dict, totals: Totals, votes: bool) -> str:
-    """Return the log's lines of a row. totals: with this row in them; votes: whether several answers are listed."""
-    lines = [f"Input: {row['input']}"] if "input" in row else []
-    lines += [f"Skipped: {row['skipped']}"] if "skipped" in row else []
-    lines += [f"Response: {response}" for response in row.get("responses", [])]
-    lines.append(f"Ground Truth Answer: {row['gold']}")
-    if votes:
+def call_length(tokens: list[int], samples: int) -> float:
+    """Return how long the published `generate` calls of a question are, the mean over its responses; 0 without any.
+
+    tokens: true lengths, chain by chain; samples: R. With R = 1 one call makes all chains, else each chain is a call.
+    A call is as long as its longest response: shorter ones are padded.
+    """
+    together = samples if samples > 1 else len(tokens)
+    calls = [tokens[start : start + together] for start in range(0, len(tokens), together or 1)]
+    return mean(map(max, calls)) if calls else 0.0
+
+
+def log_lines(row: dict, totals: Totals, form: LogForm) -> str:
+    """Return the log's lines of a row, as published. totals: with this row in them."""
+    gold = f"Ground Truth Answer: {row['gold']}"
+    lines = [gold, *input_lines(row, form), *response_lines(row, form), gold]
+    if form.lists_answers:
         lines += [
             f"Model Answer: {row['answers']}",
             f"Model Answer Count: {count_votes(row['answers'])}",
@@ -163,10 +205,47 @@ def log_lines(row: dict, totals: Totals, votes: bool) -> str:
     else:
         lines.append(f"Model Answer: {row['vote']}")
     lines.append(f"Is Correct: {row['correct']}")
-    if votes:
-        average = totals.tokens / totals.responses if totals.responses else 0.0
-        lines.append(f"Average generated tokens ({totals.responses} instances): {average}")
+    if form.lists_answers:
+        lines.append(f"Average generated tokens ({totals.asked} instances): {round(totals.average_tokens(), 2)}")
     return "\n".join([*lines, f"Correct Count: {totals.correct}/{totals.questions}", "-" * 20]) + "\n"
+
+
+def input_lines(row, form) -> list[str]:
+    """Return the lines on the prompt, or on why there was none."""
+    if "skipped" in row:
+        return [f"Skipped: {row['skipped']}"]
+    if "input" not in row:
+        return []
+    lines = [f"Raw Inputs for Base Model: {row['input']}"]
+    for side, placeholders in zip(("from", "to"), form.slot or (), strict=False):
+        lines.append(f"Instance 1/1 - Embeddings {side}: <|start|>{placeholders}<|end|>")
+    return lines
+
+
+def response_lines(row, form) -> list[str]:
+    """Return a line a response if the row has them, else one for each response whose number is unread."""
+    texts = row.get("raw_responses", row.get("responses"))
+    places = range(len(row["answers"]))
+    if texts is None:
+        places, texts = [place for place in places if row["answers"][place] is None], row.get("unread", [])
+        start = "None Model Answer"
+    else:
+        start = "Answer"
+    return [
+        f"{start} ({row['index'] + 1}-{number_of(place, form)}/{form.questions}): {text}<|end-of-response|>"
+        for place, text in zip(places, texts, strict=False)
+    ]
+
+
+def number_of(place: int, form: LogForm) -> str:
+    """Return a response's number within its question, from 1. place: among its N x R responses, from 0.
+
+    SoftCoT counts samples. SoftCoT++ counts chains and samples, but with one sample a chain, 1 and chains.
+    """
+    if not form.lists_answers:
+        return f"{place + 1}"
+    chain, sample = divmod(place, form.samples) if form.samples > 1 else (0, place)
+    return f"{chain + 1}-{sample + 1}"
 
 
 # ---- writing ----
@@ -181,8 +260,8 @@ class SeedResults:
     by another process. log_path None: no log.
     """
 
-    def __init__(self, results_path, log_path, run, votes, overwrite=False, echo=False):
-        self.path, self.votes, self.echo = Path(results_path), votes, echo
+    def __init__(self, results_path, log_path, run, form: LogForm, overwrite=False, echo=False):
+        self.path, self.form, self.echo = Path(results_path), form, echo
         self.run = json.loads(json.dumps({**run, "answer_rule": ANSWER_RULE}))
         self.rows, self.totals = {}, Totals()
         new = not self.path.exists()
@@ -231,8 +310,8 @@ class SeedResults:
     def note(self, row: dict) -> None:
         """Count a row and write its log lines."""
         self.rows[row["index"]] = row
-        self.totals.add(row)
-        text = log_lines(row, self.totals, self.votes)
+        self.totals.add(row, self.form.samples)
+        text = log_lines(row, self.totals, self.form)
         if self.log:
             write_all(self.log, text.encode("utf-8", errors="replace"))
         if self.echo:

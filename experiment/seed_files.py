@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from experiment.record import log_name
-from experiment.results import SeedResults, scores_of
+from experiment.results import LogForm, SeedResults, scores_of
 from model.processes import decided_by_main
 
 
@@ -13,8 +13,8 @@ class SeedFiles:
     Raises UserError as `SeedResults` does.
     """
 
-    def __init__(self, args, record: dict, processes, votes: bool):
-        self.args, self.record, self.processes, self.votes = args, record, processes, votes
+    def __init__(self, args, record: dict, processes, form: LogForm):
+        self.args, self.record, self.processes, self.form = args, record, processes, form
         self.alone = processes.num_processes == 1
         self.finished = decided_by_main(lambda: self.open(args.overwrite, echo=self.alone))  # seed -> questions
         if not processes.is_main_process:
@@ -29,7 +29,7 @@ class SeedFiles:
                 Path(args.results_dir or args.log_dir, f"{name}.jsonl{ending}"),
                 None if ending else Path(args.log_dir, f"{name}.log"),
                 self.record | {"seed": seed},
-                self.votes,
+                self.form,
                 overwrite,
                 echo=echo and len(args.seeds()) == 1,
             )

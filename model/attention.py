@@ -58,6 +58,13 @@ def group_heads(model) -> None:
         config._attn_implementation = NAME
 
 
+def use_stock_attention(model) -> None:
+    """Let a model use transformers' own attention again."""
+    config = text_config(model)
+    if config._attn_implementation == NAME:
+        config._attn_implementation = "sdpa"
+
+
 ALL_ATTENTION_FUNCTIONS.register(NAME, grouped_attention)
 try:  # transformers 5 makes masks by the attention's name; 4.51 knows no such table
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask

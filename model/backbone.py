@@ -217,13 +217,18 @@ def load_embeddings(
         embeddings = skeleton.get_input_embeddings()
         name = next(name for name, module in skeleton.named_modules() if module is embeddings) + ".weight"
         weight = read_tensor(path, name)
-        try:
-            generation_config = GenerationConfig.from_pretrained(path)
-        except OSError:  # the model has no such file
-            generation_config = GenerationConfig.from_model_config(config)
+        generation_config = generation_config_of(model_id, config)
     embeddings.weight = torch.nn.Parameter(weight.to(DTYPES[dtype]), requires_grad=False)
     model = EmbeddingsOnly(config, generation_config, embeddings).requires_grad_(False).eval()
     return Backbone(model.to(device), tokenizer, tokens, str(model_id))
+
+
+def generation_config_of(model_id: str, config) -> GenerationConfig:
+    """Return a model's own generation config, or one made of its config if it has no such file."""
+    try:
+        return GenerationConfig.from_pretrained(resolve(model_id))
+    except OSError:
+        return GenerationConfig.from_model_config(config)
 
 
 def read_tensor(path: str, name: str) -> torch.Tensor:

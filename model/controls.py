@@ -25,18 +25,27 @@ WITH_ASSISTANT = (*SOFT, "assistant_text")
 UNTRAINED_SEED = 42  # training's default seed: on a CPU and in float32 the same initial weights
 
 
+def batched_soft_thoughts(softcot, assistant_ids, assistant_mask):
+    """Return the soft thoughts `[B, N, L, d_b]` of a batch, whose chains share the prompt's keys and values."""
+    return softcot.soft_thoughts(softcot.thought_states(assistant_ids, assistant_mask))
+
+
 class ThoughtSlot:
     """Fills the slot of encoded examples by one mode of THOUGHTS.
 
     softcot: for the SOFT modes, with the projection to use (of another question's `assistant_ids`
     if thoughts are shuffled), else None. length: L; chains: N. noise: standard deviation of
     Gaussian noise added to every vector in the slot, one draw a (question, chain) for all seeds of
-    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P.
+    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P. soft_thoughts_of: how the assistant
+    runs, as `batched_soft_thoughts`.
     """
 
-    def __init__(self, mode, base, softcot, length: int, chains: int, noise: float = 0.0):
+    def __init__(
+        self, mode, base, softcot, length: int, chains: int, noise: float = 0.0, soft_thoughts_of=batched_soft_thoughts
+    ):
         self.mode, self.base, self.softcot = mode, base, softcot
         self.length, self.chains, self.noise = length, chains, noise
+        self.soft_thoughts_of = soft_thoughts_of
         self.placeholder = base.tokenizer.convert_tokens_to_ids(base.thought_tokens.placeholder)
 
     @torch.no_grad()
@@ -48,10 +57,8 @@ class ThoughtSlot:
         table = embedding_table(self.base.model)
         if self.mode in SOFT:
             batch = collate(examples)
-            states = self.softcot.thought_states(
-                batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device)
-            )
-            thoughts = self.softcot.soft_thoughts(states)
+            ids, mask = (batch[key].to(table.device) for key in ("assistant_ids", "assistant_mask"))
+            thoughts = self.soft_thoughts_of(self.softcot, ids, mask)
             refuse_not_finite(
                 thoughts,
                 [example["index"] for example in examples],

@@ -144,6 +144,7 @@ def test_a_missing_option_is_named(capsys):
         (EvaluateSoftCoT, "--thoughts zero --seed_to 3", ["--seed_from"]),
         (EvaluateSoftCoT, "--thoughts zero --engine vllm --quantization 4bit", ["--quantization", "--vllm_args"]),
         (EvaluateSoftCoT, "--thoughts zero --engine vllm --base_device_map auto", ["--base_device_map"]),
+        (EvaluateSoftCoT, "--thoughts zero --engine reference --seed -1", ["reference", "0 to"]),
         (TrainSoftCoT, "--output_name x --num_thought_tokens 0", ["--num_thought_tokens 0", "--tune_base_model"]),
         (TrainSoftCoT, "--output_name x --num_thought_tokens 0 --tune_assistant_model", ["--tune_assistant_model"]),
         (

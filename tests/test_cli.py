@@ -270,15 +270,19 @@ def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path):
         f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{run}}/projection.bin "
         f"--num_thought_tokens 3 --test_k 1 --max_new_tokens 4 --tune_base_model {SMALL}"
     )
-    shell(
-        f"{evaluation} --base_model_ckpt {{run}}/base_model --tune_assistant_model "
-        "--assistant_model_ckpt {run}/assistant_model",
-        tmp_path,
-        m=models,
-        data=data,
-        run=run,
-    )
-    assert len(list((tmp_path / "inference_logs").glob("*.jsonl"))) == 1
+    rows = {}
+    for engine in ("transformers", "reference"):
+        shell(
+            f"{evaluation} --base_model_ckpt {{run}}/base_model --tune_assistant_model --greedy --print_response "
+            f"--assistant_model_ckpt {{run}}/assistant_model --engine {engine} --log_dir {engine}",
+            tmp_path,
+            m=models,
+            data=data,
+            run=run,
+        )
+        (file,) = (tmp_path / engine).glob("*.jsonl")
+        rows[engine] = rows_of(file)
+    assert len(rows["transformers"]) == 1 and rows["transformers"] == rows["reference"]
     done = shell(f"{evaluation} --base_model_ckpt None", tmp_path, code=2, m=models, data=data, run=run)
     assert "--base_model_ckpt" in done.stderr and "Traceback" not in done.stderr
 
@@ -304,7 +308,11 @@ def test_the_documented_llama_evaluation(llama_sweep):
     for seed in (41, 42):
         log = (llama_sweep / "logs" / f"{LLAMA_LOG.format(seed=seed)}.log").read_text(encoding="utf-8")
         blocks = re.findall(
-            r"^Input: .*?^Response: .*?^Ground Truth Answer: (\d+)\nModel Answer: ([^\n]+)\nIs Correct: (True|False)\n"
+            r"^Ground Truth Answer: (\d+)\nRaw Inputs for Base Model: [^\r]*?\n"
+            r"Instance 1/1 - Embeddings from: <\|start\|>(?:<\|end_of_text\|>){4}<\|end\|>\n"
+            r"Instance 1/1 - Embeddings to: <\|start\|>(?:<\|end_of_text\|>){4}<\|end\|>\n"
+            r"Answer \(\d-1/3\): .*?<\|end-of-response\|>\n"
+            r"Ground Truth Answer: \1\nModel Answer: ([^\n]+)\nIs Correct: (True|False)\n"
             r"Correct Count: (\d)/(\d)\n-{20}\n",
             log,
             re.M | re.S,
@@ -317,7 +325,8 @@ def test_the_documented_llama_evaluation(llama_sweep):
             assert str(row["gold"]) == block[0] and str(row["vote"]) == block[1] and str(row["correct"]) == block[2]
             assert {"answers", "answers_strict", "correct_strict", "input", "tokens"} <= row.keys()
             assert len(row["responses"]) == 1 and row["tokens"][0] <= 8
-            assert row["input"].count("<|reserved_special_token_0|><|reserved_special_token_1|>") == 1
+            slot = "<|reserved_special_token_0|>" + 4 * "<|end_of_text|>" + "<|reserved_special_token_1|>"
+            assert row["input"].count(slot) == 1
 
 
 @pytest.mark.slow
@@ -335,7 +344,7 @@ def test_the_documented_qwen_evaluation(qwen_run, models, data, tmp_path):
         log,
         re.M,
     )
-    assert [(block[5], block[8]) for block in blocks] == [("10", "1"), ("20", "2"), ("30", "3")]
+    assert [(block[5], block[8]) for block in blocks] == [("1", "1"), ("2", "2"), ("3", "3")]
     rows = rows_of(tmp_path / "logs" / f"{QWEN_LOG.format(seed=42)}.jsonl")
     assert all(len(row["answers"]) == len(row["responses"]) == 10 for row in rows)
     assert all(len(set(row["responses"])) > 1 for row in rows)
@@ -349,7 +358,7 @@ def test_a_sweep_goes_on_where_it_stopped(llama_sweep, llama_run, models, data, 
     file = {seed: work / "logs" / f"{LLAMA_LOG.format(seed=seed)}.jsonl" for seed in (41, 42)}
     log = {seed: path.with_suffix(".log").read_bytes() for seed, path in file.items()}
     # Seed 41 was finished (a mark shows that its rows are kept), seed 42 cut off in its last line.
-    marked = file[41].read_text(encoding="utf-8").replace('"responses": ["', '"responses": ["kept ')
+    marked = file[41].read_text(encoding="utf-8").replace('responses": ["', 'responses": ["kept ')
     file[41].write_text(marked, encoding="utf-8")
     whole = file[42].read_bytes()
     file[42].write_bytes(whole[:-40])
@@ -357,7 +366,7 @@ def test_a_sweep_goes_on_where_it_stopped(llama_sweep, llama_run, models, data, 
     assert file[41].read_text(encoding="utf-8") == marked
     assert file[42].read_bytes() == whole
     assert file[42].with_suffix(".log").read_bytes() == log[42]
-    assert file[41].with_suffix(".log").read_text(encoding="utf-8").count("Response: kept ") == 3
+    assert file[41].with_suffix(".log").read_text(encoding="utf-8").count("/3): kept ") == 3
     # Other arguments are refused; more questions are more rows.
     done = shell(f"{SWEEP_LLAMA} --temperature 0.5 {SMALL_SWEEP}", work, code=1, **values)
     assert "results of other arguments: temperature was 1.0, now 0.5" in done.stderr.strip().splitlines()[-1]

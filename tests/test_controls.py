@@ -243,15 +243,16 @@ def plain(models, data, work):
     return Oracle(models, data, work)
 
 
+@pytest.mark.parametrize("engine", ["transformers", "reference"])
 @pytest.mark.parametrize("mode", THOUGHTS)
-def test_every_mode_answers_as_the_oracle_with_that_slot(evaluate, plain, work, mode):
-    rows, _ = evaluate(mode, "--greedy --print_input", log_dir=f"greedy_{mode}")
+def test_every_mode_answers_as_the_oracle_with_that_slot(evaluate, plain, work, mode, engine):
+    rows, _ = evaluate(mode, f"--greedy --print_input --engine {engine}", log_dir=f"{engine}_{mode}")
     assert len(rows) == len(plain.examples) == 4
     for row in rows:
         slot = plain.slot(mode, row["index"])
         assert row["responses"] == [plain.response(row["index"], slot)]
         assert row["input"].count("<issue_start>") == 1
-    (file,) = (work / f"greedy_{mode}").glob("*.jsonl")
+    (file,) = (work / f"{engine}_{mode}").glob("*.jsonl")
     record = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["run"]
     assert record["thoughts"] == mode and record["perturb_std"] == 0
     assert ("projection" in record) is (mode in ("projected", "shuffled"))

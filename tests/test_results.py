@@ -5,14 +5,26 @@ import json
 import pytest
 
 from data_loader.answers import ANSWER_RULE
-from experiment.results import SeedResults, Totals, fault_of, judge, log_lines, read_result_file, scores_of, skipped_row
+from experiment.results import (
+    LogForm,
+    SeedResults,
+    Totals,
+    call_length,
+    fault_of,
+    judge,
+    log_lines,
+    read_result_file,
+    scores_of,
+    skipped_row,
+    texts_of,
+)
 from utils import UserError
 
 RUN = {"temperature": 1.0, "questions_in_split": 9}
 
 
 def results(folder, run=RUN, name="a", log="a", **options):
-    return SeedResults(folder / f"{name}.jsonl", folder / f"{log}.log", run, votes=False, **options)
+    return SeedResults(folder / f"{name}.jsonl", folder / f"{log}.log", run, LogForm(9), **options)
 
 
 def row(index, answers=(1,), gold="1"):
@@ -72,6 +84,7 @@ FAULTS = {
     "index is a text": (line(index="0"), "index"),
     "tokens are a number": (line(tokens=3), "tokens"),
     "gold is missing": (line(gold=None), "gold"),
+    "an unread response is a number": (line(unread=["x", 3]), "unread"),
     "responses are a text": (line(responses="x"), "responses"),
     "a response is a number": (line(responses=[1]), "responses"),
     "a length is a text": (line(tokens=["3"]), "tokens"),
@@ -176,7 +189,7 @@ def test_rows_of_other_processes_are_moved_in_in_the_data_s_order(tmp_path):
     main = results(tmp_path)
     main.add(row(2))
     main.close()
-    part = SeedResults(tmp_path / "a.jsonl.part-1", None, RUN, votes=False)
+    part = SeedResults(tmp_path / "a.jsonl.part-1", None, RUN, LogForm(9))
     for index in (1, 2, 0):
         part.add(row(index))
     part.close()
@@ -194,16 +207,29 @@ def test_rows_of_other_processes_are_moved_in_in_the_data_s_order(tmp_path):
 # ---- the log ----
 
 
-def totals(*rows):
-    found = Totals()
+def blocks(form, *rows):
+    """The log's blocks of rows, each a list of lines."""
+    totals, found = Totals(), []
     for each in rows:
-        found.add(each)
+        totals.add(each, form.samples)
+        found.append(log_lines(each, totals, form).splitlines())
     return found
 
 
-def test_the_log_lines_of_one_answer():
-    lines = log_lines(row(0, (18,), "18"), totals(row(0, (3,)), row(0, (18,), "18")), votes=False)
-    assert lines.splitlines() == [
+def judged(index, texts, gold, tokens, keep=True, task="gsm8k", **more):
+    row = judge(task, {"index": index, "answer": gold}, texts, tokens)
+    return row | texts_of(task, row["answers"], texts, [f"{text}<|im_end|>" for text in texts], keep) | more
+
+
+def test_the_block_of_softcot():
+    rows = row(0, (3,)), judged(1, ["It is 18."], "18", [5], input="<|im_start|>user\nHow many?<|im_end|>")
+    assert blocks(LogForm(1319, slot=("<|end_of_text|>" * 2, "<|endoftext|>" * 2)), *rows)[1] == [
+        "Ground Truth Answer: 18",
+        "Raw Inputs for Base Model: <|im_start|>user",
+        "How many?<|im_end|>",
+        "Instance 1/1 - Embeddings from: <|start|><|end_of_text|><|end_of_text|><|end|>",
+        "Instance 1/1 - Embeddings to: <|start|><|endoftext|><|endoftext|><|end|>",
+        "Answer (2-1/1319): It is 18.<|im_end|><|end-of-response|>",
         "Ground Truth Answer: 18",
         "Model Answer: 18",
         "Is Correct: True",
@@ -212,23 +238,103 @@ def test_the_log_lines_of_one_answer():
     ]
 
 
-def test_the_log_lines_of_a_vote():
-    answers = row(0, (18, "?", 18, "?", "?"), "18") | {"tokens": [1, 2, 3, 4, 5]}
-    assert log_lines(answers, totals(answers), votes=True).splitlines() == [
-        "Ground Truth Answer: 18",
-        "Model Answer: [18, None, 18, None, None]",
-        "Model Answer Count: {18: 2, None: 1}",
-        "Final Model Answer: 18",
+def test_softcot_shows_the_vote_of_its_samples():
+    (block,) = blocks(LogForm(4, samples=3), judged(0, ["5", "?", "5"], "5", [1, 2, 3]))
+    assert block == [
+        "Ground Truth Answer: 5",
+        "Answer (1-1/4): 5<|im_end|><|end-of-response|>",
+        "Answer (1-2/4): ?<|im_end|><|end-of-response|>",
+        "Answer (1-3/4): 5<|im_end|><|end-of-response|>",
+        "Ground Truth Answer: 5",
+        "Model Answer: 5",
         "Is Correct: True",
-        "Average generated tokens (5 instances): 3.0",
         "Correct Count: 1/1",
         "-" * 20,
     ]
 
 
-def test_the_log_has_prompt_and_responses_if_the_row_has():
-    lines = log_lines(row(0) | {"input": "<|x|> 2 + 2", "responses": ["4\n5"]}, totals(row(0)), votes=False)
-    assert lines.startswith("Input: <|x|> 2 + 2\nResponse: 4\n5\nGround Truth Answer: ")
+def test_the_block_of_softcotpp():
+    form = LogForm(1319, lists_answers=True, slot=("<|endoftext|>" * 2,) * 2)
+    texts = ["It is $\\boxed{18}$.", "I do not know."]
+    (block,) = blocks(form, judged(0, texts, "18", [154, 20], input="<|im_start|>user ..."))
+    assert block == [
+        "Ground Truth Answer: 18",
+        "Raw Inputs for Base Model: <|im_start|>user ...",
+        "Instance 1/1 - Embeddings from: <|start|><|endoftext|><|endoftext|><|end|>",
+        "Instance 1/1 - Embeddings to: <|start|><|endoftext|><|endoftext|><|end|>",
+        "Answer (1-1-1/1319): It is $\\boxed{18}$.<|im_end|><|end-of-response|>",
+        "Answer (1-1-2/1319): I do not know.<|im_end|><|end-of-response|>",
+        "Ground Truth Answer: 18",
+        "Model Answer: [18, None]",
+        "Model Answer Count: {18: 1, None: 1}",
+        "Final Model Answer: 18",
+        "Is Correct: True",
+        "Average generated tokens (1 instances): 154.0",
+        "Correct Count: 1/1",
+        "-" * 20,
+    ]
+
+
+def test_several_samples_a_chain_are_numbered_by_chain_and_sample():
+    form = LogForm(7, samples=2, lists_answers=True)
+    (block,) = blocks(form, judged(4, ["1", "2", "3", "4", "5", "6"], "1", [1] * 6))
+    numbers = [line.split(":")[0] for line in block if line.startswith("Answer")]
+    assert numbers == [f"Answer (5-{chain}-{sample}/7)" for chain in (1, 2, 3) for sample in (1, 2)]
+
+
+def test_without_the_responses_those_without_a_number_are_shown():
+    unread = judged(0, ["5", "?", "7", "none\nat all"], "5", [1] * 4, keep=False)
+    assert "responses" not in unread and unread["unread"] == ["?<|im_end|>", "none\nat all<|im_end|>"]
+    (block,) = blocks(LogForm(3, lists_answers=True), unread)
+    assert block[1:4] == [
+        "None Model Answer (1-1-2/3): ?<|im_end|><|end-of-response|>",
+        "None Model Answer (1-1-4/3): none",
+        "at all<|im_end|><|end-of-response|>",
+    ]
+    for task, gold in (("aqua", "B"), ("strategyqa", "Yes")):  # no number is expected
+        (block,) = blocks(LogForm(3), judged(0, ["?"], gold, [1], keep=False, task=task))
+        assert not any("None Model Answer" in line for line in block)
+    assert "unread" not in judged(0, ["5"], "5", [1], keep=False)
+
+
+def test_a_skipped_question_is_named_and_is_in_no_average():
+    skipped = skipped_row("gsm8k", {"index": 0, "answer": "4"}, "too long")
+    first, second = blocks(LogForm(2, lists_answers=True), skipped, judged(1, ["5"], "5", [30]))
+    assert first[:4] == ["Ground Truth Answer: 4", "Skipped: too long", "Ground Truth Answer: 4", "Model Answer: []"]
+    assert "Average generated tokens (0 instances): 0.0" in first
+    assert "Average generated tokens (1 instances): 30.0" in second
+
+
+@pytest.mark.parametrize(
+    "tokens, samples, length",
+    [
+        ([4, 9, 7], 1, 9),  # three chains in one call
+        ([4, 9, 7, 2, 1, 3], 3, (9 + 3) / 2),  # two chains, each a call
+        ([6], 1, 6),
+        ([], 1, 0),
+        ([], 2, 0),
+    ],
+)
+def test_a_question_s_tokens_are_those_of_its_published_calls(tokens, samples, length):
+    assert call_length(tokens, samples) == length
+
+
+def test_the_average_is_over_questions_to_two_places():
+    form = LogForm(3, lists_answers=True)
+    rows = [judged(index, ["5", "6"], "5", tokens) for index, tokens in enumerate([[10, 2], [11, 1], [3, 11]])]
+    averages = [line for block in blocks(form, *rows) for line in block if line.startswith("Average")]
+    assert averages == [f"Average generated tokens ({k} instances): {x}" for k, x in ((1, 10.0), (2, 10.5), (3, 10.67))]
+
+
+def test_a_log_written_again_from_its_rows_is_the_same(tmp_path):
+    first = results(tmp_path)
+    first.add(judged(0, ["5", "?"], "5", [1, 2], input="<|x|> 2 + 3"))
+    first.add(judged(1, ["?"], "5", [1], keep=False))
+    first.close()
+    log = (tmp_path / "a.log").read_bytes()
+    assert log.startswith(b"Args: {") and b"Answer (1-2/9): ?<|im_end|>" in log and b"None Model Answer (2-1/9)" in log
+    results(tmp_path).close()
+    assert (tmp_path / "a.log").read_bytes() == log
 
 
 def test_scores_count_the_questions_asked():

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data_loader.loaders import load_task
 from experiment.record import data_hash
-from experiment.results import SeedResults, judge, skipped_row
+from experiment.results import LogForm, SeedResults, judge, skipped_row
 from experiment.summary import bootstrap_interval
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,7 @@ def verdicts(seed, count=20, share=0.6):
 def save_run(folder, name, seed, pairs, **settings):
     """A result file and its log as an evaluation writes them."""
     run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "seed": seed, **settings}
-    results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, votes=False)
+    results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, LogForm(len(pairs)))
     for index, (right, strict) in enumerate(pairs):
         results.add(
             {
@@ -473,12 +473,14 @@ def save_judged(folder, name, data_dir, responses=RESPONSES, skip=(), **settings
     (data_dir / "test.jsonl").write_text("\n".join(lines), encoding="utf-8")
     split = load_task("gsm8k", data_dir, "test").get_dataset("test")
     run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "num_return_sequences": 3, "data_hash": data_hash(split), **settings}
-    results = SeedResults(folder / f"{name}.jsonl", folder / f"{name}.log", run, votes=True)
+    results = SeedResults(folder / f"{name}.jsonl", folder / f"{name}.log", run, LogForm(5, samples=3))
     for question, texts in zip(split, responses, strict=True):
         if question["index"] in skip:
             results.add(skipped_row("gsm8k", question, "the prompt is too long"))
         else:
-            results.add(judge("gsm8k", question, texts, [1, 2, 3]) | {"responses": texts})
+            prompt = "<|im_start|>user\nWhat?\nGround Truth Answer: 9\nIs Correct: True\nCorrect Count: 1/1<|im_end|>"
+            written = {"input": prompt, "responses": texts, "raw_responses": [f"{text}<|im_end|>" for text in texts]}
+            results.add(judge("gsm8k", question, texts, [1, 2, 3]) | written)
     results.close()
 
 

@@ -1,0 +1,234 @@
+"""The reference engine's responses are, token for token, those of the published calls, which are written out here."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, set_seed
+
+from data_loader.collator import Collator
+from data_loader.loaders import load_task
+from data_loader.prompts import PromptEncoder
+from experiment.responses import requests_of
+from experiment.results import call_length
+from model.attention import use_stock_attention
+from model.backbone import Backbone, ThoughtTokens, thought_tokens_of
+from model.controls import ThoughtSlot
+from model.generation import Request
+from model.reference_engine import ReferenceEngine, plain_soft_thoughts
+from model.softcot import SoftCoT, SoftCoTPlusPlus
+from tests.test_cli import data, models, rows_of, shell  # noqa: F401
+from tests.tiny import ragged_examples, tiny_model
+
+L, NEW, VOCABULARY = 3, 30, 64
+PLACEHOLDER, INITIAL, EOS = 3, 40, 2
+FAMILY = {"llama": "llama", "qwen2": "qwen2.5", "qwen3": "qwen3"}
+
+
+class Tokenizer:
+    """What a model needs of a tokenizer: "<7>" has id 7, and some tokens have names."""
+
+    eos_token_id, pad_token_id = EOS, None
+    named = {"<|eot_id|>": 9, "<|endoftext|>": 0}
+
+    def convert_tokens_to_ids(self, token):
+        return self.named[token] if token in self.named else int(token.strip("<>"))
+
+
+@pytest.fixture(scope="module", params=FAMILY)
+def pair(request, tmp_path_factory):
+    """Folders of a tiny base and assistant: (family, base, assistant)."""
+    folder = tmp_path_factory.mktemp(request.param)
+    for seed, (name, width) in enumerate((("base", 48), ("assistant", 32)), 1):
+        model = tiny_model(request.param, width, seed=seed)
+        # As Qwen's: settings of sampling, and an end-of-text token that is not the tokenizer's.
+        model.generation_config.update(
+            do_sample=True, eos_token_id=[EOS, 5], temperature=0.6, top_p=0.9, top_k=20, repetition_penalty=1.1
+        )
+        model.save_pretrained(folder / name)
+    return request.param, folder / "base", folder / "assistant"
+
+
+def loaded(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def published_responses(
+    folders, projection, initial_tokens, example, seed, *, samples, pad, ends, top_p=1.0, temperature=1.0, steps=NEW
+):
+    """The published evaluation of a question, call by call. Returns the output of each call of `generate`."""
+    base, assistant = map(loaded, folders)
+    set_seed(seed)
+    ids = [*example["prefix_ids"], *[PLACEHOLDER] * L, *example["suffix_ids"]]
+    ids, assistant_ids = torch.tensor([ids]), torch.tensor([example["assistant_ids"]])
+    set_seed(seed)
+    inputs_embeds = base.get_input_embeddings()(ids)
+    set_seed(41)
+    chains = []
+    for token in initial_tokens:
+        embeds = assistant.get_input_embeddings()(assistant_ids).clone()
+        embeds[0, -L:] = token
+        states = assistant(inputs_embeds=embeds, output_hidden_states=True).hidden_states[-1]
+        prompt = inputs_embeds.clone()
+        first = len(example["prefix_ids"])
+        prompt[0, first : first + L] = projection(states[0, -L:].to(projection.weight.dtype)).to(prompt.dtype)
+        chains.append(prompt)
+    config = GenerationConfig.from_pretrained(folders[0])
+    config.pad_token_id, config.top_p, config.temperature = pad, top_p, temperature
+    outputs = []
+    for prompts in [torch.cat(chains)] if samples == 1 else chains:
+        set_seed(seed)
+        outputs.append(
+            base.generate(
+                inputs_embeds=prompts,
+                attention_mask=torch.ones(1, ids.shape[1], dtype=torch.long),
+                max_new_tokens=steps,
+                eos_token_id=ends,
+                do_sample=True,
+                generation_config=config,
+                num_return_sequences=samples,
+            )
+        )
+    return outputs
+
+
+def until_end(ids, ends):
+    kept = []
+    for token in ids:
+        kept.append(token)
+        if token in ends:
+            break
+    return kept
+
+
+def method_of(pair, chains, dtype=torch.float32):
+    """The parts of a method that make requests."""
+    family, *folders = pair
+    tokens = ThoughtTokens(FAMILY[family], "<3>", "<4>", "<5>", INITIAL, 10)
+    base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
+    torch.manual_seed(7)
+    options = {"projection_dtype": dtype}
+    softcot = (
+        SoftCoTPlusPlus(base, assistant, L, chains, **options) if chains else SoftCoT(base, assistant, L, **options)
+    )
+    nn.init.normal_(softcot.projection.weight, std=0.3)  # so that the thoughts matter
+    slot = ThoughtSlot("projected", base, softcot.eval(), L, chains or 1, soft_thoughts_of=plain_soft_thoughts)
+    return SimpleNamespace(base=base, slot=slot, collate=Collator(0, 0)), softcot
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("chains", [None, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype):
+    method, softcot = method_of(pair, chains, dtype)
+    examples, ends = ragged_examples(L), [EOS, 9] if pair[0] == "llama" else [EOS]
+    engine = ReferenceEngine(method.base, top_p=0.95, temperature=1.3)
+    found = {}
+    requests = requests_of([(example, [41, 42]) for example in examples], method, samples)
+    for request, ids in engine.generate(requests, NEW):
+        found[request.key] = ids
+    table = loaded(pair[2]).get_input_embeddings().weight
+    initial_tokens = table[INITIAL : INITIAL + chains] if chains else table[PLACEHOLDER : PLACEHOLDER + 1]
+    assert torch.equal(initial_tokens, softcot.embedding)
+    lengths = set()
+    for example in examples:
+        for seed in (41, 42):
+            outputs = published_responses(
+                pair[1:],
+                softcot.projection,
+                initial_tokens,
+                example,
+                seed,
+                samples=samples,
+                pad=9 if pair[0] == "llama" else 0,
+                ends=ends,
+                top_p=0.95,
+                temperature=1.3,
+            )
+            expected = [until_end(ids, ends) for output in outputs for ids in output.tolist()]
+            keys = [(seed, example["index"], c, s) for c in range(chains or 1) for s in range(samples)]
+            assert [found.pop(key) for key in keys] == expected
+            # The log's average counts the padding of a call.
+            widths = [output.shape[1] for output in outputs for _ in output]
+            assert call_length(list(map(len, expected)), samples) == sum(widths) / len(widths)
+            lengths |= set(map(len, expected))
+    assert not found and len(lengths) > 1  # some end, some are cut
+
+
+def test_chains_share_their_noise_only_with_several_samples(pair):
+    method, _ = method_of(pair, None)
+    method.slot = ThoughtSlot("zero", method.base, None, L, 2)  # both chains have one prompt
+    engine = ReferenceEngine(method.base)
+    for samples, same in ((1, False), (2, True)):
+        requests = requests_of([(ragged_examples(L)[0], [41])], method, samples)
+        responses = [ids for _, ids in engine.generate(requests, NEW)]
+        assert (responses[:samples] == responses[samples:]) is same
+        assert samples == 1 or responses[0] != responses[1]
+
+
+def test_a_model_without_a_generation_config_has_one_of_its_config(tmp_path):
+    model = tiny_model("llama", 32)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    base = Backbone(model, Tokenizer(), ThoughtTokens("other", "<3>", "<4>", "<5>"), str(tmp_path))
+    embeds = torch.randn(5, 32)
+    ((_, ids),) = ReferenceEngine(base).generate([Request((1, 0, 0, 0), embeds[:4], embeds[4:])], 4)
+    assert 1 <= len(ids) <= 4
+
+
+def test_attention_is_transformers_own_again():
+    model = tiny_model("llama", 32)
+    assert model.config._attn_implementation != "sdpa"
+    use_stock_attention(model)
+    assert model.config._attn_implementation == "sdpa"
+
+
+# ---- through the command line ----
+
+COMMANDS = {
+    "evaluate_softcot.py": (("Llama-3.1-8B-Instruct", "Llama-3.2-1B-Instruct"), None, 3, 128009, [128009]),
+    "evaluate_softcotpp.py": (("Qwen3-8B", "Qwen3-0.6B"), 2, 1, 151643, [151645]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", COMMANDS)
+def test_a_command_answers_as_the_published_calls(script, models, data, tmp_path):  # noqa: F811
+    names, chains, samples, pad, ends = COMMANDS[script]
+    folders = [models / name for name in names]
+    torch.manual_seed(5)
+    projection = nn.Linear(32, 48)
+    nn.init.normal_(projection.weight, std=0.3)
+    state = projection.state_dict() | ({"embedding": 0.1 * torch.randn(chains, 32)} if chains else {})
+    torch.save(state, tmp_path / "projection.bin")
+    shell(
+        f"python {script} --engine reference --base_model_id {{base}} --assistant_model_id {{assistant}} "
+        f"--params_file_name projection.bin --num_thought_tokens {L} --num_return_sequences {samples} "
+        + (f"--num_scaling_times {chains} " if chains else "")
+        + "--seed_from 41 --seed_to 42 --data_dir {data} --test_k 2 --max_new_tokens 6 --print_response "
+        "--dtype float32 --device cpu",
+        tmp_path,
+        base=folders[0],
+        assistant=folders[1],
+        data=data,
+    )
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in folders]
+    tokens = [thought_tokens_of(loaded(folder).config, t) for folder, t in zip(folders, tokenizers, strict=True)]
+    encoder = PromptEncoder("gsm8k", tokenizers[0], tokens[0], tokenizers[1], tokens[1], L)
+    split = load_task("gsm8k", str(data), "test").get_dataset("test")
+    placeholder = tokenizers[1].convert_tokens_to_ids(tokens[1].placeholder)
+    own = loaded(folders[1]).get_input_embeddings().weight[placeholder][None]
+    for seed in (41, 42):
+        (file,) = (tmp_path / "inference_logs").glob(f"*seed_{seed}-*.jsonl")
+        rows = rows_of(file)
+        assert len(rows) == 2
+        for row, instance in zip(rows, split, strict=False):
+            example = encoder.encode(instance, "eval")
+            drawn = {"samples": samples, "pad": pad, "ends": ends, "steps": 6}
+            outputs = published_responses(folders, projection, state.get("embedding", own), example, seed, **drawn)
+            expected = [until_end(ids, ends) for output in outputs for ids in output.tolist()]
+            assert row["raw_responses"] == tokenizers[0].batch_decode(expected)
+            assert row["responses"] == tokenizers[0].batch_decode(expected, skip_special_tokens=True)
+            assert row["tokens"] == list(map(len, expected))
