@@ -13,7 +13,7 @@ from experiment.arguments import EvaluateSoftCoT, Parser, naming
 from experiment.loading import device_of, encode_split, load_instances, quiet_libraries
 from experiment.method import chains_of, load_method
 from experiment.record import data_hash, evaluation_record, method_of
-from experiment.responses import in_order, make_engine, requests_of, take_next_questions_thoughts, write_hints
+from experiment.responses import finished_questions, make_engine, requests_of, take_next_questions_thoughts, write_hints
 from experiment.results import LogForm, judge, skipped_row, texts_of
 from experiment.seed_files import SeedFiles
 from model.processes import join, leave
@@ -60,8 +60,13 @@ def evaluate(args):
     # 6) soft thoughts and responses, 7) verdicts
     requests = requests_of(todo, method, args.num_return_sequences)
     generated = make_engine(args, method, examples, max_new_tokens).generate(requests, max_new_tokens) if todo else ()
-    bar = tqdm(in_order(generated, todo, num_answers), desc="Questions x seeds", unit="question")
-    bar.total, bar.disable = sum(len(seeds) for _, seeds in todo), not processes.is_main_process
+    bar = tqdm(
+        finished_questions(generated, todo, num_answers),
+        desc="Questions x seeds",
+        unit="question",
+        total=sum(len(seeds) for _, seeds in todo),
+        disable=not processes.is_main_process,
+    )
     for seed, example, rows in bar:
         files.add(seed, row_of(args, method, questions[example["index"]], example, rows))
         bar.set_postfix(accuracy=f"{files.accuracy():.1f}%")

@@ -1,6 +1,6 @@
-"""From encoded questions to finished responses: soft prompts for an engine, its rows back in the data's order."""
+"""From encoded questions to finished responses: soft prompts for an engine, its rows back question by question."""
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import product
 
@@ -67,25 +67,23 @@ def plain_prompt(model, ids) -> tuple[torch.Tensor, torch.Tensor]:
     return prompt[:-1], prompt[-1:]
 
 
-def in_order(generated: Iterable[tuple[Request, list[int]]], todo, num_answers: int) -> Iterator[tuple]:
-    """Yield (seed, example, its N x R lists of token ids), each seed's examples in the data's order.
+def finished_questions(generated: Iterable[tuple[Request, list[int]]], todo, num_answers: int) -> Iterator[tuple]:
+    """Yield (seed, example, its N x R lists of token ids, chain by chain) of each question as soon as all are there.
 
     generated: requests with their token ids, in the order they finish; todo: as for `requests_of`.
     """
-    waiting = defaultdict(deque)  # seed -> examples
-    for example, seeds in todo:
-        for seed in seeds:
-            waiting[seed].append(example)
+    examples = {example["index"]: example for example, _ in todo}
+    left = {(seed, example["index"]) for example, seeds in todo for seed in seeds}
     found = defaultdict(dict)  # (seed, question) -> {(chain, sample): token ids}
     for request, ids in generated:
         seed, index, *place = request.key
         found[seed, index][tuple(place)] = ids
-        while waiting[seed] and len(found[seed, waiting[seed][0]["index"]]) == num_answers:
-            example = waiting[seed].popleft()
-            rows = found.pop((seed, example["index"]))
-            yield seed, example, [rows[key] for key in sorted(rows)]
-    if left := sum(map(len, waiting.values())):
-        raise UserError(f"the engine left {left} questions without all their answers; run again to continue")
+        if len(found[seed, index]) == num_answers:
+            left.remove((seed, index))
+            rows = found.pop((seed, index))
+            yield seed, examples[index], [rows[key] for key in sorted(rows)]
+    if left:
+        raise UserError(f"the engine left {len(left)} questions without all their answers; run again to continue")
 
 
 # ---- controls that need more than vectors ----

@@ -1,0 +1,31 @@
+"""A question is passed on when its last response is there, whatever else is still running."""
+
+import pytest
+
+from experiment.responses import finished_questions
+from model.generation import Request
+from utils import UserError
+
+TODO = [({"index": 0}, [41, 42]), ({"index": 1}, [42])]
+
+
+def rows(*keys):
+    return [(Request(key, None, None), [key[2], key[3]]) for key in keys]
+
+
+def test_a_question_does_not_wait_for_a_slower_one():
+    generated = iter(rows((42, 1, 1, 0), (42, 0, 0, 0), (42, 1, 0, 0), (41, 0, 0, 0), (42, 0, 1, 0), (41, 0, 1, 0)))
+    found = finished_questions(generated, TODO, 2)
+    assert next(found) == (42, {"index": 1}, [[0, 0], [1, 0]])
+    assert len(list(generated)) == 3  # nothing more was read
+
+
+def test_responses_come_chain_by_chain():
+    keys = [(41, 0, chain, sample) for chain in (1, 0) for sample in (2, 0, 1)]
+    (only,) = finished_questions(rows(*keys), [({"index": 0}, [41])], 6)
+    assert only == (41, {"index": 0}, [[chain, sample] for chain in (0, 1) for sample in (0, 1, 2)])
+
+
+def test_missing_responses_are_an_error():
+    with pytest.raises(UserError, match="2 questions"):
+        list(finished_questions(rows((42, 1, 0, 0)), TODO, 1))
