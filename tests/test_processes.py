@@ -200,15 +200,16 @@ def results(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_files_of_one(models, data, tmp_path, here):  # noqa: F811
+@pytest.mark.parametrize("engine", ["transformers", "reference"])
+def test_two_processes_write_the_files_of_one(engine, models, data, tmp_path, here):  # noqa: F811
     values = {"m": models, "data": data}
     torch.manual_seed(0)
     torch.save(
         {"weight": torch.randn(48, 32), "bias": torch.zeros(48), "embedding": torch.randn(2, 32)},
         tmp_path / "projection.bin",
     )
-    here(f"{EVALUATE} --log_dir one", **values)
-    done = torchrun(f"{EVALUATE} --log_dir two", tmp_path, **values)
+    here(f"{EVALUATE} --engine {engine} --log_dir one", **values)
+    done = torchrun(f"{EVALUATE} --engine {engine} --log_dir two", tmp_path, **values)
     one = results(tmp_path / "one")
     assert len(one) == 4 and results(tmp_path / "two") == one
     assert done.stdout.count("Seeds 41 to 42: accuracy") == 1
@@ -219,5 +220,5 @@ def test_two_processes_write_the_files_of_one(models, data, tmp_path, here):  # 
             run, *rows = text.splitlines(keepends=True)
             for ending, kept in (("", rows[0]), (".part-0", rows[2]), (".part-2", rows[1][:-20])):
                 (tmp_path / "two" / f"{name}{ending}").write_text(run + kept, encoding="utf-8")
-    here(f"{EVALUATE} --log_dir two", **values)
+    here(f"{EVALUATE} --engine {engine} --log_dir two", **values)
     assert results(tmp_path / "two") == one
