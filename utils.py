@@ -36,8 +36,8 @@ def replaced(path: str | Path):
     remove_stale(path.parent, f"{glob.escape(path.name)}.*")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(scratch, "wb") as mark:
-        lock_descriptor(mark.fileno())  # shows that the writer lives: a kill releases it
         try:
+            try_lock(mark)  # shows that the writer lives: a kill releases it
             yield scratch
             flush(scratch)
             os.replace(scratch, path)
@@ -82,7 +82,7 @@ def remove_stale(folder: Path, name: str = "*") -> None:
             shutil.rmtree(path)
             continue
         with contextlib.suppress(OSError), open(path, "rb") as file:
-            if lock_descriptor(file.fileno(), blocking=False):
+            if try_lock(file, blocking=False):
                 path.unlink()
 
 
@@ -118,16 +118,21 @@ def locked(path: str | Path, busy: str | None = None):
         yield
 
 
-def lock_file(file, busy: str | None = None) -> None:
-    """Lock an open file until it is closed; `busy` as for `locked`."""
+def try_lock(file, blocking: bool = True) -> bool | None:
+    """Lock an open file until it is closed. Return whether that worked; None if the file system has no locks."""
     try:
-        free = lock_descriptor(file.fileno(), blocking=busy is None)
+        return lock_descriptor(file.fileno(), blocking=blocking)
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
-        free = True
+
+
+def lock_file(file, busy: str | None = None) -> None:
+    """Lock an open file until it is closed; `busy` as for `locked`."""
+    free = try_lock(file, blocking=busy is None)
+    if free is None:
         print(f"warning: {file.name}: this file system has no locks; start no second run there", flush=True)
-    if not free:
+    elif not free:
         file.seek(0)
         raise UserError(busy + (f" ({file.read(200).strip()})" if file.readable() else ""))
 

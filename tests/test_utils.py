@@ -1,6 +1,7 @@
 """Files are whole or as they were, have one writer, and no signal cuts a write."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -111,6 +112,29 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     assert in_a_child(hold) == -signal.SIGKILL
     with locked(tmp_path / "run", busy="busy here"):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_has_whole_files_too(tmp_path, monkeypatch, capsys, code):
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".a.1.tmp").write_text("of a writer that may live")
+    with locked(tmp_path / "run", busy="busy here"), replaced(tmp_path / "a") as scratch:
+        scratch.write_text("new")
+    assert (tmp_path / "a").read_text() == "new" and not scratch.exists() and (tmp_path / ".a.1.tmp").exists()
+    assert str(tmp_path / "run") in capsys.readouterr().out
+
+
+def test_any_other_error_of_a_lock_is_an_error(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError), replaced(tmp_path / "a") as scratch:
+        scratch.write_text("new")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
