@@ -20,6 +20,11 @@ from model.processes import join, leave
 from model.vllm_engine import check_can_start
 from utils import run_main
 
+ADVICE = {
+    "on_stop": "finished work is kept: run the same command again",
+    "on_memory": "a smaller --eval_batch_size, or --quantization of the base model, needs less memory",
+}
+
 
 def evaluate(args):
     """Evaluate every seed and write its result file and log."""
@@ -120,4 +125,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, **ADVICE)

@@ -3,7 +3,7 @@
 Logs, result files and restarts as in evaluate_softcot.py.
 """
 
-from evaluate_softcot import evaluate
+from evaluate_softcot import ADVICE, evaluate
 from experiment.arguments import EvaluateSoftCoTPlusPlus, Parser
 from utils import run_main
 
@@ -13,4 +13,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, **ADVICE)

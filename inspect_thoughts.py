@@ -1,4 +1,4 @@
-"""What the soft thoughts of one question look like to the base model: nearest tokens, norms, likeness of chains.
+"""What the soft thoughts of one question look like to the base model: nearest tokens, norms, similarity of chains.
 
 For each soft thought the nearest rows of the base model's embedding table (cosine), its norm against the norms of all
 rows, and how alike the chains are (SoftCoT++; of SoftCoT: the positions). Prints it, draws it, and writes it as JSON.
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from experiment.arguments import InspectThoughts, Parser, naming
 from experiment.loading import encode_split, load_instances, quiet_libraries
 from experiment.method import load_method
+from experiment.plots import pyplot, save
 from model.causal_lm import embedding_table, embeddings_of
 from model.softcot import load_projection
 from utils import UserError, run_main, write_json
@@ -45,21 +46,10 @@ def nearest_tokens(base, vectors, top):
     return cosines, ids.gather(1, order), torch.cat(norms)
 
 
-def likeness(vectors):
+def similarity(vectors):
     """Return the cosines of all pairs of rows: `[M, D] -> [M, M]`."""
     directions = F.normalize(vectors, dim=-1)
     return directions @ directions.T
-
-
-@torch.no_grad()
-def soft_thoughts_of(softcot, collate, example):
-    """Return the soft thoughts of one encoded example as the base model gets them: `[N, L, d_b]` float32."""
-    table, batch = embedding_table(softcot.base), collate([example])
-    states = softcot.thought_states(batch["assistant_ids"].to(table.device), batch["assistant_mask"].to(table.device))
-    soft = softcot.soft_thoughts(states)[0].to(table.dtype).float()
-    if not torch.isfinite(soft).all():
-        raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
-    return soft
 
 
 def describe(base, soft, top):
@@ -89,8 +79,8 @@ def describe(base, soft, top):
     return {
         "thoughts": thoughts,
         "embedding_norm_quantiles": quantiles,
-        "chain_similarity": likeness(soft.flatten(1)).tolist(),
-        "position_similarity": [likeness(chain).tolist() for chain in soft],
+        "chain_similarity": similarity(soft.flatten(1)).tolist(),
+        "position_similarity": [similarity(chain).tolist() for chain in soft],
     }, norms.tolist()
 
 
@@ -118,13 +108,8 @@ def show(found):
 
 def draw(found, norms, path):
     """Draw norms, cosines between chains (or positions), and each thought's nearest token."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     chains, length = len(found["chain_similarity"]), len(found["position_similarity"][0])
-    figure, axes = plt.subplots(1, 3, figsize=(16, max(4.5, 0.35 * max(chains, length))), layout="constrained")
+    figure, axes = pyplot().subplots(1, 3, figsize=(16, max(4.5, 0.35 * max(chains, length))), layout="constrained")
     axes[0].hist(norms, bins=80, color="lightgray", label="embeddings of all tokens")
     axes[0].set_yscale("log")
     for chain in range(chains):
@@ -158,8 +143,7 @@ def draw(found, norms, path):
         axis.get_major_locator().set_params(integer=True)
     figure.colorbar(image, ax=axes[2], shrink=0.8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, path)
 
 
 def question_of(args):
@@ -183,7 +167,8 @@ def main():
     method = load_method(args, chains=len(state["embedding"]) if "embedding" in state else None)
     (example,) = encode_split(method.encoder, method.base, method.assistant, [question], "eval")
 
-    found, norms = describe(method.base, soft_thoughts_of(method.softcot, method.collate, example), args.top)
+    (soft,) = method.slot.fill([example], method.collate)
+    found, norms = describe(method.base, soft.float(), args.top)
     found = {"question": question["question"], "projection": str(args.params_file_name), **found}
     show(found)
     draw(found, norms, args.picture)

@@ -28,6 +28,11 @@ from model.thought_states import add_thought_states
 from model.training import Recipe, training_loop
 from utils import fingerprint, replaced_folder, run_main, write_json
 
+ADVICE = {
+    "on_stop": "finished work is kept: run the same command again with --resume",
+    "on_memory": "a smaller --micro_batch_size, or --quantization of the base model, needs less memory",
+}
+
 
 def train(args, dev_k):
     """Train and write the run's files. dev_k: the dev loss is on the first dev_k dev examples; 0: on all."""
@@ -125,4 +130,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, **ADVICE)

@@ -4,7 +4,7 @@ The same files as train_softcot.py writes; projection.bin also holds the N initi
 """
 
 from experiment.arguments import Parser, TrainSoftCoTPlusPlus
-from train_softcot import train
+from train_softcot import ADVICE, train
 from utils import run_main
 
 
@@ -14,4 +14,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, **ADVICE)

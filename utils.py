@@ -8,16 +8,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
-import warnings
 from pathlib import Path
 
 from filelock import lock_descriptor
 
 ONE_EVENT = 2.0  # seconds: torchrun and a scheduler may both pass one signal on; a person's second one comes later
-CONTINUE = "finished work is kept: run the same command again (a training with its resume option)"
 _depth, _pending, _since = 0, 0, 0.0  # of deferred_signals
 
 
@@ -36,8 +33,8 @@ def replaced(path: str | Path):
     remove_stale(path.parent, f"{glob.escape(path.name)}.*")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(scratch, "wb") as mark:
-        lock_descriptor(mark.fileno())  # shows that the writer lives: a kill releases it
         try:
+            try_lock(mark)  # shows that the writer lives: a kill releases it
             yield scratch
             flush(scratch)
             os.replace(scratch, path)
@@ -82,7 +79,7 @@ def remove_stale(folder: Path, name: str = "*") -> None:
             shutil.rmtree(path)
             continue
         with contextlib.suppress(OSError), open(path, "rb") as file:
-            if lock_descriptor(file.fileno(), blocking=False):
+            if try_lock(file, blocking=False):
                 path.unlink()
 
 
@@ -114,20 +111,24 @@ def locked(path: str | Path, busy: str | None = None):
     with open(f"{path}.lock", "a+", encoding="utf-8") as file:
         lock_file(file, busy)
         file.truncate(0)
-        print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+        print(f"process {os.getpid()} on {os.uname().nodename}", file=file, flush=True)
         yield
+
+
+def try_lock(file, blocking: bool = True) -> bool | None:
+    """Lock an open file until it is closed. Return whether that worked; None if the file system has no locks."""
+    try:
+        return lock_descriptor(file.fileno(), blocking=blocking)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
 
 
 def lock_file(file, busy: str | None = None) -> None:
     """Lock an open file until it is closed; `busy` as for `locked`."""
-    try:
-        free = lock_descriptor(file.fileno(), blocking=busy is None)
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        free = True
+    if (free := try_lock(file, blocking=busy is None)) is None:
         print(f"warning: {file.name}: this file system has no locks; start no second run there", flush=True)
-    if not free:
+    elif not free:
         file.seek(0)
         raise UserError(busy + (f" ({file.read(200).strip()})" if file.readable() else ""))
 
@@ -164,19 +165,18 @@ def _on_signal(signum, _frame):
         raise Stop(signum)
 
 
-def run_main(main) -> None:
+def run_main(main, on_stop: str = "run it again", on_memory: str = "more memory is needed") -> None:
     """Run a script's main. An expected error is one line on stderr and exit code 1; SIGINT gives 130, SIGTERM 143."""
-    warnings.filterwarnings("ignore", message=".*pkg_resources.*")
     handlers = {signum: signal.signal(signum, _on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
     is_main = os.environ.get("RANK", "0") == "0"  # of several processes (torchrun)
     try:
         return main()
     except Stop as stop:
         if is_main:
-            print(f"\nstopped by {signal.Signals(*stop.args).name}; {CONTINUE}", file=sys.stderr, flush=True)
+            print(f"\nstopped by {signal.Signals(*stop.args).name}; {on_stop}", file=sys.stderr, flush=True)
         sys.exit(128 + stop.args[0])
     except Exception as error:
-        if (line := one_line(error)) is None:
+        if (line := one_line(error, on_stop, on_memory)) is None:
             raise
         if not is_main:
             time.sleep(30)  # an error of all processes is printed by process 0, whose exit ends the others
@@ -186,13 +186,13 @@ def run_main(main) -> None:
             signal.signal(signum, handler)
 
 
-def one_line(error: Exception) -> str | None:
-    """Return an expected error's line: what happened and what to do. None for a bug, which needs its traceback."""
+def one_line(error: Exception, on_stop: str, on_memory: str) -> str | None:
+    """Return an expected error's line: what happened, and what to do by the two texts of `run_main`. None for a bug."""
     if isinstance(error, OSError):
         name = f": {error.filename}" if error.filename else ""
         text = " ".join((f"{error.strerror}{name}" if error.strerror else str(error)).split())
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or text.startswith("cannot write ")
-        return f"{text}; make room: {CONTINUE}" if full else text
+        return f"{text}; make room, then {on_stop}" if full else text
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which this room does not import
-        return f"{str(error).splitlines()[0][:300]}; smaller batches or a quantized base model need less memory"
+        return f"{str(error).splitlines()[0][:300]}; {on_memory}"
     return str(error) if isinstance(error, (UserError, FloatingPointError)) else None

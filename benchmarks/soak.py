@@ -71,7 +71,7 @@ def start(script, arguments, folder):
         os.dup2(sys.stdout.fileno(), 1)
         os.dup2(sys.stdout.fileno(), 2)
         sys.argv = [f"{script.__name__}.py", *arguments]
-        run_main(script.main)
+        run_main(script.main, **getattr(script, "ADVICE", {}))
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1

@@ -224,7 +224,7 @@ def parse(content, path):
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PrepareError(f"{path}: byte {error.start} is not UTF-8: copy the file anew") from None
+        raise PrepareError(f"{path}: byte {error.start} is not UTF-8: copy the file again") from None
     try:
         whole = json.loads(text)
     except json.JSONDecodeError:
@@ -239,7 +239,7 @@ def parse(content, path):
             if line.strip():
                 rows.append((number, json.loads(line)))
         except json.JSONDecodeError as error:
-            raise PrepareError(f"{path}, line {number}: not JSON ({error.msg}): copy the file anew") from None
+            raise PrepareError(f"{path}, line {number}: not JSON ({error.msg}): copy the file again") from None
     return rows
 
 

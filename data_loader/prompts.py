@@ -33,7 +33,7 @@ class PromptError(UserError):
 
 
 class _Slot(str):
-    """Text of the template's own making, the one output that is not defused."""
+    """Text written by the template, the one output that is not defused."""
 
 
 def plain(step):

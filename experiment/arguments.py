@@ -459,7 +459,7 @@ class Parser(argparse.ArgumentParser):
             del known["default"]
         self.add_argument(f"--{field.name}", **known)
 
-    def parse_args(self, words=None, namespace=None):
+    def parse_args(self, words=None):
         """Return the options dataclass. Wrong arguments end the process with exit code 2."""
         words = sys.argv[1:] if words is None else list(words)
         last = words[-1].strip() if words else None

@@ -23,7 +23,8 @@ from utils import UserError
 def quiet_libraries():
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    for name in ("pin_memory", "pkg_resources"):
+        warnings.filterwarnings("ignore", message=f".*{name}.*")
 
 
 def load_instances(args, split, k=0):
@@ -63,7 +64,7 @@ def make_accelerator(args) -> Accelerator:
 def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):
     """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
     if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("--base_device_map spreads the base over the GPUs of one process; without torchrun, please")
+        raise UserError("--base_device_map spreads the base over the GPUs of one process: run without torchrun")
     common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
     placed = {"device_map": args.base_device_map, "quantization": args.quantization}
     with naming("--base_thought_tokens", ThoughtTokensError):

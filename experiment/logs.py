@@ -126,7 +126,7 @@ def split_models(text) -> tuple[str, str]:
     cuts = [(text[: dash.start()], text[dash.end() :]) for dash in re.finditer("-", text)]
     known = [cut for cut in cuts if any(cut[0] in paper["models"] for paper in PAPERS["papers"])]
 
-    def likeness(cut):
+    def similarity(cut):
         return len(os.path.commonprefix(cut)), -abs(len(cut[0]) - len(cut[1]))
 
-    return max(known or cuts, key=likeness, default=(text, ""))
+    return max(known or cuts, key=similarity, default=(text, ""))

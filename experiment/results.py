@@ -143,7 +143,7 @@ def read_own_rows(path: Path, run: dict) -> list[dict]:
     if rule != ANSWER_RULE:
         raise UserError(
             f"{path} is judged by another answer rule (answer_rule {rule}, now {ANSWER_RULE}): summarize_results.py "
-            f"judges finished rows again; to evaluate anew, {ANOTHER_FILE}"
+            f"judges finished rows again; to evaluate again, {ANOTHER_FILE}"
         )
     refuse_differences(found[0], run, f"{path} holds results of", ANOTHER_FILE)
     return found[1]

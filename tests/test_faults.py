@@ -87,7 +87,7 @@ def run(place, monkeypatch, capfd):
         capfd.readouterr()
         code = 0
         try:
-            run_main(script.main)
+            run_main(script.main, **script.ADVICE)
         except SystemExit as stop:
             code = stop.code
             if isinstance(code, str):
@@ -194,7 +194,7 @@ def test_a_signal_saves_a_checkpoint_that_resumes_to_the_same_bytes(inputs, plac
     code = stopped(train_softcotpp, [*TRAIN, *soak.CHAINS], place, first.exists, signum)
     assert code == 128 + signum
     output = (place / "output").read_text()
-    assert f"stopped by {signum.name}" in output and "resume" in output
+    assert f"stopped by {signum.name}" in output and "--resume" in output
     assert all(read_checkpoint(path) for path in checkpoints(RUN_PP))
     code, output = run(train_softcotpp, [*TRAIN, *soak.CHAINS, "--resume"])
     assert code == 0 and checkpoints(RUN_PP)[0].name == f"checkpoint-{2 * STEPS}.pt"

@@ -68,7 +68,7 @@ def cosine(a, b):
 
 
 @pytest.mark.slow
-def test_nearest_tokens_norms_and_likeness_of_chains(models, data, backbones, tmp_path):  # noqa: F811
+def test_nearest_tokens_norms_and_similarity_of_chains(models, data, backbones, tmp_path):  # noqa: F811
     torch.manual_seed(3)
     state = SoftCoTPlusPlus(*backbones, LENGTH, 2).projection_state()
     save_projection(state, tmp_path / "projection.bin")

@@ -29,8 +29,8 @@ def gradient(base, assistant):
     return loss.item(), softcot.projection.weight.grad
 
 
-@pytest.mark.parametrize("quantization, likeness", [("8bit", 0.98), ("4bit", 0.8)])
-def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, likeness):
+@pytest.mark.parametrize("quantization, similarity", [("8bit", 0.98), ("4bit", 0.8)])
+def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, similarity):
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     path = saved_model(tmp_path)
     assistant = tiny_backbone("llama", 32)
@@ -47,7 +47,7 @@ def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, likeness):
     loss, quantized = gradient(base, assistant)
     assert all(p.grad is None for p in base.model.parameters())
     assert loss == pytest.approx(plain_loss, rel=0.05 if quantization == "8bit" else 0.3) and loss != plain_loss
-    assert F.cosine_similarity(plain.flatten(), quantized.flatten(), dim=0) > likeness
+    assert F.cosine_similarity(plain.flatten(), quantized.flatten(), dim=0) > similarity
 
 
 def test_without_bitsandbytes_the_error_says_what_to_install(tmp_path, monkeypatch):

@@ -617,7 +617,7 @@ def test_skipped_questions_count_among_those_asked_and_are_flagged(tmp_path):
     [
         (lambda text: re.sub(r"Correct Count: \d/3\r", "", text), "2/2 to 4/4"),
         (lambda text: text.replace("Correct Count: 3/3", "Correct Count: 7/3"), "2/2 to 7/3"),
-        (lambda text: text.replace("Args: {", "Args: {'answer_rule': 2, "), "seed"),
+        (lambda text: text.replace("Args: {", "Args: {'answer_rule': 2, "), "task_name"),
         (lambda text: text.replace("Args: {", "Args: {,"), "Args"),
     ],
 )

@@ -1,6 +1,7 @@
 """Files are whole or as they were, have one writer, and no signal cuts a write."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -113,6 +114,29 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_has_whole_files_too(tmp_path, monkeypatch, capsys, code):
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".a.1.tmp").write_text("of a writer that may live")
+    with locked(tmp_path / "run", busy="busy here"), replaced(tmp_path / "a") as scratch:
+        scratch.write_text("new")
+    assert (tmp_path / "a").read_text() == "new" and not scratch.exists() and (tmp_path / ".a.1.tmp").exists()
+    assert str(tmp_path / "run") in capsys.readouterr().out
+
+
+def test_any_other_error_of_a_lock_is_an_error(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError), replaced(tmp_path / "a") as scratch:
+        scratch.write_text("new")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_write_and_a_later_one_does_not(signum, capsys):
     before = signal.getsignal(signum)
@@ -143,7 +167,8 @@ def test_a_signal_waits_for_the_write_and_a_later_one_does_not(signum, capsys):
         with pytest.raises(SystemExit) as end:
             run_main(main)
         assert end.value.code == 128 + signum and not pending_signal()
-        assert signum.name in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert signum.name in error and "resume" not in error
     assert steps == ["written"]
     assert signal.getsignal(signum) is before
 
@@ -157,8 +182,11 @@ class OutOfMemoryError(RuntimeError):
     [
         (UserError("line 3: no answer"), "error: line 3: no answer"),
         (FloatingPointError("the loss is nan"), "error: the loss is nan"),
-        (OutOfMemoryError("tried to allocate 2 GiB\nmore"), "error: tried to allocate 2 GiB; "),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "ckpt/x"), "error: No space left on device: ckpt/x; "),
+        (OutOfMemoryError("tried to allocate 2 GiB\nmore"), "error: tried to allocate 2 GiB; take half"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x"),
+            "error: No space left on device: x; make room, then go",
+        ),
         (PermissionError(13, "Permission denied", "x"), "error: Permission denied: x"),
         (OSError("two\nlines"), "error: two lines"),
     ],
@@ -168,7 +196,7 @@ def test_an_expected_error_is_one_line(error, words):
         raise error
 
     with pytest.raises(SystemExit) as end:
-        run_main(main)
+        run_main(main, on_stop="go", on_memory="take half")
     assert end.value.code.startswith(words) and "\n" not in end.value.code
 
 
@@ -177,7 +205,7 @@ def test_a_bug_keeps_its_traceback(error):
     def main():
         raise error("a bug")
 
-    assert one_line(error("a bug")) is None
+    assert one_line(error("a bug"), "", "") is None
     with pytest.raises(error):
         run_main(main)
 
