@@ -124,7 +124,7 @@ CORRECTED = Protocol()
 PUBLISHED = Protocol(**{name: entry["published"] for name, entry in SWITCHES.items()})
 PROTOCOLS = {"corrected": CORRECTED, "published": PUBLISHED}
 # What generates if no engine is named.
-ENGINES = {"corrected": "transformers", "published": "transformers"}
+ENGINES = {"corrected": "transformers", "published": "reference"}
 
 
 def switches_in(values: dict) -> dict:

@@ -88,6 +88,13 @@ def test_a_switch_overrides_the_protocol_and_no_other_switch(name, protocol):
             parse(script, f"--{name} neither")
 
 
+@pytest.mark.parametrize("script", ["evaluate_softcot", "evaluate_softcotpp"])
+def test_the_published_protocol_generates_with_the_reference_engine_unless_another_is_named(script):
+    assert parse(script).engine == "transformers"
+    assert parse(script, "--protocol published").engine == "reference"
+    assert parse(script, "--protocol published --engine vllm").engine == "vllm"
+
+
 def test_no_generation_prompt_is_the_same_as_generation_prompt_no():
     alias, plain = (parse("evaluate_softcot", words) for words in ("--no_generation_prompt", "--generation_prompt no"))
     assert alias.switches() == plain.switches() and alias.fixing_result() == plain.fixing_result()
@@ -227,7 +234,7 @@ def encoded(args, backbone, split="train"):
     """Two examples of gsm8k, of which the second is longer."""
     longer = EXAMPLES["gsm8k"] | {"index": 6, "steps": EXAMPLES["gsm8k"]["steps"] * 8}
     encoder, _ = make_encoder(args, backbone, backbone)
-    cut, limit = args.switches().too_long == "cut" and args.max_len > 0, args.max_len if args.max_len > 0 else 10**9
+    cut, limit = args.switches().too_long == "cut", args.max_len if args.max_len > 0 else float("inf")
     return encode_split(encoder, backbone, backbone, [EXAMPLES["gsm8k"], longer], split, limit=limit, cut=cut)
 
 
@@ -447,7 +454,7 @@ def inputs(tmp_path_factory):
 TOKEN_OPTIONS = "--dtype float32 --device cpu --base_thought_tokens <|endoftext|>,<begin>,<end>"
 RUN, RUN_PP = "ckpt/p-gsm8k-2.0-3-base-assistant", "ckpt/p-gsm8k-2.0-3-2-base-assistant"
 TRAIN = f"{TRAINED} --output_name p --batch_size 2 --n_epochs 2 --k_shot 6 --learning_rate 1e-2"
-EVALUATE = f"{EVALUATED} --max_new_tokens 8 --test_k 4 --print_response --engine transformers"
+EVALUATE = f"{EVALUATED} --max_new_tokens 8 --test_k 4 --print_response"
 
 
 @pytest.fixture
@@ -533,7 +540,7 @@ def responses(folder, name="gsm8k--seed_{}-ntt_3-nrs_1-base-assistant"):
 
 def test_evaluation_under_both_protocols(run):
     run(train_softcot, TRAIN, "trained")
-    params = f"{EVALUATE} --log_dir logs --params_file_name ../trained/{RUN}/projection.bin"
+    params = f"{EVALUATE} --engine transformers --log_dir logs --params_file_name ../trained/{RUN}/projection.bin"
     assert not notes(run(evaluate_softcot, params, "evaluated"))
     before = {path.name: path.read_bytes() for path in (run.root / "evaluated" / "logs").iterdir()}
     records, answers = responses(run.root / "evaluated")
@@ -597,4 +604,5 @@ def test_softcotpp_under_the_published_protocol(run):
     records, answers = responses(run.root / "work", "gsm8k-scaling-nce-seed_{}-ntt_3-nrs_1-nst_2-base-assistant")
     own = [name for name, entry in SWITCHES.items() if "evaluate_softcotpp" in entry["scripts"]]
     assert all(record[name] == getattr(PUBLISHED, name) for record in records for name in own)
+    assert all(record["engine"] == "reference" for record in records)
     assert [len(row) for row in answers[0]] == [2] * 4
