@@ -40,7 +40,7 @@ def evaluate(args):
     questions = {question["index"]: question for question in split[: args.test_k or None]}
 
     # 3) models and method, the record of what fixes the answers
-    method = load_method(args, chains_of(args), generation_prompt=not args.no_generation_prompt)
+    method = load_method(args, chains_of(args))
     num_answers = method.chains * args.num_return_sequences
     task, family = get_task(args.task_name), method.base.thought_tokens.family
     max_new_tokens = args.max_new_tokens or task.generation_length(family)

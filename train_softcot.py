@@ -53,7 +53,8 @@ def train(args, dev_k):
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 else float("inf")
-    train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
+    cut = args.switches().too_long == "cut"
+    train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit, cut=cut)
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
     # 4) the record: what fixes the result

@@ -26,6 +26,8 @@ BLOCKS = ("base", "target", "assistant", "assistant_reply")
 FIELDS = ("question", "options", "steps", "answer", "facts")
 # Llama's templates print today's date unless they are given one: a prompt that changes every day.
 DATE = "26 Jul 2024"
+# Families that the published evaluation prompts without a generation prompt.
+NO_GENERATION_PROMPT = ("llama", "qwen2.5")
 
 
 class PromptError(UserError):
@@ -48,8 +50,12 @@ class PromptEncoder:
 
     base_tokens, assistant_tokens: the models' thought tokens (.family, .placeholder, .begin,
     .end). num_thought_tokens: L; 0 leaves the slot out. prompt_dir: folder with the task's
-    template, used instead of the built-in one. generation_prompt=False (Llama and Qwen2.5 only) leaves
-    the assistant header out of evaluation prompts, as the published code does.
+    template, used instead of the built-in one.
+
+    Ways of the published code: generation_prompt=False leaves the assistant's header out of evaluation prompts.
+    keep_last_token=False drops the last token of training and dev sequences, for the tasks and families of
+    tasks.LOSES_LAST_TOKEN. word_dev_label=False takes the third token from the end as the dev label of tasks whose dev
+    loss is on the answer's word. date_string=None lets chat templates that print a date print today's.
     """
 
     def __init__(
@@ -61,21 +67,22 @@ class PromptEncoder:
         assistant_tokens,
         num_thought_tokens,
         prompt_dir=None,
+        *,
         generation_prompt=True,
+        keep_last_token=True,
+        word_dev_label=True,
+        date_string=DATE,
     ):
         if num_thought_tokens < 0:
             raise ValueError(f"num_thought_tokens is {num_thought_tokens}: give 0 or more")
-        if not generation_prompt and base_tokens.family not in ("llama", "qwen2.5"):
-            raise PromptError(
-                "a prompt without generation prompt is for llama and qwen2.5, this base model is "
-                f"{base_tokens.family}: leave it out"
-            )
         self.task = get_task(task)
         self.base_tokenizer, self.assistant_tokenizer = base_tokenizer, assistant_tokenizer
         self.length = num_thought_tokens
         self.base_family = base_tokens.family
         self.assistant_family = assistant_tokens.family if assistant_tokens else ""
-        self.generation_prompt = generation_prompt
+        self.generation_prompt, self.word_dev_label = generation_prompt, word_dev_label
+        self.loses_last_token = not keep_last_token and self.task.loses_token(self.base_family)
+        self.date = {} if date_string is None else {"date_string": date_string}
         tokenizers = [base_tokenizer]
         slot = ""
         if self.length:
@@ -119,16 +126,16 @@ class PromptEncoder:
         context = self._context(instance, "eval" if split == "eval" else "train")
         user = self._render("base", context)
         if split == "eval":
-            prefix, suffix = self._cut(_chat(self.base_tokenizer, user, self.generation_prompt))
+            prefix, suffix = self._cut(self._chat(self.base_tokenizer, user, self.generation_prompt))
             labelled = range(0)
         else:
             prompt, answer = self._conversation(user, self._render("target", context))
             prefix, suffix = self._cut(prompt, answer)
+            suffix = suffix[:-1] if self.loses_last_token else suffix
             first = self._first_label(user, prefix, suffix)
             labelled = range(first, len(suffix))
             if split == "dev":
-                last = self.task.dev_labels
-                labelled = labelled[-last:] if last else self._word_tokens(instance["answer"], suffix, first)
+                labelled = self._dev_labels(instance["answer"], suffix, labelled)
         return {
             "index": instance["index"],
             "prefix_ids": prefix,
@@ -142,13 +149,31 @@ class PromptEncoder:
         token's name in it is ordinary text."""
         return self._ids(self._defuse(text.strip()))[: self.length]
 
+    def _chat(self, tokenizer, user, generation_prompt, reply=None):
+        """Return the chat template's text of a user turn (and a reply)."""
+        messages = [{"role": "user", "content": user}]
+        if reply is not None:
+            messages.append({"role": "assistant", "content": reply})
+        try:
+            return tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=generation_prompt,
+                enable_thinking=False,
+                **self.date,
+            )
+        except Exception as error:  # whatever a template raises; transformers runs it in Jinja's sandbox
+            raise PromptError(
+                f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
+            ) from None
+
     def _ids(self, text):
         return self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _conversation(self, user, target):
         """Return the base model's text in training as two parts: the prompt, and all that follows it."""
-        prompt = _chat(self.base_tokenizer, user, True)
-        text = _chat(self.base_tokenizer, user, False, reply=target)
+        prompt = self._chat(self.base_tokenizer, user, True)
+        text = self._chat(self.base_tokenizer, user, False, reply=target)
         # Some templates write a past turn differently from the one that they open (or leave its
         # end out); the model must see in training what it sees in evaluation.
         if not text.startswith(prompt) or text.rstrip().endswith(target):
@@ -170,7 +195,7 @@ class PromptEncoder:
         """Return the index in `suffix` of the first token with a loss. Raise PromptError if it is not found."""
         if not self.length:
             return 1
-        turn = self._ids(_chat(self.base_tokenizer, user, False))
+        turn = self._ids(self._chat(self.base_tokenizer, user, False))
         after = turn[len(prefix) + self.length :]  # the user's turn behind the thoughts; then the assistant's header
         first = next((i for i, (a, b) in enumerate(zip(after, suffix, strict=False)) if a != b), len(after))
         if not self.task.loss_from_header:  # back to the end of turn, over the newline that may follow it
@@ -183,6 +208,12 @@ class PromptEncoder:
             )
         return first
 
+    def _dev_labels(self, answer, suffix, labelled):
+        """Return which of the `labelled` places in `suffix` the dev loss is on."""
+        if self.task.dev_labels:
+            return labelled[-self.task.dev_labels :]
+        return self._word_tokens(answer, suffix, labelled.start) if self.word_dev_label else labelled[-3:-2]
+
     def _word_tokens(self, word, suffix, first):
         """Return the range of the last tokens of `suffix` that hold `word`. Raise PromptError if there are none."""
         word_in, decode = re.compile(rf"\b{re.escape(word)}\b").search, self.base_tokenizer.decode
@@ -193,7 +224,7 @@ class PromptEncoder:
         raise PromptError(f"{self.path}, block target: no {word!r} in it, which the dev loss is on: print answer there")
 
     def _assistant_ids(self, context):
-        text = _chat(self.assistant_tokenizer, self._render("assistant", context), True)
+        text = self._chat(self.assistant_tokenizer, self._render("assistant", context), True)
         text += self._render("assistant_reply", context)
         ids = self.assistant_tokenizer(text, add_special_tokens=False)["input_ids"]
         if ids and ids[-1] == self.assistant_placeholder:
@@ -280,25 +311,6 @@ def _parents(env, name):
         if parent in chain:
             raise TemplateError(f"{chain[-1]} extends {parent}, which extends it again")
         chain.append(parent)
-
-
-def _chat(tokenizer, user, generation_prompt, reply=None):
-    """The chat template's text of a user turn (and a reply)."""
-    messages = [{"role": "user", "content": user}]
-    if reply is not None:
-        messages.append({"role": "assistant", "content": reply})
-    try:
-        return tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=generation_prompt,
-            enable_thinking=False,
-            date_string=DATE,
-        )
-    except Exception as error:  # whatever a template raises; transformers runs it in Jinja's sandbox
-        raise PromptError(
-            f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
-        ) from None
 
 
 def _one_line(error):

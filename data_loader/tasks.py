@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 # The field of an example that holds what its file says, unchanged. Hashes of data leave it out.
 RAW = "raw"
+PUBLISHED_FAMILIES = ("llama", "qwen2.5", "qwen3")
+# Task -> families of base models whose training sequences lose their last token in the published code. A family that
+# it does not know counts as Llama.
+LOSES_LAST_TOKEN = {"gsm8k": ("llama", "qwen2.5"), "asdiv-aug": ("llama", "qwen2.5"), "aqua": ("qwen3",)}
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Task:
     max_new_tokens: int = 1024
     qwen3_max_new_tokens: int = 4096
     keep_checkpoints: int = 2
+
+    def loses_token(self, family):
+        """Return whether the published training loses the last token of sequences for a base model of this family."""
+        return (family if family in PUBLISHED_FAMILIES else "llama") in LOSES_LAST_TOKEN.get(self.name, ())
 
     def generation_length(self, family):
         """Return the most new tokens at evaluation for a base model of this family."""

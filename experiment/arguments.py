@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from data_loader.tasks import TASKS
+from experiment.protocol import ENGINES, PROTOCOLS, SWITCHES, Protocol, corrected_but
 from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
 from model.controls import FROM_FILE, THOUGHTS
 from utils import UserError
@@ -144,6 +145,10 @@ class Options:
         if self.published_code and self.prompt_dir:
             raise UserError("--published_code and --prompt_dir both replace the built-in prompts: give one of them")
 
+    def switches(self) -> Protocol:
+        """Return the script's switches. Those that it has no option for are corrected."""
+        return corrected_but(vars(self))
+
     @classmethod
     def implied(cls, given: dict) -> dict:
         """Return the given options with those that they imply."""
@@ -152,6 +157,35 @@ class Options:
     def fixing_result(self) -> dict:
         """Return the options that fix the result, as records hold them."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["fixes_result"]}
+
+
+@dataclass(kw_only=True)
+class Switched:
+    """The protocol of a script with switches (`switches_of`)."""
+
+    # The record has the switches themselves.
+    protocol: str = option(
+        "corrected",
+        "corrected: the published protocol without its defects; published: to the letter; "
+        "a switch that is given overrides it (docs/DEVIATIONS.md lists them)",
+        choices=list(PROTOCOLS),
+        fixes_result=False,
+    )
+
+    def __post_init__(self):
+        for name in SWITCHES.keys() & vars(self).keys():
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(PROTOCOLS[self.protocol], name))
+
+
+def switches_of(script):
+    """Return a dataclass with an option for each switch of a script. The default is the protocol's value."""
+    options = [
+        (name, str, option(None, f"{entry['does']}: {entry['published']}", choices=entry["values"]))
+        for name, entry in SWITCHES.items()
+        if script in entry["scripts"]
+    ]
+    return dataclasses.make_dataclass("Switches", options, bases=(Switched,), kw_only=True)
 
 
 @dataclass(kw_only=True)
@@ -167,8 +201,8 @@ class Chains:
 
 
 @dataclass(kw_only=True)
-class TrainSoftCoT(Options):
-    """Options of train_softcot.py. The record has hashes of models, data and prompts instead of their names."""
+class Training(Options):
+    """What the training scripts share. The record has hashes of models, data and prompts instead of their names."""
 
     large_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}", fixes_result=False)
     small_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", fixes_result=False)
@@ -184,7 +218,7 @@ class TrainSoftCoT(Options):
     dev_k: int = option(0, "first k dev examples; 0: all (SoftCoT++: as many as --k_shot)", check=natural)
     tune_base_model: bool = flag("LoRA on the base model too")
     tune_assistant_model: bool = flag("LoRA on the assistant too")
-    max_len: int = option(-1, "leave out training examples longer than this many base tokens; -1: no limit", check=int)
+    max_len: int = option(-1, "longest training example in base tokens, see --too_long; -1: no limit", check=int)
     learning_rate: float = option(2e-5, "start of the linear decay", check=above_zero)
     gradient_accumulation_steps: int = option(1, "batches a step", check=positive, fixes_result=False)
     micro_batch_size: int = option(
@@ -193,9 +227,6 @@ class TrainSoftCoT(Options):
         "else 2048",
         check=natural,
         fixes_result=False,
-    )
-    projection_dtype: str = option(
-        "float32", "bfloat16 restores the published rounding of the projection's updates", choices=DTYPES
     )
     seed: int = option(42, "of initial weights and the order of examples", check=int)
     report_to: str = option(
@@ -231,11 +262,16 @@ class TrainSoftCoT(Options):
 
 
 @dataclass(kw_only=True)
-class TrainSoftCoTPlusPlus(Chains, TrainSoftCoT):
+class TrainSoftCoT(Training, switches_of("train_softcot")):
+    """Options of train_softcot.py."""
+
+
+@dataclass(kw_only=True)
+class TrainSoftCoTPlusPlus(Chains, Training, switches_of("train_softcotpp")):
     """Options of train_softcotpp.py."""
 
-    large_model_id: str = with_default(TrainSoftCoT, "large_model_id", "Qwen/Qwen3-8B")
-    small_model_id: str = with_default(TrainSoftCoT, "small_model_id", "Qwen/Qwen3-0.6B")
+    large_model_id: str = with_default(Training, "large_model_id", "Qwen/Qwen3-8B")
+    small_model_id: str = with_default(Training, "small_model_id", "Qwen/Qwen3-0.6B")
     tune_init_tokens: bool = flag("train the initial tokens too")
 
     def check(self):
@@ -261,8 +297,8 @@ class Trained(Options):
 
 
 @dataclass(kw_only=True)
-class EvaluateSoftCoT(Trained):
-    """Options of evaluate_softcot.py."""
+class Evaluation(Trained):
+    """What the evaluation scripts share."""
 
     thoughts: str = option(
         "projected",
@@ -296,9 +332,10 @@ class EvaluateSoftCoT(Trained):
         fixes_result=False,
     )
     engine: str = option(
-        "transformers",
-        "what generates; vllm needs requirements-vllm.txt; reference: the published calls of transformers' generate, "
-        "one question at a time, with the published noise",
+        None,
+        f"what generates, by default {ENGINES['corrected']} (--protocol published: {ENGINES['published']}); vllm needs "
+        "requirements-vllm.txt; reference: the published calls of transformers' generate, one question at a time, with "
+        "the published noise",
         choices=("transformers", "vllm", "reference"),
     )
     tensor_parallel_size: int = option(
@@ -332,11 +369,17 @@ class EvaluateSoftCoT(Trained):
     top_p: float = option(1.0, "of sampling", check=share)
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
     greedy: bool = flag("take the likeliest token; no sampling")
-    no_generation_prompt: bool = flag("as published: the model writes the assistant header itself (Llama, Qwen2.5)")
+    no_generation_prompt: bool = flag("the same as --generation_prompt no", fixes_result=False)
     log_dir: str = option("inference_logs", "folder of the logs, one a seed", fixes_result=False)
     results_dir: str = option(None, "folder of the result files, one a seed; default: --log_dir", fixes_result=False)
     run_name: str = option("", "put before the log's name", fixes_result=False)
     overwrite: bool = flag("start over if result files exist", fixes_result=False)
+
+    def __post_init__(self):
+        if self.no_generation_prompt and self.generation_prompt is None:
+            self.generation_prompt = "no"
+        self.engine = self.engine or ENGINES[self.protocol]
+        super().__post_init__()
 
     @classmethod
     def implied(cls, given):
@@ -359,6 +402,10 @@ class EvaluateSoftCoT(Trained):
                 )
         if self.engine == "reference" and not 0 <= min(self.seeds()) <= max(self.seeds()) < 2**32:
             raise UserError("--engine reference seeds NumPy too: it needs seeds from 0 to 4294967295")
+        if self.no_generation_prompt and self.generation_prompt != "no":
+            raise UserError(
+                f"--no_generation_prompt and --generation_prompt {self.generation_prompt} contradict each other"
+            )
         self.check_slot()
         for name, instead in (
             ("quantization", "--vllm_args '{\"quantization\": ...}'"),
@@ -400,7 +447,12 @@ class EvaluateSoftCoT(Trained):
 
 
 @dataclass(kw_only=True)
-class EvaluateSoftCoTPlusPlus(Chains, EvaluateSoftCoT):
+class EvaluateSoftCoT(Evaluation, switches_of("evaluate_softcot")):
+    """Options of evaluate_softcot.py."""
+
+
+@dataclass(kw_only=True)
+class EvaluateSoftCoTPlusPlus(Chains, Evaluation, switches_of("evaluate_softcotpp")):
     """Options of evaluate_softcotpp.py."""
 
     base_model_id: str = with_default(Trained, "base_model_id", "Qwen/Qwen3-8B")

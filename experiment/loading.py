@@ -12,11 +12,12 @@ from accelerate.utils import ProjectConfiguration
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
-from data_loader.prompts import PromptEncoder, PromptError
+from data_loader.prompts import DATE, NO_GENERATION_PROMPT, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder, backbone_word
 from experiment.arguments import naming
-from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings
+from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
 from model.causal_lm import can_share_prefix, text_config
+from model.frozen_lm import IGNORE
 from utils import UserError
 
 
@@ -78,6 +79,8 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
         with naming("--assistant_thought_tokens", ThoughtTokensError):
             assistant = load_backbone(assistant_id, **own, **common)
     for backbone in (base, assistant):
+        if backbone and backbone.thought_tokens.family == "qwen3" and args.switches().qwen3_tokens != "own":
+            backbone.thought_tokens = tokens_of_family(args.switches().qwen3_tokens)
         if backbone and not embeddings_only and not can_share_prefix(backbone.model):
             print(
                 f"{backbone.model_id}: some layers cannot share keys and values (a sliding window, for example): each "
@@ -92,31 +95,45 @@ def pad_id(tokenizer):
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
 
 
-def make_encoder(args, base, assistant, **options):
-    """Return prompt encoder and collator of a pair of backbones. options: of the project's own prompts."""
+def make_encoder(args, base, assistant):
+    """Return prompt encoder and collator of a pair of backbones."""
     small = assistant or base
-    models = (base.tokenizer, base.thought_tokens, small.tokenizer, small.thought_tokens)
+    models = (base.tokenizer, base.thought_tokens, small.tokenizer, small.thought_tokens, args.num_thought_tokens)
+    date = DATE if args.switches().date == "fixed" else None
     if args.published_code:
         with naming("--published_code", PromptError):
             words = backbone_word(base.thought_tokens), backbone_word(small.thought_tokens)
-            encoder = PublishedEncoder(args.task_name, *models, args.num_thought_tokens, args.published_code, *words)
+            encoder = PublishedEncoder(args.task_name, *models, args.published_code, *words, date_string=date)
     else:
-        encoder = PromptEncoder(args.task_name, *models, args.num_thought_tokens, args.prompt_dir, **options)
+        own = prompt_options(args.switches(), base.thought_tokens.family)
+        encoder = PromptEncoder(args.task_name, *models, args.prompt_dir, date_string=date, **own)
     return encoder, Collator(pad_id(base.tokenizer), pad_id(small.tokenizer))
+
+
+def prompt_options(switches, family) -> dict:
+    """Return what the switches say of the project's own prompts. family: of the base model."""
+    by_family = family not in NO_GENERATION_PROMPT
+    return {
+        "generation_prompt": {"yes": True, "no": False, "by_family": by_family}[switches.generation_prompt],
+        "keep_last_token": switches.last_token == "kept",
+        "word_dev_label": switches.yes_no_dev_label == "word",
+    }
 
 
 def context_of(backbone):
     return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
 
 
-def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf")) -> list[dict]:
+def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf"), cut=False) -> list[dict]:
     """Return the encoded examples of a split that fit `limit` and the models' contexts; prints how many do not.
 
-    assistant: None if it has no part; new_tokens: room for the response.
+    assistant: None if it has no part; new_tokens: room for the response; cut: whether longer ones are cut at `limit`.
     """
+    encoded = [encoder.encode(instance, split) for instance in instances]
+    if cut:
+        encoded = [cut_at(limit, example, encoder.length) for example in encoded]
     limit = min(limit, context_of(base) - new_tokens)
     assistant_limit = context_of(assistant) if assistant else float("inf")
-    encoded = [encoder.encode(instance, split) for instance in instances]
     kept = [
         example
         for example in encoded
@@ -130,3 +147,16 @@ def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit
     if not kept:
         raise UserError(f"no {split} example of {encoder.task.name} is at most {limit} tokens long")
     return kept
+
+
+def cut_at(limit, example, num_thought_tokens) -> dict:
+    """Return an encoded example cut at `limit` base tokens. Raises UserError if that leaves it no label."""
+    room = limit - len(example["prefix_ids"]) - num_thought_tokens
+    if room >= len(example["suffix_ids"]):
+        return example
+    kept = {key: example[key][: max(0, room)] for key in ("suffix_ids", "labels")}
+    if all(label == IGNORE for label in kept["labels"]):
+        raise UserError(
+            f"--max_len {limit} cuts training example {example['index']} (from 0) before its first label: give more"
+        )
+    return example | kept

@@ -1,5 +1,6 @@
 """The method that a run trains or evaluates: frozen models, prompts, and what fills the thought slot."""
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from transformers import set_seed
 
 from experiment.arguments import naming
 from experiment.loading import load_backbones, make_encoder
-from experiment.record import check_against_training
+from experiment.record import check_against_training, short_name
 from model.backbone import DTYPES, Backbone
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot, batched_soft_thoughts
 from model.reference_engine import plain_soft_thoughts
@@ -53,7 +54,7 @@ class Method:
     hashes: dict  # of prompts and projection, for the record
 
 
-def load_method(args, chains: int | None, **encoder_options) -> Method:
+def load_method(args, chains: int | None) -> Method:
     """Load the models, adapters and projection that the options name. chains: N, or None for SoftCoT.
 
     Raises UserError if a file is missing or damaged, or if models and projection do not fit each other.
@@ -69,7 +70,7 @@ def load_method(args, chains: int | None, **encoder_options) -> Method:
         with_assistant=thinks and thoughts in WITH_ASSISTANT,
         embeddings_only=own_engine,
     )
-    encoder, collate = make_encoder(args, base, assistant, **encoder_options)
+    encoder, collate = make_encoder(args, base, assistant)
     hashes = {"prompt_hash": encoder.prompt_hash}
     if state:
         path = found_projection(args.params_file_name)
@@ -97,10 +98,14 @@ def read_projection(args, chains) -> dict[str, torch.Tensor]:
     return state
 
 
+def ignores_base_adapter(args) -> bool:
+    return args.switches().base_adapter == "ignored"
+
+
 def load_adapters(args, base, assistant, own_engine: bool) -> None:
     """Put the LoRA adapters that the options name on the models; one that the engine loads itself is only checked."""
     with naming("--base_model_ckpt"):
-        if args.base_model_ckpt and own_engine:
+        if args.base_model_ckpt and (own_engine or ignores_base_adapter(args)):
             check_adapter(args.base_model_ckpt)
         elif args.base_model_ckpt:
             load_lora(base, args.base_model_ckpt)
@@ -128,9 +133,25 @@ def build_for_training(args, base, assistant):
         if tuned:
             add_lora(backbone)
     set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
-    options = {"micro_batch_size": args.micro_batch_size}
+    switches, options = args.switches(), {"micro_batch_size": args.micro_batch_size}
+    if switches.assistant_adapter == "fixed" and assistant:
+        assistant.model.requires_grad_(False)
     if args.num_thought_tokens:
-        options["projection_dtype"] = DTYPES[args.projection_dtype]
+        options["projection_dtype"] = DTYPES[switches.projection_dtype]
     if chains_of(args):
-        options |= {"contrastive": args.model_name == "scaling-nce", "tune_init_tokens": args.tune_init_tokens}
+        contrastive = args.model_name == "scaling-nce"
+        options |= {"contrastive": contrastive, "tune_init_tokens": args.tune_init_tokens}
+        options["reduction"] = "pairs" if contrastive and pairs_examples(args) else "examples"
     return build_softcot(args, base, assistant, chains_of(args), **options)
+
+
+def pairs_examples(args) -> bool:
+    """Return whether the token loss of scaling-nce is one of pairs of examples."""
+    choice = args.switches().token_loss_pairs
+    return choice == "yes" or choice == "small_base" and says_small(args.large_model_id)
+
+
+def says_small(model_id: str) -> bool:
+    """Return whether a model's name says that it has less than 4 B parameters, as "3B" and "135M" do."""
+    sizes = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![a-z])", short_name(model_id), re.IGNORECASE)
+    return any(float(size) < (4 if unit.upper() == "B" else 4000) for size, unit in sizes)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from data_loader.tasks import RAW
+from experiment.protocol import differing
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,10 +48,8 @@ METHODS = (
 
 def method_of(settings: dict) -> str:
     """Return one of METHODS. settings: the `run` record of a result file. Raises UserError for unknown thoughts."""
-    tuned = any(
-        settings.get(key)
-        for key in ("tune_base_model", "base_model_ckpt", "tune_assistant_model", "assistant_model_ckpt")
-    )
+    parts = ["assistant"] if settings.get("base_adapter") == "ignored" else ["base", "assistant"]
+    tuned = any(settings.get(f"tune_{part}_model") or settings.get(f"{part}_model_ckpt") for part in parts)
     if not settings["num_thought_tokens"]:
         return "LoRA" if tuned else "Zero-Shot CoT"
     if settings["thoughts"] != "projected":
@@ -174,10 +173,24 @@ def refuse_differences(found: dict, wanted: dict, what: str, remedy: str) -> Non
         )
 
 
+def compare_protocols(ours: dict, trained: dict, path) -> None:
+    """Print one line if training had no protocol yet, or if switches that both have differ. path: of its run.json."""
+    if "protocol" not in ours:  # the script has no switches
+        return
+    if "protocol" not in trained:
+        text = "was written before there were protocols, so its switches are not known"
+    elif names := differing(ours, trained):
+        text = "is of a training under another protocol: "
+        text += ", ".join(f"{name} was {trained[name]}, now {ours[name]}" for name in names)
+    else:
+        return
+    print(f"note: {path} {text}", file=sys.stderr, flush=True)
+
+
 def check_against_training(args, encoder, params_file):
     """Compare the arguments with the run.json beside what training wrote (a projection, or an adapter's folder).
 
-    Raises UserError if the models are others; another prompt is a warning.
+    Raises UserError if the models are others; another prompt or protocol is a line on stderr.
     """
     record = params_file.absolute().with_name("run.json")
     if not record.is_file():
@@ -192,6 +205,7 @@ def check_against_training(args, encoder, params_file):
         raise UserError(
             f"{record} is not what training writes ({type(error).__name__}: {str(error)[:200]}): correct or remove it"
         ) from None
+    compare_protocols(vars(args), arguments, record)
     if written and params_file.is_file() and written != fingerprint(params_file):  # an adapter is a folder
         raise UserError(
             f"{record} describes another {params_file.name} than the one beside it: "

@@ -7,8 +7,9 @@ from itertools import product
 import torch
 from tqdm import tqdm
 
+from experiment.method import ignores_base_adapter
 from model.causal_lm import embeddings_of
-from model.generation import Request, TransformersEngine
+from model.generation import Request, TransformersEngine, end_ids_of
 from model.memory import in_parts
 from model.processes import is_main
 from model.reference_engine import ReferenceEngine
@@ -21,13 +22,15 @@ QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assista
 def make_engine(args, method, examples, max_new_tokens: int):
     """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
     sampling = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k, "greedy": args.greedy}
+    sampling["end_ids"] = end_ids_of(method.base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
     if args.engine == "transformers":
         return TransformersEngine(method.base, rows=args.eval_batch_size, **sampling)
     if args.engine == "reference":
         return ReferenceEngine(method.base, **sampling)
     prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
     options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
-    return VllmEngine(method.base, dtype=args.dtype, adapter=args.base_model_ckpt, **sampling, **options)
+    adapter = None if ignores_base_adapter(args) else args.base_model_ckpt
+    return VllmEngine(method.base, dtype=args.dtype, adapter=adapter, **sampling, **options)
 
 
 def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:

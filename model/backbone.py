@@ -113,6 +113,11 @@ def thought_tokens_of(config, tokenizer, custom: str | None = None, initial_id: 
     )
 
 
+def tokens_of_family(family: str) -> ThoughtTokens:
+    """Return the thought tokens of a family of FAMILIES."""
+    return next(tokens for _, tokens in FAMILIES if tokens.family == family)
+
+
 def load_tokenizer(model_id: str, trust_remote_code: bool = False):
     """Return the tokenizer of a model id. Raises UserError if there is none or it has no chat template."""
     path = resolve(model_id)

@@ -68,10 +68,11 @@ def frozen_lm_loss(
 def label_weights(labels: torch.Tensor, reduction: str, count: float | None = None) -> torch.Tensor:
     """Return the weight of each label's cross-entropy in the loss, `[B, S]`.
 
-    labels: `[B, S]`, -100 where there is none. reduction: "tokens", one mean over all labels (SoftCoT), or
-    "examples", the mean over examples of each example's own mean (SoftCoT++). count: how many labels or examples the
-    mean is over, those of this batch by default; the count of a whole optimizer step gives this batch's share of
-    the step's loss.
+    labels: `[B, S]`, -100 where there is none. reduction: "tokens", one mean over all labels (SoftCoT); "examples",
+    the mean over examples of each example's own mean (SoftCoT++); "pairs", the sum over pairs of examples of each
+    pair's mean over its labels, divided by the number of examples, which is half a mean. count: how many labels or
+    examples the mean is over, those of this batch by default; the count of a whole optimizer step gives this batch's
+    share of the step's loss.
     """
     has_label = labels != IGNORE
     own = has_label.sum(-1, keepdim=True)
@@ -79,6 +80,9 @@ def label_weights(labels: torch.Tensor, reduction: str, count: float | None = No
         raise ValueError(f"example {int((own[:, 0] == 0).nonzero()[0])} of the batch has no labels")
     if reduction == "tokens":
         return has_label / (count or own.sum())
+    if reduction == "pairs":
+        pair = torch.arange(len(labels), device=labels.device) // 2
+        own = torch.zeros_like(own).index_add(0, pair, own)[pair]
     return has_label / own / (count or len(labels))
 
 

@@ -44,6 +44,7 @@ UNKNOWN_SETTINGS = {
     "watermarking_config": None,
 }
 GROWTH = 128  # columns by which the cache grows
+END_OF_TURN = "<|eot_id|>"  # of Llama
 
 
 class Request(NamedTuple):
@@ -65,17 +66,30 @@ def row_generator(key: tuple) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(key))
 
 
-def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, greedy: bool):
+def end_ids_of(backbone, of_tokenizer_only: bool = False) -> set[int]:
+    """Return the ids that end a response: the tokenizer's end-of-text token and those of the generation config.
+
+    of_tokenizer_only: as published, the tokenizer's alone and, for Llama, the end of a turn. Raises UserError if there
+    is none.
+    """
+    tokenizer, llama = backbone.tokenizer, backbone.thought_tokens.family == "llama"
+    if of_tokenizer_only:
+        more = tokenizer.convert_tokens_to_ids(END_OF_TURN) if llama else None
+    else:
+        more = bare(backbone.model).generation_config.eos_token_id
+    ids = {token for token in [tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]} - {None}
+    if not ids:
+        raise UserError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
+    return ids
+
+
+def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, greedy: bool, end_ids=None):
     """Return the sampling settings: those asked for, then the model's own generation config.
 
-    Returns the end-of-text ids, the repetition penalty (over generated tokens) and `draw`'s settings (None: greedy).
-    Raises UserError if there is no end-of-text id, or a setting that no engine here knows.
+    Returns the ids that end a response (end_ids, by default all), the repetition penalty (over generated tokens) and
+    `draw`'s settings (None: greedy). Raises UserError if there is no such id, or a setting that no engine here knows.
     """
     own = bare(backbone.model).generation_config
-    eos = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-    eos = {token for token in [*eos, backbone.tokenizer.eos_token_id] if token is not None}
-    if not eos:
-        raise UserError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
     for name, silent in UNKNOWN_SETTINGS.items():
         if getattr(own, name, None) not in (None, silent):
             raise UserError(
@@ -93,7 +107,7 @@ def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, g
             "min_p": own.min_p,
         }
     )
-    return eos, own.repetition_penalty or 1.0, sampling
+    return end_ids or end_ids_of(backbone), own.repetition_penalty or 1.0, sampling
 
 
 def draw(
@@ -209,9 +223,10 @@ class TransformersEngine:
         top_p: float = 1.0,
         top_k: int | None = None,
         greedy: bool = False,
+        end_ids: set[int] | None = None,
     ):
         self.model, self.rows = bare(backbone.model), rows
-        self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy)
+        self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
 
     @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:

@@ -21,22 +21,31 @@ from transformers import set_seed
 from model.attention import use_stock_attention
 from model.backbone import generation_config_of
 from model.causal_lm import bare, embed
-from model.generation import Request
+from model.generation import Request, end_ids_of
 
 # Family -> what the published code pads finished rows with: ids 128009 and 151643.
 PADDING = {"llama": "<|eot_id|>", "qwen2.5": "<|endoftext|>", "qwen3": "<|endoftext|>"}
-END_OF_TURN = "<|eot_id|>"  # ends Llama's responses, besides the tokenizer's own end-of-text token
 
 
 class ReferenceEngine:
-    """The published calls of `generate`. Settings that the options do not name are the model's own."""
+    """The published calls of `generate`. Settings that are not given are the model's own.
+
+    end_ids: what ends a response, by default as published.
+    """
 
     def __init__(
-        self, backbone, *, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None, greedy: bool = False
+        self,
+        backbone,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        greedy: bool = False,
+        end_ids: set[int] | None = None,
     ):
         use_stock_attention(backbone.model)
         self.model, self.greedy = bare(backbone.model), greedy
-        self.end_ids = published_end_ids(backbone)
+        self.end_ids = sorted(end_ids or end_ids_of(backbone, of_tokenizer_only=True))
         self.config = generation_config_of(backbone.model_id, self.model.config)
         self.config.pad_token_id = padding_id(backbone)
         self.config.temperature, self.config.top_p = temperature, top_p
@@ -71,14 +80,6 @@ class ReferenceEngine:
         """Return a response's ids up to its end token."""
         end = next((place for place, token in enumerate(ids) if token in self.end_ids), len(ids))
         return ids[: end + 1]
-
-
-def published_end_ids(backbone) -> list[int]:
-    """Return what ends a response: the tokenizer's end-of-text token and, for Llama, the end of a turn."""
-    ids = [backbone.tokenizer.eos_token_id]
-    if backbone.thought_tokens.family == "llama":
-        ids.append(backbone.tokenizer.convert_tokens_to_ids(END_OF_TURN))
-    return ids
 
 
 def padding_id(backbone) -> int:

@@ -183,9 +183,10 @@ class SoftCoT(AroundModels):
 
 
 class SoftCoTPlusPlus(SoftCoT):
-    """SoftCoT with N chains: initial tokens, and with `contrastive` the term that keeps chains apart."""
+    """SoftCoT with N chains: initial tokens, and with `contrastive` the term that keeps chains apart.
 
-    reduction = "examples"
+    reduction: of the token loss in training, see `label_weights`.
+    """
 
     def __init__(
         self,
@@ -196,9 +197,10 @@ class SoftCoTPlusPlus(SoftCoT):
         *,
         contrastive: bool = False,
         tune_init_tokens: bool = False,
+        reduction: str = "examples",
         **options,
     ):
-        self.num_chains, self.contrastive = num_chains, contrastive
+        self.num_chains, self.contrastive, self.reduction = num_chains, contrastive, reduction
         super().__init__(base, assistant, num_thought_tokens, **options)
         self.embedding.requires_grad_(tune_init_tokens)
 
@@ -223,11 +225,13 @@ class SoftCoTPlusPlus(SoftCoT):
         """Return each example's contrastive term `[B]` (SoftCoT++, section 3.3): its chains against their noisy selves.
 
         soft_thoughts: `[B, N, L, d_b]`. Cross-entropy against the diagonal of z z'^T / 0.05, averaged over chains,
-        divided by N.
+        divided by N. For bfloat16 thoughts the matrix product is bfloat16, as under autocast, and the softmax float32.
         """
         view = soft_thoughts.float().flatten(2)
         z, z_noisy = F.normalize(view, dim=-1), F.normalize(F.dropout(view, DROPOUT), dim=-1)
-        logits = z @ z_noisy.transpose(1, 2) / TEMPERATURE
+        if soft_thoughts.dtype == torch.bfloat16:
+            z, z_noisy = z.bfloat16(), z_noisy.bfloat16()
+        logits = (z @ z_noisy.transpose(1, 2) / TEMPERATURE).float()
         target = torch.arange(self.num_chains, device=logits.device).expand(len(logits), -1)
         return F.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(1) / self.num_chains
 

@@ -53,6 +53,7 @@ class VllmEngine:
         top_p: float = 1.0,
         top_k: int | None = None,
         greedy: bool = False,
+        end_ids: set[int] | None = None,
         dtype: str = "bfloat16",
         adapter: str | None = None,
         **options,
@@ -62,7 +63,7 @@ class VllmEngine:
         import vllm
         from vllm.sampling_params import RequestOutputKind
 
-        eos, penalty, sampling = settings_of(backbone, temperature, top_p, top_k, greedy)
+        eos, penalty, sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
         sampling = {key: value for key, value in (sampling or {"temperature": 0.0}).items() if value is not None}
         # Whatever is not named here keeps vLLM's neutral default: generation_config="vllm" below.
         self.sampling = {

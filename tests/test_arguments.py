@@ -196,14 +196,16 @@ def test_seeds(words, seeds):
             TrainSoftCoT,
             "data_dir prompt_dir published_code device base_device_map trust_remote_code large_model_id small_model_id "
             "output_name "
-            "batch_size gradient_accumulation_steps micro_batch_size resume report_to logging_steps save_minutes",
+            "batch_size gradient_accumulation_steps micro_batch_size resume report_to logging_steps save_minutes "
+            "protocol",
         ),
         (
             EvaluateSoftCoT,
             "data_dir prompt_dir published_code device base_device_map trust_remote_code params_file_name print_input "
             "print_response "
             "test_k seed seed_from seed_to sweep eval_batch_size tensor_parallel_size pipeline_parallel_size "
-            "data_parallel_size distributed_executor_backend log_dir results_dir run_name overwrite",
+            "data_parallel_size distributed_executor_backend log_dir results_dir run_name overwrite protocol "
+            "no_generation_prompt",
         ),
     ],
 )

@@ -333,8 +333,9 @@ def test_published_prompt_without_generation_prompt(llama_tokenizer, qwen3_token
     suffix = text_of(llama_tokenizer, without.encode(MATH, "eval")["suffix_ids"])
     assert suffix == f"{LLAMA.end}<|eot_id|>"
     assert without.encode(MATH, "train") == PromptEncoder(*args).encode(MATH, "train")
-    with pytest.raises(ValueError, match="is for llama and qwen2.5, this base model is qwen3"):
-        PromptEncoder("gsm8k", qwen3_tokenizer, QWEN3, qwen3_tokenizer, QWEN3, 2, generation_prompt=False)
+    args = ("gsm8k", qwen3_tokenizer, QWEN3, qwen3_tokenizer, QWEN3, 2)
+    suffix = PromptEncoder(*args, generation_prompt=False).encode(MATH, "eval")["suffix_ids"]
+    assert text_of(qwen3_tokenizer, suffix) == f"{QWEN3.end}<|im_end|>\n"
 
 
 def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):

@@ -1,0 +1,143 @@
+"""The switches: each place where the published code is corrected here, or where both ways are right.
+
+What is part of the published protocol is no switch: it is done the published way. docs/DEVIATIONS.md has one row a
+switch. experiment/arguments.py makes one option of each, whose default is the value of `--protocol`. Needs no torch.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field, fields
+
+TRAINING = ("train_softcot", "train_softcotpp")
+EVALUATION = ("evaluate_softcot", "evaluate_softcotpp")
+
+
+def switch(values, published, scripts, does, effect, used):
+    """Return a field of Protocol.
+
+    values: the corrected one first; published: the published one. scripts: those that have it as an option. does:
+    what the published code does; effect: what that does to the result; used: where the code here reads it.
+    """
+    metadata = {"values": values, "published": published, "scripts": scripts}
+    return field(default=values[0], metadata={**metadata, "does": does, "effect": effect, "used": used})
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A value for each switch. The defaults are the corrected protocol."""
+
+    token_loss_pairs: str = switch(
+        ("no", "small_base", "yes"),
+        published="small_base",
+        scripts=("train_softcotpp",),
+        does="In scaling-nce with a base model whose name says less than 4 B, the token loss is the sum over pairs of "
+        "examples of each pair's mean over its labels, divided by the batch size",
+        effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged",
+        used="label_weights",
+    )
+    yes_no_dev_label: str = switch(
+        ("word", "third_from_end"),
+        published="third_from_end",
+        scripts=TRAINING,
+        does="The one dev label of strategyqa is the sequence's third token from the end",
+        effect="That is Yes or No with Llama, the full stop behind it with Qwen. Dev loss only",
+        used="PromptEncoder.encode",
+    )
+    last_token: str = switch(
+        ("kept", "dropped"),
+        published="dropped",
+        scripts=TRAINING,
+        does="Sequences of training and dev set lose their last token: gsm8k and asdiv-aug with Llama and Qwen2.5, "
+        "aqua with Qwen3",
+        effect="With Llama the end of the response is never learned. With Qwen the token is a newline",
+        used="PromptEncoder.encode, LOSES_LAST_TOKEN in data_loader/tasks.py",
+    )
+    too_long: str = switch(
+        ("skipped", "cut"),
+        published="cut",
+        scripts=TRAINING,
+        does="--max_len cuts longer training sequences at that many tokens",
+        effect="The end of long solutions is not learned. Without --max_len nothing changes",
+        used="encode_split",
+    )
+    assistant_adapter: str = switch(
+        ("learns", "fixed"),
+        published="fixed",
+        scripts=("train_softcotpp",),
+        does="With --tune_assistant_model in SoftCoT++ the assistant gives no gradient",
+        effect="Its LoRA adapter never learns, and changes nothing",
+        used="build_for_training",
+    )
+    projection_dtype: str = switch(
+        ("float32", "bfloat16", "float16"),
+        published="bfloat16",
+        scripts=TRAINING,
+        does="The projection, its gradient, Adam's state and the saved weights are bfloat16, and so is the matrix "
+        "product of the contrastive term",
+        effect="At the papers' learning rate most updates are below half a unit in the last place and are lost",
+        used="build_for_training, SoftCoTPlusPlus.contrast",
+    )
+    qwen3_tokens: str = switch(
+        ("own", "qwen2.5"),
+        published="qwen2.5",
+        scripts=("train_softcot", "evaluate_softcot"),
+        does="In SoftCoT's two scripts a Qwen3 model has Qwen2.5's thought tokens and template rules, and 1,024 new "
+        "tokens",
+        effect="Training has the long prompt and uncleaned steps, and long responses are cut off",
+        used="load_backbones",
+    )
+    date: str = switch(
+        ("fixed", "today"),
+        published="today",
+        scripts=TRAINING + EVALUATION,
+        does="A chat template that prints a date prints today's, as Llama 3.2's does into the assistant's prompt",
+        effect="Soft thoughts change from day to day. The fixed date is 26 Jul 2024, as in Llama 3.1's template",
+        used="PromptEncoder",
+    )
+    base_adapter: str = switch(
+        ("used", "ignored"),
+        published="ignored",
+        scripts=EVALUATION,
+        does="The adapter of --base_model_ckpt never reaches the base model",
+        effect="A tuned base model is evaluated as if it was not tuned",
+        used="load_adapters",
+    )
+    generation_prompt: str = switch(
+        ("yes", "by_family", "no"),
+        published="by_family",
+        scripts=EVALUATION,
+        does="Prompts of Llama and Qwen2.5 end without a generation prompt",
+        effect="The model begins its turn itself, and in a public log no response writes the header exactly",
+        used="PromptEncoder.encode, NO_GENERATION_PROMPT in data_loader/prompts.py",
+    )
+    end_tokens: str = switch(
+        ("all", "tokenizer"),
+        published="tokenizer",
+        scripts=EVALUATION,
+        does="A response ends at the tokenizer's end-of-text token and, for Llama, at `<|eot_id|>`",
+        effect="Further end tokens of the generation config do not end it",
+        used="end_ids_of",
+    )
+
+
+SWITCHES = {entry.name: entry.metadata for entry in fields(Protocol)}
+CORRECTED = Protocol()
+PUBLISHED = Protocol(**{name: entry["published"] for name, entry in SWITCHES.items()})
+PROTOCOLS = {"corrected": CORRECTED, "published": PUBLISHED}
+# What generates if no engine is named.
+ENGINES = {"corrected": "transformers", "published": "reference"}
+
+
+def switches_in(values: dict) -> dict:
+    """Return the switches among options or a record, name -> value."""
+    return {name: values[name] for name in SWITCHES if name in values}
+
+
+def differing(one: dict, other: dict) -> list[str]:
+    """Return the names of the switches that both have, with other values. one, other: options or records."""
+    one, other = switches_in(one), switches_in(other)
+    return [name for name in one if name in other and one[name] != other[name]]
+
+
+def corrected_but(values: dict) -> Protocol:
+    """Return the protocol with the switches among `values`, the others corrected."""
+    return dataclasses.replace(CORRECTED, **switches_in(values))

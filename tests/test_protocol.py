@@ -1,0 +1,608 @@
+"""Each switch changes what its row of docs/DEVIATIONS.md says and nothing else; presets, records, one-line notes."""
+
+import copy
+import dataclasses
+import datetime
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import evaluate_softcot
+import evaluate_softcotpp
+import train_softcot
+import train_softcotpp
+from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
+from data_loader.prompts import PromptEncoder
+from data_loader.tasks import TASKS, get_task
+from experiment.arguments import (
+    EvaluateSoftCoT,
+    EvaluateSoftCoTPlusPlus,
+    Parser,
+    TrainSoftCoT,
+    TrainSoftCoTPlusPlus,
+)
+from experiment.loading import encode_split, load_backbones, make_encoder
+from experiment.method import build_for_training, pairs_examples, says_small
+from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, differing
+from experiment.record import evaluation_record, method_of, training_record
+from model.backbone import Backbone
+from model.checkpoint import checkpoints, read_checkpoint
+from model.frozen_lm import label_weights
+from model.generation import Request, TransformersEngine, end_ids_of
+from model.softcot import SoftCoTPlusPlus, add_lora
+from model.training import count_of
+from tests.test_cli import ROOT
+from tests.test_prompts import EXAMPLES, FIXTURES, TOKENS, text_of, whole
+from tests.tiny import batch_of, once, ragged_examples, save_documented, tiny_backbone, tiny_model
+from utils import UserError, run_main
+
+OPTIONS = {
+    "train_softcot": TrainSoftCoT,
+    "train_softcotpp": TrainSoftCoTPlusPlus,
+    "evaluate_softcot": EvaluateSoftCoT,
+    "evaluate_softcotpp": EvaluateSoftCoTPlusPlus,
+}
+NEEDED = {script: "--output_name x" if "train" in script else "--params_file_name p" for script in OPTIONS}
+
+
+def parse(script, words=""):
+    return Parser(OPTIONS[script], "").parse_args(f"{NEEDED[script]} {words}".split())
+
+
+# ---- presets, options, records, documents ----
+
+
+def test_the_presets():
+    assert dataclasses.asdict(CORRECTED) == {name: entry["values"][0] for name, entry in SWITCHES.items()}
+    assert dataclasses.asdict(PUBLISHED) == {name: entry["published"] for name, entry in SWITCHES.items()}
+    for entry in SWITCHES.values():
+        assert entry["published"] in entry["values"][1:]
+        assert set(entry["scripts"]) <= OPTIONS.keys()
+
+
+@pytest.mark.parametrize("script", OPTIONS)
+def test_a_script_has_its_switches_and_the_protocol_sets_them(script):
+    own = {name for name, entry in SWITCHES.items() if script in entry["scripts"]}
+    assert SWITCHES.keys() & vars(parse(script)).keys() == own
+    for protocol, preset in (("corrected", CORRECTED), ("published", PUBLISHED)):
+        args = parse(script, f"--protocol {protocol}")
+        assert {name: getattr(args, name) for name in own} == {name: getattr(preset, name) for name in own}
+        others = SWITCHES.keys() - own
+        assert {getattr(args.switches(), n) for n in others} == {getattr(CORRECTED, n) for n in others}
+    assert parse(script).switches() == CORRECTED
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize("protocol", ["corrected", "published"])
+def test_a_switch_overrides_the_protocol_and_no_other_switch(name, protocol):
+    for script in SWITCHES[name]["scripts"]:
+        preset = parse(script, f"--protocol {protocol}").switches()
+        for value in SWITCHES[name]["values"]:
+            switches = parse(script, f"--protocol {protocol} --{name} {value}").switches()
+            assert switches == dataclasses.replace(preset, **{name: value})
+        with pytest.raises(SystemExit):
+            parse(script, f"--{name} neither")
+
+
+@pytest.mark.parametrize("script", ["evaluate_softcot", "evaluate_softcotpp"])
+def test_the_published_protocol_generates_with_the_reference_engine_unless_another_is_named(script):
+    assert parse(script).engine == "transformers"
+    assert parse(script, "--protocol published").engine == "reference"
+    assert parse(script, "--protocol published --engine vllm").engine == "vllm"
+
+
+def test_no_generation_prompt_is_the_same_as_generation_prompt_no():
+    alias, plain = (parse("evaluate_softcot", words) for words in ("--no_generation_prompt", "--generation_prompt no"))
+    assert alias.switches() == plain.switches() and alias.fixing_result() == plain.fixing_result()
+    with pytest.raises(SystemExit):
+        parse("evaluate_softcot", "--no_generation_prompt --generation_prompt yes")
+
+
+@pytest.mark.parametrize("script", OPTIONS)
+@pytest.mark.parametrize("protocol", ["corrected", "published"])
+def test_the_record_holds_every_switch_of_its_script(script, protocol):
+    args = parse(script, f"--protocol {protocol}")
+    record = training_record(args, {}, 1) if script.startswith("train") else evaluation_record(args, {}, 8)
+    for name, entry in SWITCHES.items():
+        assert record.get(name) == (getattr(args.switches(), name) if script in entry["scripts"] else None)
+    assert "protocol" not in record  # with the same switches it is the same run
+
+
+def test_switches_that_both_have_are_compared():
+    trained, evaluated = vars(parse("train_softcot", "--protocol published")), vars(parse("evaluate_softcot"))
+    assert differing(trained, evaluated) == ["qwen3_tokens", "date"]
+    assert differing(trained, vars(parse("evaluate_softcot", "--date today"))) == ["qwen3_tokens"]
+    assert differing(trained, vars(parse("evaluate_softcotpp", "--date today"))) == []
+
+
+def test_the_document_has_a_row_a_switch():
+    text = (ROOT / "docs" / "DEVIATIONS.md").read_text(encoding="utf-8")
+    section = text.split("\n## Switches\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `--")]
+    assert len(rows) == len(SWITCHES)
+    for row, (name, entry) in zip(rows, SWITCHES.items(), strict=True):
+        values = ", ".join(f"`{v}`" + " (published)" * (v == entry["published"]) for v in entry["values"])
+        cells = [f"`--{name}`", values, entry["does"] + ".", entry["effect"] + "."]
+        assert row.replace("\\|", "|").startswith(f"| {' | '.join(cells)} |")
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_what_a_switch_names_in_the_code_is_there(name):
+    paths = [path for room in ("model", "data_loader", "experiment") for path in (ROOT / room).glob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    for used in SWITCHES[name]["used"].replace(" in ", ", ").split(", "):
+        name = used.rsplit(".", 1)[-1]
+        assert used.endswith(".py") or any(text in code for text in (f"def {name}(", f"class {name}:", f"\n{name} ="))
+
+
+# ---- labels and ids: last_token, yes_no_dev_label, too_long, generation_prompt, date ----
+
+
+@pytest.fixture(params=list(TOKENS))
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def tokenizer(family, request):
+    return request.getfixturevalue(FIXTURES[family])
+
+
+@pytest.fixture
+def encoder(family, tokenizer):
+    def make(task, length=4, **options):
+        tokens = TOKENS[family]
+        return PromptEncoder(task, tokenizer, tokens, tokenizer, tokens, length, **options)
+
+    return make
+
+
+LOST = {  # as REFERENCE states it; SmolLM2 is none of the published families and counts as Llama
+    ("gsm8k", "llama"): "<|eot_id|>",
+    ("asdiv-aug", "llama"): "<|eot_id|>",
+    ("gsm8k", "qwen2.5"): "\n",
+    ("asdiv-aug", "qwen2.5"): "\n",
+    ("gsm8k", "smollm2"): "\n",
+    ("asdiv-aug", "smollm2"): "\n",
+    ("aqua", "qwen3"): "\n",
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("length", [0, 4])
+def test_last_token_is_dropped_for_the_published_tasks_and_families_alone(encoder, tokenizer, family, task, length):
+    kept, dropped = encoder(task, length), encoder(task, length, keep_last_token=False)
+    assert kept.encode(EXAMPLES[task], "eval") == dropped.encode(EXAMPLES[task], "eval")
+    for split in ("train", "dev"):
+        with_it, without = kept.encode(EXAMPLES[task], split), dropped.encode(EXAMPLES[task], split)
+        lost = LOST.get((task, family))
+        if not lost:
+            assert with_it == without
+            continue
+        assert text_of(tokenizer, with_it["suffix_ids"][-1:]) == lost
+        assert without["suffix_ids"] == with_it["suffix_ids"][:-1]
+        labels = [i for i, label in enumerate(without["labels"]) if label != -100]
+        first = next(i for i, label in enumerate(with_it["labels"]) if label != -100)
+        last = len(without["suffix_ids"])
+        assert labels == list(range(first if split == "train" else last - 5, last))
+        assert all(without[key] == with_it[key] for key in ("prefix_ids", "assistant_ids", "index"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_third_token_from_the_end_is_strategyqa_s_dev_label(encoder, tokenizer, family, task):
+    word, third = encoder(task), encoder(task, word_dev_label=False)
+    for split in ("train", "eval", *(("dev",) if task != "strategyqa" else ())):
+        assert word.encode(EXAMPLES[task], split) == third.encode(EXAMPLES[task], split)
+    if task == "strategyqa":
+        piece = third.encode(EXAMPLES[task], "dev")
+        ids, labels, _ = whole(piece, tokenizer, TOKENS[family], 4)
+        assert [i for i, label in enumerate(labels) if label != -100] == [len(ids) - 3]
+        # The sequence ends in the full stop and the end of turn, with Qwen's template in a newline too.
+        assert text_of(tokenizer, [ids[-3]]).strip() == ("Yes" if family == "llama" else ".")
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "strategyqa"])
+def test_a_prompt_without_generation_prompt_ends_with_the_user_s_turn(encoder, tokenizer, family, task):
+    with_it, without = encoder(task), encoder(task, generation_prompt=False)
+    for split in ("train", "dev"):
+        assert with_it.encode(EXAMPLES[task], split) == without.encode(EXAMPLES[task], split)
+    piece, full = without.encode(EXAMPLES[task], "eval"), with_it.encode(EXAMPLES[task], "eval")
+    assert full["prefix_ids"] == piece["prefix_ids"] and full["assistant_ids"] == piece["assistant_ids"]
+    assert full["suffix_ids"][: len(piece["suffix_ids"])] == piece["suffix_ids"] and full != piece
+    assert (
+        text_of(tokenizer, piece["suffix_ids"]).rstrip().endswith("<|eot_id|>" if family == "llama" else "<|im_end|>")
+    )
+
+
+def backbones(family, tokenizer):
+    return Backbone(None, tokenizer, TOKENS[family], family)
+
+
+@pytest.mark.parametrize("value", ["yes", "by_family", "no"])
+def test_the_family_decides_on_the_generation_prompt_if_asked(family, tokenizer, value):
+    args, backbone = parse("evaluate_softcot", f"--generation_prompt {value}"), backbones(family, tokenizer)
+    encoder, _ = make_encoder(args, backbone, backbone)
+    expected = {"yes": True, "no": False}.get(value, family not in ("llama", "qwen2.5"))
+    assert encoder.generation_prompt == expected
+
+
+def encoded(args, backbone, split="train"):
+    """Two examples of gsm8k, of which the second is longer."""
+    longer = EXAMPLES["gsm8k"] | {"index": 6, "steps": EXAMPLES["gsm8k"]["steps"] * 8}
+    encoder, _ = make_encoder(args, backbone, backbone)
+    cut, limit = args.switches().too_long == "cut", args.max_len if args.max_len > 0 else float("inf")
+    return encode_split(encoder, backbone, backbone, [EXAMPLES["gsm8k"], longer], split, limit=limit, cut=cut)
+
+
+def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
+    backbone = backbones("llama", llama_tokenizer)
+    backbone.model = tiny_model("llama", 32)
+    short, long = encoded(parse("train_softcot"), backbone)
+    assert encoded(parse("train_softcot", "--too_long cut"), backbone) == [short, long]
+    size = len(short["prefix_ids"]) + 2 + len(short["suffix_ids"])
+    assert encoded(parse("train_softcot", f"--max_len {size}"), backbone) == [short]
+    assert "1 of 2" in capsys.readouterr().out
+    same, cut = encoded(parse("train_softcot", f"--max_len {size} --too_long cut"), backbone)
+    assert same == short and len(cut["prefix_ids"]) + 2 + len(cut["suffix_ids"]) == size
+    for key in ("suffix_ids", "labels"):
+        assert cut[key] == long[key][: len(cut[key])]
+    assert all(cut[key] == long[key] for key in ("prefix_ids", "assistant_ids", "index"))
+    with pytest.raises(UserError, match="--max_len 20 .*example 5"):
+        encoded(parse("train_softcot", "--max_len 20 --too_long cut"), backbone)
+
+
+def test_a_template_that_prints_a_date_prints_the_fixed_one_or_today_s(chatml_tokenizer):
+    # As Llama 3.2's template does it.
+    chatml_tokenizer.chat_template = (
+        "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "Today Date: {{ date_string }}\n" + chatml_tokenizer.chat_template
+    )
+    backbone = backbones("smollm2", chatml_tokenizer)
+    pieces = {}
+    for value in ("fixed", "today"):
+        encoder, _ = make_encoder(parse("evaluate_softcot", f"--date {value}"), backbone, backbone)
+        pieces[value] = encoder.encode(EXAMPLES["gsm8k"], "eval")
+    today = datetime.datetime.now().strftime("%d %b %Y")
+    for key in ("assistant_ids", "prefix_ids"):
+        fixed, other = (text_of(chatml_tokenizer, piece[key]) for piece in pieces.values())
+        assert "Today Date: 26 Jul 2024" in fixed
+        assert other == fixed.replace("26 Jul 2024", today, 1)
+
+
+def test_llama_3_1_s_template_prints_its_own_date_without_one(llama_tokenizer):
+    backbone = backbones("llama", llama_tokenizer)
+    pieces = [
+        make_encoder(parse("train_softcot", f"--date {value}"), backbone, backbone)[0].encode(
+            EXAMPLES["gsm8k"], "train"
+        )
+        for value in ("fixed", "today")
+    ]
+    assert pieces[0] == pieces[1]
+
+
+# ---- losses: token_loss_pairs, projection_dtype ----
+
+
+def scaling_nce(reduction, dtype=torch.float32, chains=2):
+    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    torch.manual_seed(3)
+    return SoftCoTPlusPlus(
+        base, assistant, 3, chains, contrastive=True, reduction=reduction, projection_dtype=dtype
+    ).train()
+
+
+def losses(softcot, examples, **options):
+    torch.manual_seed(11)  # of the contrastive term's dropout
+    return {name: loss.detach() for name, loss in softcot(**batch_of(examples), **options).items()}
+
+
+def test_pairs_halve_the_token_loss_and_nothing_else():
+    examples = ragged_examples(3) + ragged_examples(3, seed=1)[:1]
+    pairs, plain = losses(scaling_nce("pairs"), examples), losses(scaling_nce("examples"), examples)
+    assert pairs["contrastive"] == plain["contrastive"]
+    # The plain code: each slice of two has its own mean over labels (SoftCoT's), divided by the batch size.
+    tokens = scaling_nce("tokens")
+    slices = [losses(tokens, examples[start : start + 2])["token"] for start in (0, 2)]
+    torch.testing.assert_close(pairs["token"], sum(slices) / 4)
+    assert 0.4 < pairs["token"] / plain["token"] < 0.6
+    assert pairs["loss"] == pairs["token"] + pairs["contrastive"]
+
+
+def test_pairs_change_no_batch_of_one_and_no_dev_loss():
+    one = ragged_examples(3)[:1]
+    torch.testing.assert_close(losses(scaling_nce("pairs"), one), losses(scaling_nce("examples"), one))
+    dev = [losses(scaling_nce(reduction).eval(), ragged_examples(3)) for reduction in ("pairs", "examples")]
+    torch.testing.assert_close(*dev)
+
+
+def test_the_weights_of_pairs_in_a_step_of_several_batches():
+    labels = torch.tensor([[1, 1, -100], [1, -100, -100], [1, 1, 1]])
+    expected = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1]]) / 3
+    torch.testing.assert_close(label_weights(labels, "pairs"), expected / 3)
+    torch.testing.assert_close(label_weights(labels, "pairs", count=12), expected / 12)
+    assert count_of([{"labels": [1, 1]}, {"labels": [1]}], "pairs") == 2
+
+
+@pytest.mark.parametrize(
+    "name, small",
+    [
+        ("meta-llama/Llama-3.2-3B-Instruct", True),
+        ("meta-llama/Llama-3.1-8B-Instruct", False),
+        ("Qwen/Qwen2.5-1.5B-Instruct", True),
+        ("Qwen/Qwen2.5-7B-Instruct-4bit", False),
+        ("Qwen/Qwen3-4B", False),
+        ("embedded/SmolLM2-135M-Instruct", True),
+        ("/models-3B/base", False),
+    ],
+)
+def test_the_base_s_name_says_its_size(name, small):
+    assert says_small(name) is small
+    pair = f"--large_model_id {name} --model_name scaling-nce"
+    assert pairs_examples(parse("train_softcotpp", f"{pair} --protocol published")) is small
+    assert pairs_examples(parse("train_softcotpp", f"{pair} --token_loss_pairs yes"))
+    assert not pairs_examples(parse("train_softcotpp", pair))
+
+
+@pytest.mark.parametrize("model_name", ["scaling", "scaling-nce"])
+def test_scaling_has_no_pairs(model_name):
+    args = parse("train_softcotpp", f"--token_loss_pairs yes --model_name {model_name} --num_scaling_times 2")
+    pair = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    assert build_for_training(args, *pair).reduction == ("examples" if model_name == "scaling" else "pairs")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_contrastive_product_is_bfloat16_with_a_bfloat16_projection(dtype):
+    softcot, thoughts = scaling_nce("examples", dtype, chains=4), torch.randn(3, 4, 3, 48).to(dtype)
+    torch.manual_seed(11)
+    found = softcot.contrast(thoughts)
+    torch.manual_seed(11)
+    noisy = F.dropout(thoughts.float().flatten(2), 0.5)
+    z, z_noisy = F.normalize(thoughts.float().flatten(2), dim=-1), F.normalize(noisy, dim=-1)
+    product = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
+    logits = (z.to(product) @ z_noisy.to(product).transpose(1, 2) / 0.05).float()
+    expected = -logits.log_softmax(-1).diagonal(dim1=1, dim2=2).mean(1) / 4
+    torch.testing.assert_close(found, expected)
+    assert found.dtype == torch.float32
+
+
+# ---- models: qwen3_tokens, end_tokens ----
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    return once(tmp_path_factory, "models", save_documented)
+
+
+@pytest.mark.parametrize("script", ["train_softcot", "evaluate_softcot"])
+def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(models, script, qwen2_5_tokenizer):
+    ids = f"{models}/Qwen3-8B", f"{models}/Qwen3-0.6B"
+    for value, family, begin in (("own", "qwen3", "<think>"), ("qwen2.5", "qwen2.5", "<|box_start|>")):
+        args = parse(script, f"--qwen3_tokens {value} --dtype float32 --device cpu")
+        pair = load_backbones(args, *ids)
+        assert all((b.thought_tokens.family, b.thought_tokens.begin) == (family, begin) for b in pair)
+    assert get_task("gsm8k").generation_length(pair[0].thought_tokens.family) == 1024
+    # Template and tokenizer are Qwen3's: the prompt is Qwen2.5's, but for what its chat template writes around it.
+    piece = make_encoder(args, *pair)[0].encode(EXAMPLES["gsm8k"], "train")
+    own = PromptEncoder("gsm8k", *(qwen2_5_tokenizer, TOKENS["qwen2.5"]) * 2, 2).encode(EXAMPLES["gsm8k"], "train")
+    texts = [text_of(b.tokenizer, piece["prefix_ids"]) for b in pair], text_of(qwen2_5_tokenizer, own["prefix_ids"])
+    assert texts[0][0].split("<|im_start|>user\n")[1] == texts[1].split("<|im_start|>user\n")[1]
+
+
+def test_other_models_keep_their_tokens(models):
+    args = parse("train_softcot", "--protocol published --dtype float32 --device cpu")
+    base, assistant = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Llama-3.2-1B-Instruct")
+    assert base.thought_tokens.family == assistant.thought_tokens.family == "llama"
+    args = parse("train_softcotpp", "--protocol published --dtype float32 --device cpu")
+    base, assistant = load_backbones(args, f"{models}/Qwen3-8B", f"{models}/Qwen3-0.6B")
+    assert base.thought_tokens.family == assistant.thought_tokens.family == "qwen3"
+
+
+def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
+    args = parse("evaluate_softcot", "--dtype float32 --device cpu")
+    llama, qwen = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Qwen3-0.6B")
+    assert end_ids_of(llama) == {128001, 128008, 128009} and end_ids_of(qwen) == {151645, 151643}
+    assert end_ids_of(llama, of_tokenizer_only=True) == {128009}
+    assert end_ids_of(qwen, of_tokenizer_only=True) == {151645}
+    base_model = dataclasses.replace(llama, tokenizer=copy.deepcopy(llama.tokenizer))
+    base_model.tokenizer.eos_token = "<|end_of_text|>"
+    assert end_ids_of(base_model, of_tokenizer_only=True) == {128001, 128009}
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])  # gemma3: transformers' own generate
+def test_the_engine_ends_a_response_at_the_ids_that_it_is_given(family):
+    backbone = tiny_backbone(family, 48, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    prefix, tail = torch.randn(5, 48, generator=generator), torch.randn(3, 48, generator=generator)
+    requests = [Request((seed, 0, 0, 0), prefix, tail) for seed in range(4)]
+
+    def rows(**options):
+        found = TransformersEngine(backbone, **options).generate(requests, 12)
+        return [ids for _, ids in sorted(found, key=lambda pair: pair[0].key)]
+
+    free = rows(end_ids={backbone.model.config.vocab_size + 1})
+    assert all(len(ids) == 12 for ids in free)
+    end = free[0][4]
+    cut = [ids[: ids.index(end) + 1] if end in ids else ids for ids in free]
+    assert rows(end_ids={end}) == cut != free
+
+
+# ---- through the command line ----
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    def make(folder):
+        make_inputs(folder)
+        # A trained LoRA adapter of the base, far from zero.
+        args = SimpleNamespace(**vars(parse("evaluate_softcot", TOKEN_OPTIONS)))
+        args.switches = lambda: CORRECTED
+        base, _ = load_backbones(args, str(folder / "base"), None, with_assistant=False)
+        add_lora(base)
+        torch.manual_seed(0)
+        for name, parameter in base.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=1.0)
+        base.model.save_pretrained(folder / "adapter")
+
+    return once(tmp_path_factory, "protocol", make)
+
+
+TOKEN_OPTIONS = "--dtype float32 --device cpu --base_thought_tokens <|endoftext|>,<begin>,<end>"
+RUN, RUN_PP = "ckpt/p-gsm8k-2.0-3-base-assistant", "ckpt/p-gsm8k-2.0-3-2-base-assistant"
+TRAIN = f"{TRAINED} --output_name p --batch_size 2 --n_epochs 2 --k_shot 6 --learning_rate 1e-2"
+EVALUATE = f"{EVALUATED} --max_new_tokens 8 --test_k 4 --print_response"
+
+
+@pytest.fixture
+def run(inputs, tmp_path, monkeypatch, capfd):
+    """run(script, words, folder) in this process -> what it wrote on stderr; a refusal's line if it ends in one."""
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
+    for name in ("base", "assistant", "data", "adapter"):
+        (tmp_path / name).symlink_to(inputs / name)
+
+    def start(script, words, folder):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        monkeypatch.setattr(sys, "argv", [script.__name__, *words.split()])
+        capfd.readouterr()
+        try:
+            run_main(script.main)
+        except SystemExit as stop:
+            return stop.code
+        return capfd.readouterr().err
+
+    start.root = tmp_path
+    return start
+
+
+def weight(folder, run_folder=RUN):
+    return torch.load(folder / run_folder / "projection.bin", weights_only=True)["weight"]
+
+
+def notes(text):
+    return [line for line in text.splitlines() if line.startswith("note: ")]
+
+
+def test_training_under_both_protocols(run):
+    words = {
+        "corrected": "",
+        "published": "--protocol published",
+        "float": "--protocol published --projection_dtype float32",
+        "kept": "--protocol published --projection_dtype float32 --last_token kept",
+        "bfloat16": "--projection_dtype bfloat16",
+    }
+    for folder, more in words.items():
+        run(train_softcot, f"{TRAIN} {more}", folder)
+    weights = {folder: weight(run.root / folder) for folder in words}
+    assert weights["published"].dtype == weights["bfloat16"].dtype == torch.bfloat16
+    assert weights["corrected"].dtype == weights["float"].dtype == torch.float32
+    # Of gsm8k with this pair all but these two change nothing.
+    assert torch.equal(weights["kept"], weights["corrected"])
+    assert not torch.equal(weights["float"], weights["corrected"])
+    described = json.loads((run.root / "published" / RUN / "run.json").read_text())
+    switches = {n: getattr(PUBLISHED, n) for n, entry in SWITCHES.items() if "train_softcot" in entry["scripts"]}
+    assert switches.items() <= described["record"].items() and described["arguments"]["protocol"] == "published"
+    state = read_checkpoint(checkpoints(run.root / "published" / RUN)[0])
+    assert switches.items() <= state["record"].items()
+    moments = [
+        value for of_one in state["optimizer"]["state"].values() for value in (of_one["exp_avg"], of_one["exp_avg_sq"])
+    ]
+    assert {tensor.dtype for tensor in [*moments, *state["weights"].values()]} == {torch.bfloat16}
+    # A run is not continued under another protocol.
+    refusal = run(train_softcot, f"{TRAIN} --resume", "published")
+    assert all(name in refusal for name in ("projection_dtype", "last_token", "date")) and "seed" not in refusal
+
+
+def test_a_tuned_assistant_learns_in_softcotpp_or_is_fixed(run):
+    words = {"plain": "", "learns": "--tune_assistant_model"}
+    words["fixed"] = "--tune_assistant_model --assistant_adapter fixed"
+    for folder, more in words.items():
+        run(train_softcotpp, f"{TRAIN} --num_scaling_times 2 {more}", folder)
+    weights = {folder: weight(run.root / folder, RUN_PP) for folder in words}
+    assert torch.equal(weights["fixed"], weights["plain"]) and not torch.equal(weights["learns"], weights["plain"])
+    from safetensors.torch import load_file
+
+    for folder, learned in (("learns", True), ("fixed", False)):
+        adapter = load_file(run.root / folder / RUN_PP / "assistant_model" / "adapter_model.safetensors")
+        assert any(value.any() for name, value in adapter.items() if "lora_B" in name) is learned
+
+
+def responses(folder, name="gsm8k--seed_{}-ntt_3-nrs_1-base-assistant"):
+    """The runs' records and all responses of the seeds 41 and 42."""
+    files = [(folder / "logs" / f"{name.format(seed)}.jsonl").read_text().splitlines() for seed in (41, 42)]
+    rows = [[json.loads(line)["responses"] for line in lines[1:]] for lines in files]
+    return [json.loads(lines[0])["run"] for lines in files], rows
+
+
+def test_evaluation_under_both_protocols(run):
+    run(train_softcot, TRAIN, "trained")
+    params = f"{EVALUATE} --engine transformers --log_dir logs --params_file_name ../trained/{RUN}/projection.bin"
+    assert not notes(run(evaluate_softcot, params, "evaluated"))
+    before = {path.name: path.read_bytes() for path in (run.root / "evaluated" / "logs").iterdir()}
+    records, answers = responses(run.root / "evaluated")
+    own = [name for name, entry in SWITCHES.items() if "evaluate_softcot" in entry["scripts"]]
+    assert all(record[name] == getattr(CORRECTED, name) for record in records for name in own)
+
+    # Another protocol is another run, and the line names the switches.
+    refusal = run(evaluate_softcot, f"{params} --protocol published", "evaluated")
+    assert all(name in refusal for name in own) and "data_hash" not in refusal
+    # With every switch put back it is the same run, continued.
+    back = " ".join(f"--{name} {getattr(CORRECTED, name)}" for name in own)
+    run(evaluate_softcot, f"{params} --protocol published {back}", "evaluated")
+    assert {path.name: path.read_bytes() for path in (run.root / "evaluated" / "logs").iterdir()} == before
+
+    # Of this pair, a published evaluation differs in nothing: its family is unknown, it has one end token and no date.
+    written = run(evaluate_softcot, f"{params} --protocol published", "published")
+    (note,) = notes(written)
+    assert all(name in note for name in ("date", "qwen3_tokens", "run.json")) and "end_tokens" not in note
+    assert responses(run.root / "published")[1] == answers
+    run(evaluate_softcot, f"{params} --generation_prompt no", "without")
+    assert responses(run.root / "without")[1] != answers
+
+    # A run.json from before the protocols.
+    path = run.root / "trained" / RUN / "run.json"
+    described = json.loads(path.read_text())
+    for name in ("protocol", *SWITCHES):
+        described["arguments"].pop(name, None)
+    path.write_text(json.dumps(described))
+    (note,) = notes(run(evaluate_softcot, params, "older"))
+    assert "protocol" in note and str(path.name) in note
+    assert responses(run.root / "older")[1] == answers
+
+
+def test_the_base_s_adapter_is_used_or_ignored(run):
+    words = f"{EVALUATE} --log_dir logs --thoughts placeholder"
+    name = "gsm8k--seed_{}-ntt_3-nrs_1-base-assistant-placeholder"
+    for folder, more in (
+        ("plain", ""),
+        ("used", "--base_model_ckpt ../adapter"),
+        ("ignored", "--base_model_ckpt ../adapter --base_adapter ignored"),
+    ):
+        run(evaluate_softcot, f"{words} {more}", folder)
+    found = {folder: responses(run.root / folder, name) for folder in ("plain", "used", "ignored")}
+    assert found["ignored"][1] == found["plain"][1] != found["used"][1]
+
+
+@pytest.mark.parametrize("part, ignored", [("base", "SoftCoT"), ("assistant", "SoftCoT + LoRA")])
+def test_an_ignored_adapter_is_not_in_the_method_s_name(part, ignored):
+    settings = vars(parse("evaluate_softcot", f"--tune_{part}_model --{part}_model_ckpt X"))
+    assert method_of(settings) == "SoftCoT + LoRA"
+    assert method_of(settings | {"base_adapter": "ignored"}) == ignored
+
+
+def test_softcotpp_under_the_published_protocol(run):
+    more = "--num_scaling_times 2 --protocol published --batch_size 4"
+    run(train_softcotpp, f"{TRAIN} {more} --model_name scaling-nce", "work")
+    params = "--params_file_name ckpt/p-gsm8k-2.0-3-2-base-assistant-nce/projection.bin --num_scaling_times 2"
+    params += " --model_name scaling-nce --protocol published"
+    written = run(evaluate_softcotpp, f"{EVALUATE} --log_dir logs {params}", "work")
+    assert not notes(written)
+    records, answers = responses(run.root / "work", "gsm8k-scaling-nce-seed_{}-ntt_3-nrs_1-nst_2-base-assistant")
+    own = [name for name, entry in SWITCHES.items() if "evaluate_softcotpp" in entry["scripts"]]
+    assert all(record[name] == getattr(PUBLISHED, name) for record in records for name in own)
+    assert all(record["engine"] == "reference" for record in records)
+    assert [len(row) for row in answers[0]] == [2] * 4
