@@ -1,12 +1,13 @@
 """The whole story on the embedded default: zero-shot CoT, SoftCoT (also with a vote, as SoftCoT++ has) and SoftCoT++
 on data/mini.
 
-SmolLM2-135M-Instruct reasons and assists, frozen. Runs the project's own scripts one after the other and writes
-results/demo: summary.json, table.md, accuracy.png, the loss curves, and every log and result file. Table and plot are
-made as summarize_results.py makes them. Starts from nothing each time: what an earlier demo wrote is removed first.
+SmolLM2-135M-Instruct reasons and assists, frozen. Runs the project's own scripts one after the other, in results/demo,
+which then holds all that they write, summary.json, table.md, accuracy.png and the loss curves. Table and plot are made
+as summarize_results.py makes them. Starts from nothing each time: results/demo is removed first.
 """
 
 import argparse
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from experiment.plots import plot_tasks
 from experiment.runs import read_runs
 from experiment.summary import compare_methods, make_cells, make_table
 from experiment.tables import comparison_table, markdown_table, overview
-from utils import write_json
+from utils import replaced, write_json
 
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "results" / "demo"
@@ -30,14 +31,15 @@ LENGTH, CHAINS, SAMPLES = 16, 2, 2  # thought tokens; chains of SoftCoT++ and sa
 LEARNING_RATE = 4e-3  # 200 steps must do what the papers' tens of thousands of 2e-5 do
 TEMPERATURE = 0.5  # for every method; the papers' 1.0 suits larger models
 SPLITS = {"test": "test (kinds seen in training)", "unseen": "unseen (kinds never seen)"}
-DATA = "--data_dir data/mini --prompt_dir data/mini/prompts"
+DATA = ("--data_dir", str(ROOT / "data/mini"), "--prompt_dir", str(ROOT / "data/mini/prompts"))
 
 
 def run(script, options):
-    """Run one of the project's scripts; its progress shows. Return the seconds it took."""
-    print(f"\n$ {script} {options}", flush=True)
+    """Run one of the project's scripts in OUT, on data/mini; its progress shows. Return the seconds it took."""
+    words = [str(ROOT / script), *options.split(), *DATA]
+    print(f"\n$ python {shlex.join(words)}", flush=True)
     start = time.monotonic()
-    if subprocess.run([sys.executable, script, *options.split()], cwd=ROOT).returncode:
+    if subprocess.run([sys.executable, *words], cwd=OUT).returncode:
         sys.exit(f"error: {script} failed; see above")
     return time.monotonic() - start
 
@@ -46,8 +48,8 @@ def train(script, name, examples, options=""):
     """Train for one epoch; return the run's name and seconds. The loss curve is copied to results/demo."""
     size = f"--k_shot {examples['train']} --batch_size {examples['batch']} --n_epochs 1"
     models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH}"
-    seconds = run(script, f"{models} --output_name demo {DATA} {size} --learning_rate {LEARNING_RATE} {options}")
-    (folder,) = (path for path in ROOT.glob("results/demo-gsm8k-*") if path.name.endswith("-nce") == bool(options))
+    seconds = run(script, f"{models} --output_name demo {size} --learning_rate {LEARNING_RATE} {options}")
+    (folder,) = (path for path in OUT.glob("results/demo-gsm8k-*") if path.name.endswith("-nce") == bool(options))
     shutil.copy(folder / "loss.png", OUT / f"loss_{name}.png")
     return folder.name, seconds
 
@@ -55,12 +57,12 @@ def train(script, name, examples, options=""):
 def evaluate(script, name, examples, options):
     """Evaluate all seeds on both splits; return the seconds."""
     sampling = f"--max_new_tokens 120 --temperature {TEMPERATURE} --seed_from {SEEDS[0]} --seed_to {SEEDS[-1]}"
-    fixed = f"--base_model_id {MODEL} --assistant_model_id {MODEL} {DATA} {sampling} --eval_batch_size 192"
+    fixed = f"--base_model_id {MODEL} --assistant_model_id {MODEL} {sampling} --eval_batch_size 192"
     return sum(
         run(
             script,
             f"{fixed} --split {split} --test_k {examples[split]} --print_response "
-            f"--log_dir results/demo/logs/{name}/{split} {options}",
+            f"--log_dir logs/{name}/{split} {options}",
         )
         for split in SPLITS
     )
@@ -90,7 +92,8 @@ Accuracy in percent, mean ± standard deviation over seeds {SEEDS[0]} and {SEEDS
 Paired differences in points, with 95 % bootstrap intervals over questions:
 
 {markdown_table(comparison_table(comparisons).replace({"task": titles}).drop(columns="base"))}"""
-    (folder / "table.md").write_text(report.replace("\\\n", ""), encoding="utf-8")
+    with replaced(folder / "table.md") as scratch:
+        scratch.write_text(report, encoding="utf-8")
     print("\n" + report)
     plot_tasks(table.replace({"task": titles}), folder / "accuracy.png")
 
@@ -104,8 +107,6 @@ def main():
         examples = {"train": 16, "batch": 8, "test": 4, "unseen": 4}
 
     shutil.rmtree(OUT, ignore_errors=True)
-    for old in (*ROOT.glob("ckpt/demo-gsm8k-*"), *ROOT.glob("logs/demo-gsm8k-*"), *ROOT.glob("results/demo-gsm8k-*")):
-        shutil.rmtree(old)
     OUT.mkdir(parents=True)
     start, seconds = time.monotonic(), {}
 
@@ -130,7 +131,7 @@ def main():
 
     # 4) Table and plot
     write_report(OUT, {split: examples[split] for split in SPLITS}, seconds)
-    written = "summary.json, table.md, accuracy.png, loss_softcot.png, loss_softcotpp.png, logs/"
+    written = "summary.json, table.md, accuracy.png, loss_softcot.png, loss_softcotpp.png, logs/, ckpt/"
     print(f"\nWrote {OUT.relative_to(ROOT)}: {written}")
 
 

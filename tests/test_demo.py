@@ -1,10 +1,14 @@
-"""The demo's report, from result files of its folders."""
+"""The demo's report, from result files of its folders; what the demo removes."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from demo import SEEDS, SPLITS, write_report
+from demo import ROOT, SEEDS, SPLITS, write_report
+from tests.test_cli import environment
 from tests.test_summarize import METHOD_SETTINGS, save_run, verdicts
 
 METHODS = {
@@ -36,3 +40,21 @@ def test_the_report_holds_means_seeds_table_and_plot(tmp_path):
         (row,) = (line for line in table.splitlines() if line.startswith(f"| {label} |"))
         assert all(f"| {100 * mean:.2f} ± " in row for mean in summary[name].values())
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_removes_what_an_earlier_demo_wrote_and_no_run_of_the_user(tmp_path):
+    project = tmp_path / "my project"
+    for room in ("data_loader", "experiment", "model", "docs"):
+        shutil.copytree(ROOT / room, project / room)
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, project)
+    own = [project / top / "demo-gsm8k-1.0-16-a-b" for top in ("ckpt", "logs", "results")]
+    for folder in (*own, project / "results" / "demo" / "logs" / "softcot"):
+        folder.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, str(project / "demo.py")], cwd=tmp_path, env=environment(), text=True, capture_output=True
+    )
+    # There are no data, so it ends at its first command.
+    assert done.returncode == 1 and f"{project}/data/mini" in done.stderr, done.stderr
+    assert all(folder.is_dir() for folder in own)
+    assert list((project / "results" / "demo").iterdir()) == []
