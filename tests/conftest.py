@@ -1,13 +1,24 @@
-"""Tokenizers for the tests: three real ones and a small ChatML one. One thread a process."""
+"""Fixtures of several rooms: tokenizers, tiny models, runs. One thread a process."""
 
 import os
+import shutil
+import sys
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import models as tokenizer_models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+import evaluate_softcot
+import train_softcot
+import train_softcotpp
+from benchmarks import soak
+from tests.commands import save_data
+from tests.tiny import once, save_documented
+from tests.tiny_runs import EVALUATE, RUN, TRAIN
 from tests.tokenizers import real_tokenizer_dir
+from utils import run_main
 
 # Tests compare bytes, and the last bits of a sum depend on the number of threads.
 torch.set_num_threads(1)
@@ -41,7 +52,7 @@ CHATML = (
 def make_chatml_tokenizer():
     """A byte-level tokenizer without merges, with SmolLM2's special tokens (ids 0 to 16)."""
     vocab = SMOLLM2_SPECIAL_TOKENS + sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(vocab)}, merges=[]))
+    tokenizer = Tokenizer(tokenizer_models.BPE({t: i for i, t in enumerate(vocab)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(SMOLLM2_SPECIAL_TOKENS)
@@ -68,3 +79,66 @@ def qwen2_5_tokenizer():
 @pytest.fixture(scope="session")
 def qwen3_tokenizer():
     return AutoTokenizer.from_pretrained(real_tokenizer_dir("qwen3"))
+
+
+# ---- tiny models named as the documented ones, each with its real tokenizer ----
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    return once(tmp_path_factory, "models", save_documented)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return once(tmp_path_factory, "data", save_data)
+
+
+# ---- runs on two tiny models with a byte-level tokenizer ----
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """Folder with base, assistant and data; the undisturbed runs stand beside them."""
+
+    def make(folder):
+        soak.make_inputs(folder)
+        for script, more, name in ((train_softcot, [], "whole"), (train_softcotpp, soak.CHAINS, "whole_pp")):
+            soak.finish(script, [*TRAIN, *more], folder / name)
+        soak.finish(
+            evaluate_softcot, [*EVALUATE, "--params_file_name", f"../whole/{RUN}/projection.bin"], folder / "answers"
+        )
+
+    return once(tmp_path_factory, "faults", make)
+
+
+@pytest.fixture
+def place(inputs, tmp_path):
+    """A working folder whose neighbours are base, assistant and data, as in `inputs`."""
+    for name in ("base", "assistant", "whole", "whole_pp"):
+        (tmp_path / name).symlink_to(inputs / name)
+    shutil.copytree(inputs / "data", tmp_path / "data")
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def run(place, monkeypatch, capfd):
+    """run(script, arguments) in this process -> exit code and what it wrote."""
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # training sets it: put back afterwards
+    monkeypatch.chdir(place)
+
+    def start(script, arguments):
+        monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            run_main(script.main, **script.ADVICE)
+        except SystemExit as stop:
+            code = stop.code
+            if isinstance(code, str):
+                assert code.startswith("error: ") and "\n" not in code, code
+                code = 1, code
+        return code, "".join(capfd.readouterr())
+
+    return start

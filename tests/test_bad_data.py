@@ -16,9 +16,10 @@ from data_loader.loaders import DataError, load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS
 from experiment.results import judge
+from tests.commands import rows_of
 from tests.conftest import SMOLLM2_SPECIAL_TOKENS
-from tests.test_faults import ANSWERS, EVALUATE, inputs, params, place, refused, rows_of, run  # noqa: F401 - fixtures
 from tests.test_prompts import FIXTURES, MATH, TOKENS
+from tests.tiny_runs import ANSWERS, EVALUATE, params, refused
 
 FILES = {
     "gsm8k": "test.jsonl",
@@ -190,7 +191,7 @@ def answers(folder):
 
 
 @pytest.mark.slow
-def test_a_bad_question_leaves_the_others_unharmed(place, run):  # noqa: F811
+def test_a_bad_question_leaves_the_others_unharmed(place, run):
     arguments = [*EVALUATE, *params(), "--test_k", "10", "--seed_to", "41"]
     assert run(evaluate_softcot, arguments)[0] == 0
     whole = answers(place)
@@ -204,7 +205,7 @@ def test_a_bad_question_leaves_the_others_unharmed(place, run):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_question_over_the_assistants_context_is_left_out(place, run):  # noqa: F811
+def test_a_question_over_the_assistants_context_is_left_out(place, run):
     Path("x").mkdir()
     shutil.copytree("../assistant", "x/assistant")
     config = json.loads(Path("x/assistant/config.json").read_text())
@@ -215,13 +216,13 @@ def test_a_question_over_the_assistants_context_is_left_out(place, run):  # noqa
 
 
 @pytest.mark.parametrize("name", ["empty", "a NUL in the text", "deep", "a key twice"])
-def test_the_command_ends_with_one_line(place, run, name):  # noqa: F811
+def test_the_command_ends_with_one_line(place, run, name):
     (place.parent / "data" / "test.jsonl").write_bytes(CORPUS[name][0])
     assert "test.jsonl" in refused(run(evaluate_softcot, [*EVALUATE, *params()]))
     assert not Path("logs").exists()
 
 
-def test_only_overlong_questions_are_an_error(place, run):  # noqa: F811
+def test_only_overlong_questions_are_an_error(place, run):
     (place.parent / "data" / "test.jsonl").write_bytes(line(question="word " * 10_000))
     assert "no eval example of gsm8k is at most 4088 tokens" in refused(run(evaluate_softcot, [*EVALUATE, *params()]))
 

@@ -17,8 +17,8 @@ from model.backbone import FAMILIES
 from model.controls import THOUGHTS, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT, SoftCoTPlusPlus
 from tests import oracle
+from tests.commands import ROOT, refused_here, rows_of, save_data, shell
 from tests.conftest import make_chatml_tokenizer
-from tests.test_cli import ROOT, refused_here, rows_of, save_data, shell
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
 
 L, NEW = 3, 12

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from demo import ROOT, SEEDS, SPLITS, write_report
-from tests.test_cli import environment
+from tests.commands import environment
 from tests.test_summarize import METHOD_SETTINGS, save_run, verdicts
 
 METHODS = {

@@ -24,21 +24,14 @@ import train_softcot
 import train_softcotpp
 from benchmarks import soak
 from experiment.loading import device_of
-from experiment.results import read_result_file
 from model.backbone import load_backbone
 from model.causal_lm import weights_hash
 from model.checkpoint import checkpoints, read_checkpoint
 from model.embedded import embedded_model_dir
-from tests.tiny import once, tiny_model
-from utils import UserError, locked, run_main
-
-EPOCHS = 2
-STEPS = 3  # an epoch: 6 examples, 2 a batch
-RUN = Path("ckpt/soak-gsm8k-2.0-3-base-assistant")
-RUN_PP = Path("ckpt/soak-gsm8k-2.0-3-2-base-assistant-nce")
-TRAIN = [*soak.TRAIN, "--n_epochs", str(EPOCHS), "--k_shot", "6"]
-EVALUATE = [*soak.EVALUATE, "--test_k", "4", "--max_new_tokens", "8"]
-ANSWERS = "gsm8k--seed_{}-ntt_3-nrs_1-base-assistant.jsonl"
+from tests.commands import rows_of
+from tests.tiny import tiny_model
+from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, STEPS, TRAIN, params, refused, stopped
+from utils import UserError, locked
 
 
 class Attack:
@@ -51,85 +44,8 @@ class Attack:
         return os.system, (f"touch {self.path}",)
 
 
-@pytest.fixture(scope="session")
-def inputs(tmp_path_factory):
-    """Folder with base, assistant and data; the undisturbed runs stand beside them."""
-
-    def make(folder):
-        soak.make_inputs(folder)
-        for script, more, name in ((train_softcot, [], "whole"), (train_softcotpp, soak.CHAINS, "whole_pp")):
-            soak.finish(script, [*TRAIN, *more], folder / name)
-        soak.finish(
-            evaluate_softcot, [*EVALUATE, "--params_file_name", f"../whole/{RUN}/projection.bin"], folder / "answers"
-        )
-
-    return once(tmp_path_factory, "faults", make)
-
-
-@pytest.fixture
-def place(inputs, tmp_path):
-    """A working folder whose neighbours are base, assistant and data, as in `inputs`."""
-    for name in ("base", "assistant", "whole", "whole_pp"):
-        (tmp_path / name).symlink_to(inputs / name)
-    shutil.copytree(inputs / "data", tmp_path / "data")
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def run(place, monkeypatch, capfd):
-    """run(script, arguments) in this process -> exit code and what it wrote."""
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # training sets it: put back afterwards
-    monkeypatch.chdir(place)
-
-    def start(script, arguments):
-        monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            run_main(script.main, **script.ADVICE)
-        except SystemExit as stop:
-            code = stop.code
-            if isinstance(code, str):
-                assert code.startswith("error: ") and "\n" not in code, code
-                code = 1, code
-        return code, "".join(capfd.readouterr())
-
-    return start
-
-
-def refused(outcome):
-    """The one line of a refusal."""
-    (code, line), _ = outcome
-    assert code == 1
-    return line
-
-
-def stopped(script, arguments, folder, is_time, signum=signal.SIGKILL):
-    """Send a signal to a run in a forked process when `is_time()`; return its exit code."""
-    process = soak.start(script, arguments, folder)
-    while not is_time() and (code := soak.end_of(process, 0.001)) is None:
-        pass
-    if is_time():
-        os.kill(process, signum)
-        code = soak.end_of(process)
-    return code
-
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def params(name="whole", run_folder=RUN):
-    return ["--params_file_name", f"../{name}/{run_folder}/projection.bin"]
-
-
 def projection(folder, name=RUN):
     return (folder / name / "projection.bin").read_bytes()
-
-
-def rows_of(file):
-    return read_result_file(file)[1]
 
 
 # ---- training: kills, signals, full disks ----

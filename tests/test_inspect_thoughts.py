@@ -13,8 +13,8 @@ import inspect_thoughts
 from data_loader.prompts import PromptEncoder
 from model.backbone import load_backbone
 from model.softcot import SoftCoT, SoftCoTPlusPlus, save_projection
+from tests.commands import environment
 from tests.oracle import thought_states
-from tests.test_cli import data, environment, models  # noqa: F401 - fixtures
 from utils import run_main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,11 +23,11 @@ LENGTH = 3
 
 
 @pytest.fixture(scope="module")
-def backbones(models):  # noqa: F811
+def backbones(models):
     return [load_backbone(str(models / name), dtype="float32") for name in PAIR]
 
 
-def inspect(cwd, models, *words):  # noqa: F811
+def inspect(cwd, models, *words):
     command = [
         sys.executable,
         str(ROOT / "inspect_thoughts.py"),
@@ -48,7 +48,7 @@ def inspect(cwd, models, *words):  # noqa: F811
     return done
 
 
-def plain_soft_thoughts(models, backbones, state, question):  # noqa: F811
+def plain_soft_thoughts(models, backbones, state, question):
     """[[vector, ...] a chain], through one plain forward pass a chain."""
     base, assistant = backbones
     encoder = PromptEncoder(
@@ -68,7 +68,7 @@ def cosine(a, b):
 
 
 @pytest.mark.slow
-def test_nearest_tokens_norms_and_similarity_of_chains(models, data, backbones, tmp_path):  # noqa: F811
+def test_nearest_tokens_norms_and_similarity_of_chains(models, data, backbones, tmp_path):
     torch.manual_seed(3)
     state = SoftCoTPlusPlus(*backbones, LENGTH, 2).projection_state()
     save_projection(state, tmp_path / "projection.bin")
@@ -124,7 +124,7 @@ def test_nearest_tokens_norms_and_similarity_of_chains(models, data, backbones, 
     assert "Cosines between chains:" in done.stdout and f"{found['thoughts'][0]['norm']:8.3f}" in done.stdout
 
 
-def inspect_here(models, backbones, cwd, monkeypatch, *words):  # noqa: F811
+def inspect_here(models, backbones, cwd, monkeypatch, *words):
     """The same in this process, which saves the seconds that imports take, with SoftCoT's projection."""
     save_projection(SoftCoT(*backbones, LENGTH).projection_state(), cwd / "projection.bin")
     monkeypatch.chdir(cwd)
@@ -152,7 +152,7 @@ def inspect_here(models, backbones, cwd, monkeypatch, *words):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_question_of_ones_own_and_softcot(models, backbones, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_question_of_ones_own_and_softcot(models, backbones, tmp_path, monkeypatch, capsys):
     inspect_here(models, backbones, tmp_path, monkeypatch, "--question", "How many $ are 3 and 4?", "--json", "t.json")
     found, shown = json.loads((tmp_path / "t.json").read_text(encoding="utf-8")), capsys.readouterr().out
     assert "Question: How many $ are 3 and 4?" in shown and "Cosines between positions:" in shown
@@ -168,7 +168,7 @@ def test_a_question_of_ones_own_and_softcot(models, backbones, tmp_path, monkeyp
         (["--params_file_name", "absent.bin"], "no projection at absent.bin"),
     ],
 )
-def test_bad_input_is_one_clear_line(models, data, backbones, tmp_path, monkeypatch, words, message):  # noqa: F811
+def test_bad_input_is_one_clear_line(models, data, backbones, tmp_path, monkeypatch, words, message):
     with pytest.raises(SystemExit) as stop:
         inspect_here(models, backbones, tmp_path, monkeypatch, "--data_dir", data, *words)
     assert stop.value.code.startswith("error: ") and message in stop.value.code

@@ -15,16 +15,7 @@ import pytest
 import torch
 
 from model.checkpoint import checkpoints, read_checkpoint
-from tests.test_cli import (  # noqa: F401 - fixtures
-    LLAMA_PAIR,
-    QWEN_PAIR,
-    ROOT,
-    SMALL,
-    data,
-    environment,
-    models,
-    refused_here,
-)
+from tests.commands import LLAMA_PAIR, QWEN_PAIR, ROOT, SMALL, environment
 from utils import UserError, locked
 
 TRAIN = f"python train_softcot.py {LLAMA_PAIR} --num_thought_tokens 4 --learning_rate 1e-3 --k_shot 5 {SMALL}"
@@ -90,7 +81,7 @@ def difference(one, other):
 
 
 @pytest.mark.slow
-def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(models, data, tmp_path, here):  # noqa: F811
+def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(models, data, tmp_path, here):
     values = {"m": models, "data": data}
     # Five examples, four a step: in the second step, process 1 has none.
     here(f"{TRAIN} --output_name one --batch_size 4 --n_epochs 2", **values)
@@ -134,7 +125,7 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
 
 
 @pytest.mark.slow
-def test_two_processes_train_softcotpp(models, data, tmp_path, here):  # noqa: F811
+def test_two_processes_train_softcotpp(models, data, tmp_path, here):
     values = {"m": models, "data": data}
     here(f"{TRAIN_PLUS} --output_name one --batch_size 2 --n_epochs 1", **values)
     torchrun(f"{TRAIN_PLUS} --output_name two --batch_size 1 --n_epochs 1", tmp_path, **values)
@@ -142,7 +133,7 @@ def test_two_processes_train_softcotpp(models, data, tmp_path, here):  # noqa: F
 
 
 @pytest.mark.slow
-def test_an_error_of_all_processes_is_told_once(models, data, tmp_path):  # noqa: F811
+def test_an_error_of_all_processes_is_told_once(models, data, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     (folder / "train.jsonl").write_text("{not json\n", encoding="utf-8")
@@ -166,7 +157,7 @@ def child_of(process, rank):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_path, here):  # noqa: F811
+def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_path, here):
     values = {"m": models, "data": data}
     command = f"{TRAIN} --n_epochs 20 --output_name"
     here(f"{command} whole --batch_size 2", **values)
@@ -201,7 +192,7 @@ def results(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "reference"])
-def test_two_processes_write_the_files_of_one(engine, models, data, tmp_path, here):  # noqa: F811
+def test_two_processes_write_the_files_of_one(engine, models, data, tmp_path, here):
     values = {"m": models, "data": data}
     torch.manual_seed(0)
     torch.save(

@@ -35,7 +35,7 @@ from model.frozen_lm import label_weights
 from model.generation import Request, TransformersEngine, end_ids_of
 from model.softcot import SoftCoTPlusPlus, add_lora
 from model.training import count_of
-from tests.test_cli import ROOT
+from tests.commands import ROOT
 from tests.test_prompts import EXAMPLES, FIXTURES, TOKENS, text_of, whole
 from tests.tiny import batch_of, once, ragged_examples, save_documented, tiny_backbone, tiny_model
 from utils import UserError, run_main

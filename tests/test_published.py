@@ -15,7 +15,7 @@ from data_loader.prompts import PromptEncoder
 from data_loader.published import PublishedEncoder, backbone_word
 from data_loader.tasks import TASKS
 from experiment.record import data_hash
-from tests.test_cli import data, models, rows_of, shell  # noqa: F401 (fixtures)
+from tests.commands import rows_of, shell
 from tests.test_prompts import FIXTURES, TOKENS
 from utils import UserError
 
@@ -359,7 +359,7 @@ PAIRS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["softcot", "softcotpp"])
-def test_training_and_sweep(tmp_path, clone, models, data, family, method):  # noqa: F811
+def test_training_and_sweep(tmp_path, clone, models, data, family, method):
     large, small = PAIRS[family]
     common = "--protocol published --published_code {clone} --task_name gsm8k --data_dir {data} --device cpu"
     values = {"m": models, "data": data, "clone": clone}

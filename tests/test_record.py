@@ -20,7 +20,7 @@ from experiment.record import (
     run_name,
     training_record,
 )
-from tests.test_cli import ROOT
+from tests.commands import ROOT
 from utils import UserError, fingerprint
 
 

@@ -18,7 +18,7 @@ from model.controls import ThoughtSlot
 from model.generation import Request
 from model.reference_engine import ReferenceEngine, plain_soft_thoughts
 from model.softcot import SoftCoT, SoftCoTPlusPlus
-from tests.test_cli import data, models, rows_of, shell  # noqa: F401
+from tests.commands import rows_of, shell
 from tests.tiny import ragged_examples, tiny_model
 
 L, NEW, VOCABULARY = 3, 30, 64
@@ -195,7 +195,7 @@ COMMANDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", COMMANDS)
-def test_a_command_answers_as_the_published_calls(script, models, data, tmp_path):  # noqa: F811
+def test_a_command_answers_as_the_published_calls(script, models, data, tmp_path):
     names, chains, samples, pad, ends = COMMANDS[script]
     folders = [models / name for name in names]
     torch.manual_seed(5)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.tiny import TOKENS, make_inputs
 from experiment.record import log_name, method_of, run_name
-from tests.test_cli import environment
+from tests.commands import environment
 from tests.test_docs import FILES, documented_commands, parser_of
 
 ROOT = Path(__file__).resolve().parent.parent

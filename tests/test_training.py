@@ -14,7 +14,7 @@ from model.checkpoint import checkpoints, newest_checkpoint
 from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora
 from model.training import Recipe, training_loop
 from tests.tiny import ragged_examples, tiny_backbone
-from utils import Stop
+from utils import Stop, set_pending_signal
 
 LENGTH = 3
 KINDS = {"softcot": {}, "nce": {"chains": 3, "contrastive": True}, "lora": {"lora": True}}
@@ -178,10 +178,8 @@ class SignalAt:
 
 @pytest.fixture
 def signals():
-    """As `run_main` sets them."""
-    from utils import _on_signal
-
-    before = signal.signal(signal.SIGTERM, _on_signal)
+    """SIGTERM is noted, as in a script."""
+    before = signal.signal(signal.SIGTERM, lambda signum, _frame: set_pending_signal(signum))
     yield
     signal.signal(signal.SIGTERM, before)
 

@@ -11,8 +11,8 @@ from model.controls import ThoughtSlot
 from model.embedded import EMBEDDED
 from model.generation import Request, TransformersEngine
 from model.vllm_engine import INSTALL, VllmEngine, is_installed
+from tests.commands import ROOT, refused_here, rows_of, shell
 from tests.conftest import make_chatml_tokenizer
-from tests.test_cli import ROOT, refused_here, rows_of, shell
 from tests.tiny import tiny_model
 
 needs_vllm = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason="vLLM is not installed (make test-vllm)")]

@@ -1,0 +1,82 @@
+"""The scripts run by command lines, as a user would, on tiny models named as the documented ones."""
+
+import importlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiment.results import read_result_file
+from utils import run_main
+
+ROOT = Path(__file__).resolve().parent.parent
+LLAMA_PAIR = "--large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/Llama-3.2-1B-Instruct"
+LLAMA_IDS = "--base_model_id {m}/Llama-3.1-8B-Instruct --assistant_model_id {m}/Llama-3.2-1B-Instruct"
+QWEN_PAIR = "--large_model_id {m}/Qwen3-8B --small_model_id {m}/Qwen3-0.6B"
+SMALL = "--data_dir {data} --dtype float32 --device cpu"
+
+
+def environment():
+    """One thread; large blocks stay with the process, which saves most of the time of such small models."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHON": sys.executable,
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**34),
+        "MALLOC_TOP_PAD_": str(2**26),
+    }
+
+
+def shell(command, cwd, code=0, **values):
+    """Run a command line in `cwd`, the project's scripts by their full path; expect an exit code."""
+    command = re.sub(r"\b(\w+\.(?:py|sh))\b", lambda match: f"'{ROOT}'/{match[1]}", command, count=1)
+    command = command.replace("python ", f"'{sys.executable}' ", 1)
+    done = subprocess.run(
+        ["bash", "-c", command.format(**values)],
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        capture_output=True,
+        timeout=300,
+    )
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def refused(command, cwd, message, **values):
+    """The command fails with exit code 1 and one line that matches."""
+    done = shell(command, cwd, code=1, **values)
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and re.search(message, last), done.stderr
+    assert done.stderr.count("error: ") == 1
+
+
+def refused_here(command, cwd, monkeypatch, message, **values):
+    """The same of a script run in this process, which saves the seconds that its imports take."""
+    words = shlex.split(command.format(**values).removesuffix(" \\").removeprefix("CUDA_VISIBLE_DEVICES=0 "))
+    script = words[1].replace("run_batch_", "evaluate_").removesuffix(".sh").removesuffix(".py")
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", words[1:])
+    with pytest.raises(SystemExit) as stop:
+        run_main(importlib.import_module(script).main)
+    assert re.fullmatch(f"error: .*{message}.*", stop.value.code)
+
+
+def rows_of(path):
+    return read_result_file(path)[1]
+
+
+def save_data(folder):
+    """A GSM8K-style folder: short examples of different lengths."""
+    for name, count in (("train", 6), ("test", 4)):
+        lines = (ROOT / "data" / "mini" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        short = [line for line in lines if len(json.loads(line)["answer"]) < 90][:count]
+        (folder / f"{name}.jsonl").write_text("\n".join(short) + "\n", encoding="utf-8")
