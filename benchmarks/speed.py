@@ -3,7 +3,7 @@
 Models of real shapes with random weights; nothing is downloaded and no text is made. The plain side is the
 straightforward algorithm: the assistant runs at every step, each chain is a full sequence through the base model with
 logits at every position, and evaluation generates for one question at a time. Both sides see the same tensors in
-one process, taking turns; peak memory is of a process of its own. Writes benchmarks/results/<cpu or GPU name>.json
+one process, taking turns; peak memory is that of a separate process. Writes benchmarks/results/<cpu or GPU name>.json
 and, with --sweep, a table and a plot of a step's cost against N, L, P and the batch size.
 """
 
@@ -316,7 +316,7 @@ def measure_difference(preset, method):
 
 
 def peak_memory(preset_name, method, side, device):
-    """GiB that a process of its own comes to in one step: models, activations, everything."""
+    """Return the GiB of a separate process in one step: models, activations, everything."""
     command = [
         sys.executable,
         "-m",

@@ -29,7 +29,7 @@ class DataError(UserError):
 
 
 def load_task(task_name, data_dir=None, split=None):
-    """The task's data: a DataBundle with train, dev and test as far as there are files.
+    """Return the task's data: a DataBundle with train, dev and test as far as there are files.
 
     data_dir: folder of the files (default data/<task> beside the code). split: only this data
     set; a name other than train, dev or test loads the file of that name ("unseen" ->
@@ -41,7 +41,7 @@ def load_task(task_name, data_dir=None, split=None):
 
 class TaskLoader(Loader):
     """fastNLP Loader of one task. Instances have the fields index (int), question (str), options
-    (list[str], "A) text"; empty where the question carries them), steps (list[str]: the
+    (list[str], "A) text"; empty if the question has them), steps (list[str]: the
     reference solution's lines, the "####" line too), answer (str), facts (list[str]), raw (dict: the
     file's own question and answer; strategyqa: the answer as a boolean, and facts)."""
 
@@ -53,7 +53,7 @@ class TaskLoader(Loader):
             raise DataError(f"split {split!r}: give a plain name such as test, not a path")
 
     def load(self, paths):
-        """Folder -> DataBundle. Raises DataError if there is no folder or no file."""
+        """Return the DataBundle of a folder. Raises DataError if there is no folder or no file."""
         folder = Path(paths)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder: {self._how_to_get()}")
@@ -70,7 +70,7 @@ class TaskLoader(Loader):
         return DataBundle(datasets=datasets)
 
     def _load(self, path):
-        """One file -> DataSet, whole (no 80 % cut). Raises DataError."""
+        """Return the DataSet of one file, whole (no 80 % cut). Raises DataError."""
         path = Path(path)
         read = _READERS[self.task.form]
         rows = [
@@ -126,7 +126,7 @@ def _note_other_form(folder, papers_form):
 
 
 def read_json(path):
-    """(value, where) for each example of a JSON list or of JSON lines, whatever the suffix.
+    """Return (value, where) of each example of a JSON list or of JSON lines, with any suffix.
 
     `where` names file and line (file and item of a list) for messages. Raises DataError.
     """
@@ -148,7 +148,7 @@ def read_json(path):
 
 
 def _parse(text, where, remedy):
-    """JSON text -> value. Raises DataError, also for what Python's json lets pass or cannot read."""
+    """Return the value of JSON text. Raises DataError, also for what Python's json lets pass or cannot read."""
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
@@ -168,7 +168,7 @@ def _without_duplicates(pairs):
 
 
 def _read_gsm_style(task, row, where):
-    """GSM8K style: `question`, `answer` = solution lines and `#### <final>`, maybe `options`."""
+    """Return an example of GSM8K's style: `question`, `answer` = solution lines and `#### <final>`, maybe `options`."""
     question = _text(row, "question", where)
     solution = _text(row, "answer", where)
     if "####" not in solution:
@@ -192,7 +192,7 @@ def _read_gsm_style(task, row, where):
 
 
 def _read_letter(task, row, where):
-    """Date Understanding: `question`, `answer` (a letter alone), maybe `options`; there is no solution."""
+    """Return an example of Date Understanding: `question`, `answer` (a letter alone), maybe `options`; no solution."""
     question = _text(row, "question", where)
     answer = _text(row, "answer", where)
     if "####" in answer:
@@ -213,7 +213,7 @@ def _read_letter(task, row, where):
 
 
 def _read_facts(task, row, where):
-    """StrategyQA: `question`, `facts` (list of strings), `answer` (boolean, or yes/no)."""
+    """Return an example of StrategyQA: `question`, `facts` (list of strings), `answer` (boolean, or yes/no)."""
     question = _text(row, "question", where)
     facts = _texts(row, "facts", where)
     answer = _field(row, "answer", where)
@@ -235,7 +235,7 @@ _READERS = {"gsm_style": _read_gsm_style, "letter": _read_letter, "facts": _read
 
 
 def _shown(name):
-    """A field's name as a message can show it: short, on one line."""
+    """Return a field's name for a message: short, on one line."""
     return name if re.fullmatch(r"[\w -]{1,40}", name) else ascii(name[:40])
 
 
@@ -271,7 +271,7 @@ def _checked_text(value, where):
 
 
 def _options(task, row, question, where):
-    """`options` as "A) text", whatever label they came with; [] where the question has them."""
+    """Return `options` as "A) text", also if they had other labels; [] if the question has them."""
     if row.get("options") is None:
         return []
     options = _texts(row, "options", where)

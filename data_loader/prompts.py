@@ -39,7 +39,7 @@ class _Slot(str):
 
 
 def plain(step):
-    """Filter of the templates: a solution line without calculator notes `<<...>>`, the socratic
+    """Return a solution line, as a filter of the templates, without calculator notes `<<...>>`, the socratic
     separator ` ** ` and a leading `####`."""
     step = re.sub(r"<<[^<>]*>>", "", step)
     return re.sub(r"^\s*####\s*", "", step.replace(" ** ", " ")).strip()
@@ -110,10 +110,10 @@ class PromptEncoder:
         self._load_template(prompt_dir)
 
     def encode(self, instance, split):
-        """One example (a mapping with the fields of loaders.py) -> dict of python ints:
+        """Return one example (a mapping with the fields of loaders.py) as a dict of Python ints:
 
         prefix_ids: up to and including the begin token; suffix_ids: from the end token on;
-        labels: like suffix_ids, -100 where there is no loss; assistant_ids: the assistant's
+        labels: like suffix_ids, -100 for tokens without a loss; assistant_ids: the assistant's
         prompt, which ends in L placeholders; index.
         split "train": the whole conversation, loss on what follows the user's turn; "dev": the
         same, loss on the last tokens or on the answer's word (tasks.py has both); "eval": the
@@ -162,7 +162,7 @@ class PromptEncoder:
                 enable_thinking=False,
                 **self.date,
             )
-        except Exception as error:  # whatever a template raises; transformers runs it in Jinja's sandbox
+        except Exception as error:  # a chat template may raise anything; transformers runs it in Jinja's sandbox
             raise PromptError(
                 f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
             ) from None
@@ -235,7 +235,7 @@ class PromptEncoder:
         return ids + [self.assistant_placeholder] * self.length
 
     def _find_slot(self, ids, text):
-        """Index of the begin token of the only slot in `ids`."""
+        """Return the index of the begin token of the only slot in `ids`."""
         slot, width = self.slot_ids, len(self.slot_ids)
         found = [i for i, token in enumerate(ids) if token == slot[0] and ids[i : i + width] == slot]
         if len(found) != 1:
@@ -247,7 +247,7 @@ class PromptEncoder:
         return found[0]
 
     def _load_template(self, prompt_dir):
-        """Compiles the template and those it extends; sets path, prompt_hash."""
+        """Load the template and those it extends; set path and prompt_hash."""
         if prompt_dir is not None and not (Path(prompt_dir) / self.task.template).is_file():
             raise PromptError(
                 f"{Path(prompt_dir) / self.task.template}: no such template: copy "
@@ -291,7 +291,7 @@ class PromptEncoder:
     def _render(self, block, context):
         try:
             return "".join(self._blocks[block][0](context)).strip()
-        except Exception as error:  # a template is code of its own: whatever it raises
+        except Exception as error:  # a template is code and may raise anything
             raise PromptError(f"{self.path}, block {block}: {_one_line(error)}") from None
 
     def _finalize(self, value):
@@ -300,7 +300,7 @@ class PromptEncoder:
 
 
 def _parents(env, name):
-    """`name` and the templates that it extends, nearest first."""
+    """Return `name` and the templates that it extends, nearest first."""
     chain = [name]
     while True:
         source = env.loader.get_source(env, chain[-1])[0]
@@ -328,10 +328,10 @@ def token_id(tokenizer, token):
 
 
 def defuser(tokenizers):
-    """text -> text in which no added token of the tokenizers stands: a space after the token's
+    """Return a function text -> text without added tokens of the tokenizers: a space after the token's
     first character makes it ordinary text, so that data can open neither a slot nor a turn."""
     tokens = {t for tokenizer in tokenizers for t in tokenizer.get_added_vocab()}
-    # Runs of white space and single characters are text, also where a tokenizer has added them.
+    # Runs of white space and single characters are text, also if a tokenizer has added them.
     tokens = sorted((t for t in tokens if len(t.strip()) > 1), key=len, reverse=True)
     if not tokens:
         return lambda text: text

@@ -41,7 +41,7 @@ AWKWARD = [
 
 
 class Sweep:
-    """Runs a sweep script in a folder of its own, with a recorder as the interpreter."""
+    """Runs a sweep script in a new folder, with a recorder as the interpreter."""
 
     def __init__(self, folder):
         self.folder = folder / "working folder"
