@@ -68,7 +68,7 @@ def training_loop(
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
     if accelerator.process_index:  # each process draws its own dropout
         torch.manual_seed(recipe.seed + accelerator.process_index)
-    progress, unchecked, saved = Progress(), [], time.monotonic()
+    progress, unchecked, next_save = Progress(), [], time.monotonic() + 60 * recipe.save_minutes
     if state:
         progress = Progress(**restore(state, learned, optimizer, schedule, accelerator))
     if progress.batch_size != recipe.batch_size:  # other dev batches than those that are done
@@ -80,6 +80,7 @@ def training_loop(
         if accelerator.is_main_process:
             write_checkpoint(content, record, folder, recipe.keep_checkpoints, steps_per_epoch)
         accelerator.wait_for_everyone()
+        return time.monotonic() + 60 * recipe.save_minutes
 
     bar = tqdm(desc="Training", total=total_steps, initial=progress.step, disable=not accelerator.is_main_process)
     with deferred_signals(), bar:
@@ -102,17 +103,15 @@ def training_loop(
                 # 3) log
                 if progress.step % recipe.logging_steps == 0 or progress.step in (1, total_steps):
                     check_finite(unchecked, learned)
-                    sums = accelerator.reduce(torch.stack(progress.unlogged), reduction="sum")
-                    values = dict(zip(model.loss_names, sums.mean(0).tolist(), strict=True))
-                    values |= {"grad_norm": norm.item(), "learning_rate": learning_rate}
+                    values = {"grad_norm": norm.item(), "learning_rate": learning_rate}
+                    values = means_of(progress.unlogged, model.loss_names, accelerator) | values
                     log(values, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged, unchecked[:] = [], []
-                # 4) stop on a signal, save at times; at an epoch's end the dev loss looks for signals
+                # 4) stop on a signal (the block ends with Stop), save at times; the dev loss looks for signals too
                 if progress.step < last and signal_of_any():
                     return save()
-                if progress.step < last and largest(time.monotonic() - saved > 60 * recipe.save_minutes)[0]:
-                    save()
-                    saved = time.monotonic()
+                if progress.step < last and largest(time.monotonic() > next_save)[0]:
+                    next_save = save()
             # 5) dev loss
             check_finite(unchecked, learned)
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator)
@@ -121,8 +120,7 @@ def training_loop(
             log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
             # 6) checkpoint
             progress.epoch, progress.dev_losses = epoch + 1, {}
-            save()
-            saved = time.monotonic()
+            next_save = save()
             if signal_of_any():
                 return None
     return progress.history
@@ -210,6 +208,12 @@ def check_finite(steps, learned: dict, what: str = "loss") -> None:
     for name, parameter in learned.items():
         if not parameter.isfinite().all():
             raise FloatingPointError(f"{name} holds NaN or inf after step {steps[-1][0] if steps else 0}; {REMEDY}")
+
+
+def means_of(losses: list[torch.Tensor], names, accelerator) -> dict[str, float]:
+    """Return the mean losses of some steps by name. losses: each step's `[names]`, this process's share."""
+    sums = accelerator.reduce(torch.stack(losses), reduction="sum")
+    return dict(zip(names, sums.mean(0).tolist(), strict=True))
 
 
 def log(values: dict, progress: Progress, steps_per_epoch: int, accelerator, bar) -> None:
