@@ -37,6 +37,12 @@ class Recipe:
     keep_checkpoints: int
     save_minutes: float = 30.0  # between checkpoints inside an epoch
 
+    def steps(self, num_examples: int, num_processes: int) -> tuple[int, int, int]:
+        """Return the examples of an optimizer step, the steps of an epoch and those of the whole training."""
+        step_size = self.batch_size * self.accumulation * num_processes
+        steps_per_epoch = math.ceil(num_examples / step_size)
+        return step_size, steps_per_epoch, math.ceil(self.epochs * steps_per_epoch)
+
 
 @dataclass
 class Progress:
@@ -55,24 +61,20 @@ def training_loop(
 ):
     """Train what requires a gradient in `model`; return the history of losses, one dict an entry.
 
-    train_set, dev_set: encoded examples; collate: a list of them -> keywords of `model.forward`; folder: of the
-    checkpoints, each with `record` in it; accelerator: Accelerate's, its trackers started; state: of the checkpoint to
-    resume from. A first SIGINT or SIGTERM ends the step or dev batch, writes a checkpoint and raises Stop. Raises
-    FloatingPointError if a loss or a weight is not finite; no such weight is saved.
+    train_set, dev_set: encoded examples; collate: a list of them -> keywords of `model.forward`; folder, record: of the
+    checkpoints; accelerator: with its trackers started; state: of the checkpoint to resume from. After SIGINT or
+    SIGTERM a checkpoint is written and Stop raised. Raises FloatingPointError if a loss or a weight is not finite.
     """
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    step_size = recipe.batch_size * recipe.accumulation * accelerator.num_processes
-    steps_per_epoch = math.ceil(len(train_set) / step_size)
-    total_steps = math.ceil(recipe.epochs * steps_per_epoch)
+    step_size, steps_per_epoch, total_steps = recipe.steps(len(train_set), accelerator.num_processes)
     optimizer = torch.optim.AdamW(learned.values(), lr=recipe.learning_rate, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
     if accelerator.process_index:  # each process draws its own dropout
         torch.manual_seed(recipe.seed + accelerator.process_index)
-    progress, unchecked, next_save = Progress(), [], time.monotonic() + 60 * recipe.save_minutes
+    progress, unchecked = Progress(batch_size=recipe.batch_size), []
     if state:
-        progress = Progress(**restore(state, learned, optimizer, schedule, accelerator))
-    if progress.batch_size != recipe.batch_size:  # other dev batches than those that are done
-        progress.batch_size, progress.dev_losses = recipe.batch_size, {}
+        progress = restore(state, recipe, learned, optimizer, schedule, accelerator)
+    next_save = time.monotonic() + 60 * recipe.save_minutes
 
     def save():
         check_finite(unchecked, learned)
@@ -103,8 +105,8 @@ def training_loop(
                 # 3) log
                 if progress.step % recipe.logging_steps == 0 or progress.step in (1, total_steps):
                     check_finite(unchecked, learned)
-                    values = {"grad_norm": norm.item(), "learning_rate": learning_rate}
-                    values = means_of(progress.unlogged, model.loss_names, accelerator) | values
+                    values = means_of(progress.unlogged, model.loss_names, accelerator)
+                    values |= {"grad_norm": norm.item(), "learning_rate": learning_rate}
                     log(values, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged, unchecked[:] = [], []
                 # 4) stop on a signal (the block ends with Stop), save at times; the dev loss looks for signals too
@@ -238,8 +240,8 @@ def state_of(progress: Progress, learned: dict, optimizer, schedule, accelerator
     }
 
 
-def restore(state: dict, learned: dict, optimizer, schedule, accelerator) -> dict:
-    """Bring weights, optimizer, schedule and random state to a checkpoint's; return the fields of its Progress."""
+def restore(state: dict, recipe: Recipe, learned: dict, optimizer, schedule, accelerator) -> Progress:
+    """Bring weights, optimizer, schedule and random state to a checkpoint's; return its Progress."""
     if state["weights"].keys() != learned.keys():
         raise UserError(f"the checkpoint trains {sorted(state['weights'])}, this run {sorted(learned)}")
     with torch.no_grad():
@@ -249,9 +251,11 @@ def restore(state: dict, learned: dict, optimizer, schedule, accelerator) -> dic
     schedule.load_state_dict(state["schedule"])
     if accelerator.process_index < len(state["random"]):
         set_random_state(state["random"][accelerator.process_index])
-    progress = dict(state["progress"])
+    progress = Progress(**state["progress"])
     share = 1.0 if accelerator.is_main_process else 0.0  # the sums over processes count once
-    progress["unlogged"] = [share * torch.tensor(row, device=accelerator.device) for row in progress["unlogged"]]
+    progress.unlogged = [share * torch.tensor(row, device=accelerator.device) for row in progress.unlogged]
+    if progress.batch_size != recipe.batch_size:  # the dev batches are others than those that are done
+        progress.batch_size, progress.dev_losses = recipe.batch_size, {}
     return progress
 
 
