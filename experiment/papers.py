@@ -5,6 +5,22 @@ import json
 from experiment.record import ROOT
 
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))
+THOUGHT_TOKENS = 4  # in evaluation
+SAMPLING = {"temperature": 1, "top_p": 1, "top_k": "the model's own", "greedy": False}
+
+
+def differences_from_papers(settings: dict, task: str, questions: int | None) -> list[str]:
+    """Return in what an evaluation differs from the papers'. What its settings lack, as a log's do, is as there."""
+    found, wanted = [], PAPERS["questions"].get(task)
+    if settings["num_thought_tokens"] not in (0, THOUGHT_TOKENS):
+        found.append(f"L={settings['num_thought_tokens']}, not {THOUGHT_TOKENS}")
+    if settings.get("num_scaling_times") and settings["num_return_sequences"] > 1:
+        found.append(f"R={settings['num_return_sequences']} with chains, not 1")
+    sampling = {key: settings[key] for key in SAMPLING if settings.get(key) is not None}
+    found += [f"{key}={value}, not {SAMPLING[key]}" for key, value in sampling.items() if value != SAMPLING[key]]
+    if wanted and questions not in (None, wanted):
+        found.append(f"{questions} questions, not {wanted}")
+    return found
 
 
 def published_figure(model: str, method: str, task: str, votes: int | None):

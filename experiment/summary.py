@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data_loader.tasks import TASKS
-from experiment.papers import PAPERS, published_figure
+from experiment.papers import PAPERS, differences_from_papers, published_figure
 from experiment.record import METHODS, method_of, short_name
 from experiment.runs import RULES, Run, grouped, votes_of
 from utils import UserError
@@ -147,7 +147,8 @@ def make_table(cells: list[Cell], tasks=(), methods=()) -> pd.DataFrame:
             empty |= {"status": "missing", "seeds": [], "flags": [], "files": [], "runs": [], "left_out": []}
             empty |= {"model": short_name(mine[0].settings["base_model_id"])}
             known = {cell.task: cell_row(cell, most_seeds) for cell in mine if cell.label == label}
-            row = [with_published(empty | {"task": task} | known.get(task, {})) for task in columns]
+            settings = next((cell["settings"] for cell in known.values()), None)
+            row = [with_published(empty | {"task": task} | known.get(task, {}), settings) for task in columns]
             rows += row + averages_of(row, empty)
     table = pd.DataFrame(rows, columns=COLUMNS + MORE)
     table = table.astype(dict.fromkeys(NUMBERS, float) | {"questions": "Int64", "votes": "Int64"})
@@ -213,19 +214,23 @@ def averages_of(row, empty) -> list[dict]:
             means = pd.DataFrame(parts)[["mean", "strict_mean", "tokens"]].astype(float).mean(skipna=False)
             flags = [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]]
             average = {"task": name, "status": "ok", "votes": parts[0]["votes"], "flags": flags}
-            averages.append(with_published(empty | average | means.to_dict()))
+            averages.append(with_published(empty | average | means.to_dict(), parts[0]["settings"], parts))
     return averages
 
 
-def with_published(row) -> dict:
-    """Return a row with the papers' figures, flagged if they are of other questions."""
+def with_published(row, settings: dict | None, parts=()) -> dict:
+    """Return a row with the papers' figures, or with a flag that says why they do not compare.
+
+    settings: of the row's method, None if it has no run; parts: the rows that an average is of.
+    """
     value, std, source = published_figure(row["model"], row["method"], row["task"], row["votes"])
+    compared = ((part["task"], part["questions"]) for part in parts or [row])
+    others = [text for part in compared if settings for text in differences_from_papers(settings, *part)]
+    if value is not None and others:
+        flag = f"not comparable with the papers' {value:.2f}: {', '.join(dict.fromkeys(others))}"
+        return row | {"flags": row["flags"] if row["status"] == "missing" else [*row["flags"], flag]}
     difference = None if None in (value, row["mean"]) else row["mean"] - value
-    wanted, flags = PAPERS["questions"].get(row["task"]), row["flags"]
-    if value and wanted and row["questions"] not in (None, wanted):
-        flags = [*flags, f"{row['questions']} questions, the papers' {wanted}: the difference does not compare"]
-    figures = {"published": value, "published_std": std, "source": source, "difference": difference}
-    return row | figures | {"flags": flags}
+    return row | {"published": value, "published_std": std, "source": source, "difference": difference}
 
 
 # ---- paired differences ----
