@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -556,6 +557,17 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
     torch.save(state, "projection.bin")
     assert "the soft thoughts hold NaN or inf" in (line := refused(run(evaluate_softcot, arguments)))
     assert "from 0: 0" in line
+
+
+@pytest.mark.parametrize("engine", ["transformers", "reference"])
+def test_a_base_model_with_a_weight_that_is_no_number_answers_nothing(place, run, engine):
+    shutil.copytree("../base", "x/base")
+    weights = load_file("x/base/model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = float("nan")
+    save_file(weights, "x/base/model.safetensors", metadata={"format": "pt"})
+    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base", "--engine", engine]))
+    assert "NaN" in line and "question 0 " in line and "chain 0" in line and "float32" in line
+    assert [rows_of(file) for file in Path("logs").glob("*.jsonl")] == [[], []]
 
 
 # ---- the whole, at random moments ----
