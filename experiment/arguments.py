@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import re
 import sys
 from dataclasses import dataclass, fields
 
@@ -89,6 +90,11 @@ def share(text):
 positive, natural = at_least(1, int), at_least(0, int)
 
 
+def limit(text):
+    """Return a number of tokens, or -1 for no limit."""
+    return -1 if text == "-1" else positive(text)
+
+
 def json_object(text):
     try:
         value = json.loads(text)
@@ -121,7 +127,9 @@ class Options:
         fixes_result=False,
     )
     dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
-    device: str = option("auto", "cuda, cpu, ...; auto takes a GPU if there is one", fixes_result=False)
+    device: str = option(
+        "auto", "cpu, cuda, in evaluation cuda:N; auto takes a GPU if there is one", fixes_result=False
+    )
     base_device_map: str = option(
         None,
         "spread the base model over the GPUs, by transformers' device map of this name",
@@ -141,7 +149,11 @@ class Options:
     trust_remote_code: bool = flag("let a model's own code from the Hub run on this machine", fixes_result=False)
 
     def check(self):
-        """Raise UserError if options contradict each other."""
+        """Raise UserError if options contradict each other, or one has no value that any model takes."""
+        for part in ("base", "assistant"):
+            tokens = getattr(self, f"{part}_thought_tokens")
+            if tokens is not None and (tokens.count(",") != 2 or not all(token.strip() for token in tokens.split(","))):
+                raise UserError(f"--{part}_thought_tokens {tokens}: want three tokens, PLACEHOLDER,BEGIN,END")
         if self.published_code and self.prompt_dir:
             raise UserError("--published_code and --prompt_dir both replace the built-in prompts: give one of them")
 
@@ -218,7 +230,7 @@ class Training(Options):
     dev_k: int = option(0, "first k dev examples; 0: all (SoftCoT++: as many as --k_shot)", check=natural)
     tune_base_model: bool = flag("LoRA on the base model too")
     tune_assistant_model: bool = flag("LoRA on the assistant too")
-    max_len: int = option(-1, "longest training example in base tokens, see --too_long; -1: no limit", check=int)
+    max_len: int = option(-1, "longest training example in base tokens, see --too_long; -1: no limit", check=limit)
     learning_rate: float = option(2e-5, "start of the linear decay", check=above_zero)
     gradient_accumulation_steps: int = option(1, "batches a step", check=positive, fixes_result=False)
     micro_batch_size: int = option(
@@ -294,6 +306,11 @@ class Trained(Options):
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
     split: str = option("test", "file to read: test, dev, or another of --data_dir")
+
+    def check(self):
+        super().check()
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise UserError(f"--device {self.device}: known are auto, cpu, cuda and cuda:N, the N-th GPU from 0")
 
 
 @dataclass(kw_only=True)

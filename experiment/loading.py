@@ -44,6 +44,8 @@ def device_of(args):
         raise UserError(f"--device {args.device}: {first_line(error)}") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {args.device}: torch sees no GPU here")
+    if kind == "cuda" and (torch.device(args.device).index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {args.device}: torch sees {torch.cuda.device_count()} GPUs here, from 0")
     return args.device
 
 
@@ -132,20 +134,26 @@ def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit
     encoded = [encoder.encode(instance, split) for instance in instances]
     if cut:
         encoded = [cut_at(limit, example, encoder.length) for example in encoded]
-    limit = min(limit, context_of(base) - new_tokens)
+    context, max_len = context_of(base), limit
+    limit = min(limit, context - new_tokens)
     assistant_limit = context_of(assistant) if assistant else float("inf")
+    lengths = [len(example["prefix_ids"]) + encoder.length + len(example["suffix_ids"]) for example in encoded]
     kept = [
         example
-        for example in encoded
-        if len(example["prefix_ids"]) + encoder.length + len(example["suffix_ids"]) <= limit
-        and len(example["assistant_ids"]) <= assistant_limit
+        for example, length in zip(encoded, lengths, strict=True)
+        if length <= limit and len(example["assistant_ids"]) <= assistant_limit
     ]
+    if not kept:
+        shortest = f"the shortest has {min(lengths)} tokens"
+        shortest += f" and its response may have {new_tokens} (--max_new_tokens)" if new_tokens else ""
+        limits = [f"the base model's context is {context}"]
+        limits += [f"--max_len is {max_len}"] if max_len < float("inf") else []
+        limits += [f"the assistant's context is {assistant_limit}"] if assistant else []
+        raise UserError(f"no {split} example of {encoder.task.name} fits: {shortest}; {', '.join(limits)}")
     if len(kept) < len(encoded):
         of_assistant = f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else ""
         skipped = f"{len(encoded) - len(kept)} of {len(encoded)} examples"
         print(f"{split}: {skipped} are longer than {limit} tokens{of_assistant} and skipped", flush=True)
-    if not kept:
-        raise UserError(f"no {split} example of {encoder.task.name} is at most {limit} tokens long")
     return kept
 
 

@@ -8,7 +8,7 @@ from transformers import set_seed
 
 from experiment.arguments import naming
 from experiment.loading import load_backbones, make_encoder
-from experiment.record import check_against_training, short_name
+from experiment.record import check_against_training, short_name, warn_of_other_models
 from model.backbone import DTYPES, Backbone
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot, batched_soft_thoughts
 from model.reference_engine import plain_soft_thoughts
@@ -22,6 +22,7 @@ from model.softcot import (
     load_lora,
     load_projection,
 )
+from model.weight_files import model_hashes
 from utils import UserError, fingerprint
 
 
@@ -51,7 +52,7 @@ class Method:
     softcot: SoftCoT | None  # None for zero-shot CoT and controls without a projection
     slot: ThoughtSlot | None  # None for zero-shot CoT
     chains: int  # sets of soft thoughts a question
-    hashes: dict  # of prompts and projection, for the record
+    hashes: dict  # of prompts, models and projection, for the record
 
 
 def load_method(args, chains: int | None) -> Method:
@@ -71,13 +72,16 @@ def load_method(args, chains: int | None) -> Method:
         embeddings_only=own_engine,
     )
     encoder, collate = make_encoder(args, base, assistant)
-    hashes = {"prompt_hash": encoder.prompt_hash}
+    hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
     if state:
         path = found_projection(args.params_file_name)
         check_against_training(args, encoder, path)
+        warn_of_other_models(hashes, path)
         hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
     elif not thinks and args.base_model_ckpt:
-        check_against_training(args, encoder, found_projection(args.base_model_ckpt))
+        path = found_projection(args.base_model_ckpt)
+        check_against_training(args, encoder, path)
+        warn_of_other_models(hashes, path)
     load_adapters(args, base, assistant, own_engine)
     softcot = load_softcot(args, base, assistant, chains, state) if thinks and thoughts in SOFT else None
     number, noise = (chains or 1) if thinks else 1, getattr(args, "perturb_std", 0.0)

@@ -241,3 +241,18 @@ def check_against_training(args, encoder, params_file):
             file=sys.stderr,
             flush=True,
         )
+
+
+def warn_of_other_models(hashes, params_file):
+    """Print a line if weights or tokenizers are not those of the training that wrote a projection or adapter.
+
+    hashes: those of this run's models. Call it after `check_against_training`.
+    """
+    file = params_file.absolute().with_name("run.json")
+    trained = json.loads(file.read_text(encoding="utf-8")).get("record") if file.is_file() else None
+    trained = trained if isinstance(trained, dict) else {}
+    parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
+    other = [part for part in parts if None not in (hashes[part], trained.get(part)) and hashes[part] != trained[part]]
+    if other:
+        changes = ", ".join(f"{part.replace('_', ' ')} {hashes[part]}, was {trained[part]}" for part in other)
+        print(f"warning: other models than {params_file} was trained with: {changes} ({file})", file=sys.stderr)

@@ -4,20 +4,19 @@ import contextlib
 import json
 
 from experiment.record import data_hash, refuse_differences
-from model.causal_lm import weights_hash
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
+from model.weight_files import model_hashes
 from utils import UserError, locked, remove_stale
 
 
 def hashes_of(encoder, base, assistant, train_data, dev_data) -> dict:
-    """Return the hashes of prompts, data and weights that a training's record holds."""
+    """Return the hashes of prompts, data, weights and tokenizers that a training's record holds."""
     return {
         "prompt_hash": encoder.prompt_hash,
         "train_hash": data_hash(train_data),
         "dev_hash": data_hash(dev_data),
-        "base_weights": weights_hash(base.model),
-        "assistant_weights": weights_hash(assistant.model) if assistant else None,
+        **model_hashes(base, assistant),
     }
 
 

@@ -45,6 +45,7 @@ UNKNOWN_SETTINGS = {
 }
 GROWTH = 128  # columns by which the cache grows
 END_OF_TURN = "<|eot_id|>"  # of Llama
+NO_TOKEN = -1  # of a row whose logits hold NaN or +inf
 
 
 class Request(NamedTuple):
@@ -137,6 +138,21 @@ def draw(
     return tokens.gather(-1, place)[:, 0]
 
 
+def can_be_drawn_from(logits: torch.Tensor) -> torch.Tensor:
+    """Return `[R]` whether the logits `[R, V]` hold no NaN, no +inf and something above -inf (a masked token)."""
+    return logits.amax(-1).isfinite()  # NaN counts as the largest
+
+
+def refuse_no_token(model_id: str, key: tuple, step: int):
+    """Raise FloatingPointError for a row without a token. key: (seed, question, chain, sample); step: from 0."""
+    seed, question, chain, sample = key
+    raise FloatingPointError(
+        f"the logits of {model_id} hold NaN or +inf: question {question} (index in its file, from 0), seed {seed}, "
+        f"chain {chain}, sample {sample}, token {step} (from 0); float16 overflows in some models: take bfloat16 or "
+        "float32 as the dtype, and if that does not help, check the model's weights"
+    )
+
+
 class Slots(DynamicCache):
     """Keys and values of R rows, each from column 0 of its own slot, written in place.
 
@@ -225,7 +241,7 @@ class TransformersEngine:
         greedy: bool = False,
         end_ids: set[int] | None = None,
     ):
-        self.model, self.rows = bare(backbone.model), rows
+        self.model, self.rows, self.name = bare(backbone.model), rows, backbone.model_id
         self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
 
     @torch.no_grad()
@@ -253,7 +269,7 @@ class TransformersEngine:
             free_memory()
 
     def pick(self, logits, uniforms, ids):
-        """Return the next token of each row `[R]`; ids: the tokens that each row has so far."""
+        """Return the next token of each row `[R]`, NO_TOKEN if none can be drawn; ids: each row's tokens so far."""
         longest = max(map(len, ids))
         if self.penalty != 1.0 and longest:
             # Shorter rows are padded with one of their tokens, whose logit changes anyway.
@@ -263,7 +279,9 @@ class TransformersEngine:
             changed = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
             started = torch.tensor([[bool(row)] for row in ids], device=logits.device)
             logits = logits.scatter(-1, tokens, torch.where(started, changed, seen))
-        return draw(logits, uniforms, **self.sampling) if self.sampling else logits.argmax(-1)
+        tokens = draw(logits, uniforms, **self.sampling) if self.sampling else logits.argmax(-1)
+        # Marked in what is read back anyway: a check here would wait for the device.
+        return tokens.masked_fill(~can_be_drawn_from(logits), NO_TOKEN)
 
 
 class Queue:
@@ -327,7 +345,9 @@ class Batch:
         """Add one token to every row and yield the rows that are finished."""
         steps = torch.tensor([[len(ids)] for ids in self.ids], device=self.hidden.device)
         tokens = self.engine.pick(label_logits(self.model, self.hidden), self.uniforms.gather(1, steps)[:, 0], self.ids)
-        for ids, token in zip(self.ids, tokens.tolist(), strict=True):
+        for request, ids, token in zip(self.requests, self.ids, tokens.tolist(), strict=True):
+            if token == NO_TOKEN:
+                refuse_no_token(self.engine.name, request.key, len(ids))
             ids.append(token)
         done = [row for row, ids in enumerate(self.ids) if ids[-1] in self.engine.eos or len(ids) == self.limit]
         finished = [(self.requests[row], self.ids[row]) for row in done]
@@ -395,13 +415,16 @@ class GenerateBatch:
 
     def step(self):
         embeds, mask = padded([torch.cat([r.prefix, r.tail]) for r in self.requests], left=True)
-        uniforms = uniforms_of(self.requests, self.limit).to(embeds.device)
+        drawn = DrawnToken(self.engine, uniforms_of(self.requests, self.limit).to(embeds.device))
         output = self.engine.model.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
             max_new_tokens=self.limit,
-            logits_processor=LogitsProcessorList([DrawnToken(self.engine, uniforms)]),
+            logits_processor=LogitsProcessorList([drawn]),
         ).tolist()
+        for request, step in zip(self.requests, drawn.failed.tolist(), strict=True):
+            if step < self.limit:
+                refuse_no_token(self.engine.name, request.key, step)
         ends = [next((i for i, token in enumerate(ids) if token in self.engine.eos), self.limit) for ids in output]
         finished = [(request, ids[: end + 1]) for request, ids, end in zip(self.requests, output, ends, strict=True)]
         self.requests = []
@@ -409,13 +432,23 @@ class GenerateBatch:
 
 
 class DrawnToken(LogitsProcessor):
-    """Makes greedy decoding pick what the engine draws: the drawn token gets 0, all others -inf."""
+    """Makes greedy decoding pick what the engine draws: the drawn token gets 0, all others -inf.
+
+    `failed` `[R]` is the step at which a row had no token, the limit if there is none. Then all rows end, so that
+    generation stops without a read of its own.
+    """
 
     def __init__(self, engine, uniforms):
         self.engine, self.uniforms = engine, uniforms
+        self.failed = torch.full(uniforms.shape[:1], uniforms.shape[1], device=uniforms.device)
+        self.eos = torch.tensor(sorted(engine.eos), device=uniforms.device)
 
     def __call__(self, input_ids, scores):
-        tokens = self.engine.pick(scores.float(), self.uniforms[:, input_ids.shape[1]], input_ids.tolist())
+        step = input_ids.shape[1]
+        tokens = self.engine.pick(scores.float(), self.uniforms[:, step], input_ids.tolist())
+        failed = (tokens == NO_TOKEN) & ~torch.isin(input_ids, self.eos).any(1)  # an ended row is only padded
+        self.failed = self.failed.masked_fill(failed, step)
+        tokens = torch.where(failed.any() | (tokens == NO_TOKEN), self.eos[0], tokens)
         return torch.full_like(scores, -float("inf")).scatter(-1, tokens[:, None], 0.0)
 
 

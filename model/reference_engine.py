@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 import torch
-from transformers import set_seed
+from transformers import LogitsProcessor, LogitsProcessorList, set_seed
 
 from model.attention import use_stock_attention
 from model.backbone import generation_config_of
 from model.causal_lm import bare, embed
-from model.generation import Request, end_ids_of
+from model.generation import Request, can_be_drawn_from, end_ids_of, refuse_no_token
 
 # Family -> what the published code pads finished rows with: ids 128009 and 151643.
 PADDING = {"llama": "<|eot_id|>", "qwen2.5": "<|endoftext|>", "qwen3": "<|endoftext|>"}
@@ -44,7 +44,7 @@ class ReferenceEngine:
         end_ids: set[int] | None = None,
     ):
         use_stock_attention(backbone.model)
-        self.model, self.greedy = bare(backbone.model), greedy
+        self.model, self.greedy, self.name = bare(backbone.model), greedy, backbone.model_id
         self.end_ids = sorted(end_ids or end_ids_of(backbone, of_tokenizer_only=True))
         self.config = generation_config_of(backbone.model_id, self.model.config)
         self.config.pad_token_id = padding_id(backbone)
@@ -73,6 +73,7 @@ class ReferenceEngine:
                     do_sample=not self.greedy,
                     generation_config=self.config,
                     num_return_sequences=samples,
+                    logits_processor=LogitsProcessorList([Checked(self.name, rows)]),
                 )
                 yield from zip(rows, (self.without_padding(ids) for ids in output.tolist()), strict=True)
 
@@ -80,6 +81,19 @@ class ReferenceEngine:
         """Return a response's ids up to its end token."""
         end = next((place for place, token in enumerate(ids) if token in self.end_ids), len(ids))
         return ids[: end + 1]
+
+
+class Checked(LogitsProcessor):
+    """Changes no logits; raises FloatingPointError if a row has NaN or +inf, from which `generate` may draw."""
+
+    def __init__(self, model_id: str, rows: list[Request]):
+        self.model_id, self.rows = model_id, rows
+
+    def __call__(self, input_ids, scores):
+        for row, good in zip(self.rows, can_be_drawn_from(scores).tolist(), strict=True):
+            if not good:
+                refuse_no_token(self.model_id, row.key, input_ids.shape[1])
+        return scores
 
 
 def padding_id(backbone) -> int:

@@ -22,6 +22,7 @@ from utils import UserError, replaced
 
 TEMPERATURE = 0.05  # of the contrastive term
 DROPOUT = 0.5  # makes the second view in the contrastive term
+PROJECTION_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 
 
@@ -364,6 +365,11 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise UserError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
     for key, value in state.items():
+        if value.dtype not in PROJECTION_DTYPES or value.layout != torch.strided or value.is_meta:
+            form = f"{value.dtype}, {'meta' if value.is_meta else value.layout}".replace("torch.", "")
+            raise UserError(
+                f"{path}: {key} is {form}; a projection is dense numbers of float32, float64, bfloat16 or float16"
+            )
         if not torch.isfinite(value).all():
             raise UserError(f"{path}: {key} holds NaN or inf: the training that wrote it went wrong")
     return state

@@ -24,6 +24,7 @@ NEEDED = {
     EvaluateSoftCoTPlusPlus: ["--params_file_name", "p"],
     InspectThoughts: ["--params_file_name", "p"],
 }
+NO_DEVICES = ("mps", "xpu", "meta", "gpu", "cuda:", "cuda:x", "cpu:1")
 
 
 def parse(options, *words):
@@ -118,6 +119,8 @@ def test_words_become_values(words, name, value):
         (TrainSoftCoT, "--num_thought_tokens -1", "--num_thought_tokens"),
         (TrainSoftCoT, "--task_name du", "--task_name"),
         (TrainSoftCoT, "--n_epochs 0", "--n_epochs"),
+        (TrainSoftCoT, "--max_len 0", "--max_len"),
+        (TrainSoftCoT, "--max_len -2", "--max_len"),
         (TrainSoftCoTPlusPlus, "--model_name soft", "--model_name"),
     ],
 )
@@ -153,6 +156,10 @@ def test_a_missing_option_is_named(capsys):
             ["--tune_assistant_model"],
         ),
         (TrainSoftCoT, "--output_name x --device cuda:1", ["--device cuda:1"]),
+        *((EvaluateSoftCoT, f"--thoughts zero --device {name}", [f"--device {name}", "cpu"]) for name in NO_DEVICES),
+        *((InspectThoughts, f"--params_file_name p --device {name}", [f"--device {name}"]) for name in NO_DEVICES),
+        (EvaluateSoftCoT, "--thoughts zero --base_thought_tokens a,b", ["--base_thought_tokens", "PLACEHOLDER"]),
+        (TrainSoftCoT, "--output_name x --assistant_thought_tokens a,,c", ["--assistant_thought_tokens"]),
         (TrainSoftCoT, "--output_name x --tune_base_model --base_device_map auto", ["--base_device_map"]),
         (TrainSoftCoTPlusPlus, "--output_name x --num_thought_tokens 0 --tune_base_model", ["--num_thought_tokens 0"]),
         (InspectThoughts, "--params_file_name p --question=", ["--question"]),
@@ -167,6 +174,11 @@ def test_a_missing_option_is_named(capsys):
 def test_options_that_contradict_each_other_are_refused_and_named(options, words, named, capsys):
     line = refused(options, words.split(), capsys)
     assert all(name in line for name in named), line
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:3"])
+def test_evaluation_takes_one_gpu_by_its_number(name):
+    assert parse(EvaluateSoftCoT, "--device", name).device == name
 
 
 @pytest.mark.parametrize("words", ["--thoughts zero --tune_base_model --base_model_ckpt X", "--num_thought_tokens 0"])

@@ -1,6 +1,7 @@
 """Bad data: one clear error or a counted skip, never a crash, a forged slot or turn, or harm to other questions."""
 
 import json
+import re
 import shutil
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import evaluate_softcot
+import train_softcot
 from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
 from data_loader.loaders import DataError, load_task
 from data_loader.prompts import PromptEncoder
@@ -19,7 +21,7 @@ from experiment.results import judge
 from tests.commands import rows_of
 from tests.conftest import SMOLLM2_SPECIAL_TOKENS
 from tests.test_prompts import FIXTURES, MATH, TOKENS
-from tests.tiny_runs import ANSWERS, EVALUATE, params, refused
+from tests.tiny_runs import ANSWERS, EVALUATE, TRAIN, params, refused
 
 FILES = {
     "gsm8k": "test.jsonl",
@@ -224,7 +226,18 @@ def test_the_command_ends_with_one_line(place, run, name):
 
 def test_only_overlong_questions_are_an_error(place, run):
     (place.parent / "data" / "test.jsonl").write_bytes(line(question="word " * 10_000))
-    assert "no eval example of gsm8k is at most 4088 tokens" in refused(run(evaluate_softcot, [*EVALUATE, *params()]))
+    text = refused(run(evaluate_softcot, [*EVALUATE, *params()]))
+    assert re.search(r"no eval example of gsm8k .* 5\d{4} tokens .* 8 \(--max_new_tokens\).* context is 4096", text)
+
+
+def test_a_response_longer_than_the_context_is_an_error_that_gives_both(place, run):
+    text = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--max_new_tokens", "1000000"]))
+    assert "1000000 (--max_new_tokens)" in text and "4096" in text and "-" not in re.sub(r"--\w+", "", text)
+
+
+def test_a_limit_below_every_training_example_is_an_error_that_gives_both(place, run):
+    text = refused(run(train_softcot, [*TRAIN, "--max_len", "9"]))
+    assert re.search(r"no train example of gsm8k .* \d{3} tokens.* 4096.*--max_len is 9", text)
 
 
 # ---- answers ----

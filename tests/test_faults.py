@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -304,6 +305,43 @@ def test_result_files_refuse_other_arguments_data_and_projections(place, run):
     assert before == {file: file.read_bytes() for file in Path("logs").iterdir()}
 
 
+def change_weights(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value * 1.01 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def change_tokenizer(folder):
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 77777}))
+
+
+@pytest.mark.parametrize("part", ["base", "assistant"])
+@pytest.mark.parametrize("change, key", [(change_weights, "weights"), (change_tokenizer, "tokenizer")])
+def test_another_model_at_the_same_path_is_refused(inputs, place, run, part, change, key):
+    (place.parent / part).unlink()  # a link
+    shutil.copytree(inputs / part, place.parent / part)
+    arguments = [*EVALUATE, *params(), "--test_k", "1"]
+    code, output = run(evaluate_softcot, arguments)
+    assert code == 0 and "warning: " not in output
+    before = {file: file.read_bytes() for file in Path("logs").iterdir()}
+    shutil.copytree(inputs / "whole" / RUN, place / RUN)
+    (place / RUN / "run.json").unlink()
+    change(place.parent / part)
+    line = refused(run(evaluate_softcot, [*arguments, "--test_k", "2"]))
+    assert f"{part}_{key} was '" in line
+    assert before == {file: file.read_bytes() for file in Path("logs").iterdir()}
+    assert f"{part}_{key} was '" in refused(run(train_softcot, [*TRAIN, "--resume"]))
+
+
+def test_other_weights_than_those_trained_with_are_one_warning(inputs, place, run):
+    (place.parent / "assistant").unlink()
+    shutil.copytree(inputs / "assistant", place.parent / "assistant")
+    change_weights(place.parent / "assistant")
+    code, output = run(evaluate_softcot, [*EVALUATE, *params(), "--test_k", "1"])
+    (line,) = re.findall("warning: .*", output)
+    assert code == 0 and "assistant weights" in line and "base" not in line.replace(str(RUN), "") and "run.json" in line
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -472,6 +510,17 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
     torch.save(state, "projection.bin")
     assert "the soft thoughts hold NaN or inf" in (line := refused(run(evaluate_softcot, arguments)))
     assert "from 0: 0" in line
+
+
+@pytest.mark.parametrize("engine", ["transformers", "reference"])
+def test_a_base_model_with_a_weight_that_is_no_number_answers_nothing(place, run, engine):
+    shutil.copytree("../base", "x/base")
+    weights = load_file("x/base/model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = float("nan")
+    save_file(weights, "x/base/model.safetensors", metadata={"format": "pt"})
+    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base", "--engine", engine]))
+    assert "NaN" in line and "question 0 " in line and "chain 0" in line and "float32" in line
+    assert [rows_of(file) for file in Path("logs").glob("*.jsonl")] == [[], []]
 
 
 # ---- the whole, at random moments ----

@@ -242,3 +242,34 @@ def test_requests_that_cannot_be_made_are_an_error_and_not_an_end():
 
     with pytest.raises(torch.OutOfMemoryError):
         list(TransformersEngine(backbone_of("llama"), rows=4).generate(fail(), 3))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_or_inf_logits_stop_with_question_chain_and_step(family, greedy, value):
+    backbone, calls = backbone_of(family), []
+
+    def spoil(module, args, logits):
+        calls.append(len(logits))
+        logits = logits.index_fill(-1, torch.tensor([2]), -float("inf"))  # a masked token is no fault
+        if len(calls) == 4:
+            logits[2, ..., 7] = value
+        return logits
+
+    backbone.model.get_output_embeddings().register_forward_hook(spoil)
+    backbone.model.config.final_logit_softcapping = None
+    with pytest.raises(FloatingPointError) as stop:
+        generate(TransformersEngine(backbone, greedy=greedy), soft_prompts(), [(41, i, 6, 8) for i in range(5)], 12)
+    for part in ("question 2 ", "seed 41", "chain 6", "sample 8", "token 3 ", "float32"):
+        assert part in str(stop.value)
+    assert calls == [5] * 4  # it stops there
+    ids = generate(TransformersEngine(backbone, greedy=greedy), soft_prompts(), [(41, i, 0, 0) for i in range(5)], 12)
+    assert [len(row) for row in ids] == [12] * 5
+
+
+def test_a_row_without_any_possible_token_stops():
+    backbone = backbone_of("llama")
+    backbone.model.get_output_embeddings().register_forward_hook(lambda *_: torch.full((5, 64), -float("inf")))
+    with pytest.raises(FloatingPointError, match="question 0 "):
+        generate(TransformersEngine(backbone), soft_prompts(), [(41, i, 0, 0) for i in range(5)], 3)

@@ -178,6 +178,24 @@ def test_a_model_without_a_generation_config_has_one_of_its_config(tmp_path):
     assert 1 <= len(ids) <= 4
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_or_inf_logits_stop_with_question_chain_and_step(pair, greedy, value):
+    method, _ = method_of(pair, 3)
+    engine, calls = ReferenceEngine(method.base, greedy=greedy), []
+
+    def spoil(module, args, logits):
+        calls.append(len(logits))
+        if len(calls) == 3:
+            logits[1, ..., 7] = value
+        return logits
+
+    method.base.model.get_output_embeddings().register_forward_hook(spoil)
+    with pytest.raises(FloatingPointError, match="question 0 .*seed 41.*chain 1.*token 2 "):
+        list(engine.generate(requests_of([(ragged_examples(L)[0], [41])], method, 1), NEW))
+    assert calls == [3, 3, 3]
+
+
 def test_attention_is_transformers_own_again():
     model = tiny_model("llama", 32)
     assert model.config._attn_implementation != "sdpa"

@@ -245,6 +245,33 @@ def test_other_content_is_an_error(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["weight", "bias", "embedding"])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (lambda tensor: tensor.long(), "int64"),
+        (lambda tensor: tensor.bool(), "bool"),
+        (lambda tensor: tensor.to(torch.float8_e4m3fn), "float8"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64"),
+        (lambda tensor: tensor.to_sparse(), "sparse"),
+        (lambda tensor: tensor.to("meta"), "meta"),
+    ],
+)
+def test_tensors_that_are_no_dense_floating_point_numbers_are_refused(tmp_path, key, change, word):
+    state = make(2).projection_state()
+    torch.save({**state, key: change(state[key])}, tmp_path / "projection.bin")
+    with pytest.raises(UserError, match=f"{key} is .*{word}"):
+        load_projection(tmp_path / "projection.bin")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_projection_of_any_floating_point_type_is_read(tmp_path, dtype):
+    state = {key: value.to(dtype) for key, value in make(2).projection_state().items()}
+    torch.save(state, tmp_path / "projection.bin")
+    found = load_projection(tmp_path / "projection.bin")
+    assert all(torch.equal(found[key], state[key]) and found[key].dtype == dtype for key in state)
+
+
 def test_the_documented_spelling_finds_projection_bin(tmp_path, capsys):
     state = make(None).projection_state()
     save_projection(state, tmp_path / "projection.bin")
