@@ -20,7 +20,7 @@ from experiment.loading import (
 from experiment.method import build_for_training
 from experiment.plots import plot_loss
 from experiment.record import describe_run, run_name, training_record
-from experiment.resume import hashes_of, open_training, refuse_earlier_run
+from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
 from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
 from model.softcot import save_projection
@@ -43,6 +43,7 @@ def train(args, dev_k):
 
     # 1) processes (torchrun), device, trackers
     join(device_of(args))
+    decided_by_main(lambda: refuse_files_in_the_way(args, name))
     decided_by_main(lambda: refuse_earlier_run(args, folder))
     accelerator = make_accelerator(args)
 

@@ -238,6 +238,11 @@ class PromptEncoder:
         """Return the index of the begin token of the only slot in `ids`."""
         slot, width = self.slot_ids, len(self.slot_ids)
         found = [i for i, token in enumerate(ids) if token == slot[0] and ids[i : i + width] == slot]
+        if not found and self._defuse(str(self._fixed["soft_thoughts"])) in text:
+            raise PromptError(
+                f"{self.path}: soft_thoughts is printed as plain text, not as the slot: print it alone, "
+                "{{ soft_thoughts }}, joined to no other text and without a filter"
+            )
         if len(found) != 1:
             raise PromptError(
                 f"{self.path}: the slot of {self.length} thought tokens is there {len(found)} "
@@ -267,15 +272,20 @@ class PromptEncoder:
             names, sources = [self.task.template], []
             for name in names:  # grows while it is walked: all files that the prompt is made of
                 sources.append(env.loader.get_source(env, name)[0])
-                used = meta.find_referenced_templates(env.parse(sources[-1]))
-                names += [n for n in used if n is not None and n not in names]
+                used = list(meta.find_referenced_templates(env.parse(sources[-1])))
+                if None in used:
+                    raise TemplateError(
+                        f"extends, include or import in {name} names a template by a variable or an expression: "
+                        "write its name in quotes"
+                    )
+                names += [n for n in used if n not in names]
             self._template = env.get_template(names[0])
             self._blocks = {}
             # As Jinja's `extends` does: each block's versions, the most special first.
             for name in _parents(env, names[0]):
                 for block, render in env.get_template(name).blocks.items():
                     self._blocks.setdefault(block, []).append(render)
-        except (TemplateError, nodes.Impossible, UnicodeDecodeError, RecursionError) as error:
+        except (TemplateError, UnicodeDecodeError, RecursionError) as error:
             raise PromptError(f"{self.path}: {type(error).__name__}: {_one_line(error)}") from None
         self.prompt_hash = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
         missing = [block for block in BLOCKS if block not in self._blocks]

@@ -105,6 +105,13 @@ def json_object(text):
     return value
 
 
+def file_name(text):
+    """Return a text that can begin the name of a folder."""
+    if not text.strip() or text in (".", "..") or set(text) & {"/", "\\"}:
+        raise argparse.ArgumentTypeError(f"want a name without / and \\, not empty, . or .., got {text!r}")
+    return text
+
+
 def path_or_none(text):
     """Return the path, or None for `None`, which the published scripts write for no path."""
     return None if text in ("", "None") else text
@@ -218,7 +225,7 @@ class Training(Options):
 
     large_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}", fixes_result=False)
     small_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", fixes_result=False)
-    output_name: str = option(REQUIRED, "first part of the run's name", fixes_result=False)
+    output_name: str = option(REQUIRED, "first part of the run's name", check=file_name, fixes_result=False)
     # Of the batch the record holds the whole, over all processes and accumulated batches.
     batch_size: int = option(1, "examples a step", check=positive, fixes_result=False)
     task_name: str = option("gsm8k", "what to train on", choices=[name for name in TASKS if name != "du"])

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+from pathlib import Path
 
 from experiment.record import data_hash, refuse_differences
 from model.checkpoint import checkpoints, newest_checkpoint
@@ -18,6 +20,16 @@ def hashes_of(encoder, base, assistant, train_data, dev_data) -> dict:
         "dev_hash": data_hash(dev_data),
         **model_hashes(base, assistant),
     }
+
+
+def refuse_files_in_the_way(args, name) -> None:
+    """Raise UserError if anything but a folder has the name of one of the run's folders."""
+    for top in ("ckpt", "results", *(["logs"] if args.report_to == "tensorboard" else [])):
+        for path in (Path(top), Path(top, name)):
+            if os.path.lexists(path) and not path.is_dir():
+                raise UserError(
+                    f"{path} is no folder, and this run would write there: move it, or take another --output_name"
+                )
 
 
 def refuse_earlier_run(args, folder) -> None:

@@ -128,6 +128,13 @@ def test_a_wrong_word_is_refused_and_named(options, words, option, capsys):
     assert option in refused(options, [*NEEDED[options], *words.split()], capsys)
 
 
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "/a", "../a", "a\\b"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_run_s_name_is_no_path_and_not_empty(name, before, capsys):
+    words = ["--output_name", name]
+    assert "--output_name" in refused(TrainSoftCoT, [*words, "--seed", "1"] if before else words, capsys)
+
+
 def test_a_missing_option_is_named(capsys):
     assert "--output_name" in refused(TrainSoftCoT, [], capsys)
 

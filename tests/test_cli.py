@@ -92,6 +92,12 @@ def check_run(folder, name, shapes, steps):
     return record
 
 
+@pytest.mark.parametrize("script", ["train_softcot.py", "evaluate_softcot.py"])
+def test_libraries_say_nothing_of_a_kernel_that_no_run_uses(script, tmp_path):
+    done = shell(f"python {script} --help", tmp_path)
+    assert "gemm_4bit" not in done.stdout + done.stderr
+
+
 # ---- training ----
 
 

@@ -229,6 +229,18 @@ def test_a_signal_ends_an_evaluation_after_the_row(inputs, place, run, signum):
         assert rows_of(file) == rows_of(inputs / "answers/logs" / ANSWERS.format(seed))
 
 
+@pytest.mark.parametrize("top", ["ckpt", "results", "logs"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_where_a_folder_of_the_run_should_be_is_noticed_before_training(place, run, top, whole):
+    path = Path(top) if whole else Path(top, RUN.name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    outcome = run(train_softcot, TRAIN)
+    assert re.search(rf"error: {path} .*--output_name", refused(outcome))
+    assert "Thought states" not in outcome[1] and path.read_text() == "mine"
+    assert sorted(file.name for file in Path().rglob("*") if file.is_file()) == [path.name]
+
+
 # ---- two at once ----
 
 

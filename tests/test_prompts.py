@@ -453,12 +453,20 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
     assert len(hashes) == 2
 
 
+JOINED = (
+    "{{ soft_thoughts ~ '' }}",
+    "Ann: {{ 'thoughts: ' ~ soft_thoughts ~ '.' }}",
+    "{{ soft_thoughts + question }}",
+    "{{ soft_thoughts | trim }}",
+)
+
+
 @pytest.mark.parametrize(
     "blocks, message",
     [
         ({"base": "{{ question }}"}, "is there 0 times, expected once.*Ann has 3 pens"),
         ({"base": "{{ soft_thoughts }} {{ soft_thoughts }}"}, "is there 2 times"),
-        ({"base": "{{ soft_thoughts ~ '' }}"}, "is there 0 times"),
+        *(({"base": text}, "soft_thoughts is printed as plain text.*alone") for text in JOINED),
         ({"base": "{{ nothing }}"}, "gsm8k.jinja, block base: 'nothing' is undefined"),
         ({"base": "{{ question"}, "TemplateSyntaxError"),
         ({"target": None}, "gsm8k.jinja: no block target: add it"),
@@ -466,6 +474,8 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
         ({"assistant_reply": "<|endoftext|>"}, "slot is not exactly 2 placeholders"),
         ({"head": '{% extends "gsm8k.jinja" %}'}, "extends it again"),
         ({"head": '{% extends "none.jinja" %}'}, "none.jinja"),
+        ({"head": "{% extends question %}"}, "extends.* in gsm8k.jinja names .*quotes"),
+        ({"base": "{% include question %} {{ soft_thoughts }}"}, "include .*in gsm8k.jinja names .*quotes"),
     ],
 )
 def test_bad_template_says_what_is_wrong(tmp_path, chatml_tokenizer, blocks, message):
