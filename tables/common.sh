@@ -3,13 +3,15 @@
 # Environment variables of the tables:
 #   DRY_RUN=1       print the commands, run nothing
 #   TASKS           default: "gsm8k asdiv-aug aqua strategyqa du"; du is evaluated with gsm8k's projection
+#   N_EPOCHS        of every training, a whole number (default: 10)
+#   L_TRAIN         number of thought tokens in training (default: 32)
 #   NAME            first part of the training runs' names in ckpt/ (default: table)
 #   OUT             folder of logs/ and summary/ (default: results/<table>)
-#   TRAIN_OPTIONS   more options of every training, such as "--k_shot 100 --dtype float32"
+#   TRAIN_OPTIONS   more options of every training, such as "--k_shot 100 --dtype float32"; none that names the run
 #   EVAL_OPTIONS    more options of every evaluation, such as "--test_k 50 --seed_to 42"
 #   PYTHON          the interpreter (default: python)
-# Run again, a table goes on: what is finished is kept, and another data set, prompt or option is refused.
-# Exit code: that of the first command that fails; 2 for an argument that is not understood.
+# Run again, a table continues: what is finished is kept, and another data set, prompt or option is refused.
+# Exit code: that of the first command that fails; 2 for an argument or a variable that is not understood.
 
 set -euo pipefail
 
@@ -17,6 +19,8 @@ ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-python}
 NAME=${NAME:-table}
 OUT=${OUT:-results/$(basename "$0" .sh)}
+N_EPOCHS=${N_EPOCHS:-10}
+L_TRAIN=${L_TRAIN:-32}
 read -r -a TASKS <<<"${TASKS:-gsm8k asdiv-aug aqua strategyqa du}"
 read -r -a TRAIN_OPTIONS <<<"${TRAIN_OPTIONS:-}"
 read -r -a EVAL_OPTIONS <<<"${EVAL_OPTIONS:-}"
@@ -29,6 +33,35 @@ case ${1:-} in
 -*) usage >&2 && exit 2 ;;
 esac
 (($# % 2 == 0)) || { usage >&2 && exit 2; }
+
+refuse() {
+    echo "error: $1" >&2
+    exit 2
+}
+[[ $N_EPOCHS =~ ^[1-9][0-9]*$ ]] || refuse "N_EPOCHS is '$N_EPOCHS': give a whole number, 1 or more"
+[[ $L_TRAIN =~ ^[1-9][0-9]*$ ]] || refuse "L_TRAIN is '$L_TRAIN': give a whole number, 1 or more"
+# The evaluations find what was trained by the run's name.
+for word in "${TRAIN_OPTIONS[@]}"; do
+    case ${word%%=*} in
+    --n_epochs | --num_thought_tokens) refuse "$word in TRAIN_OPTIONS: set N_EPOCHS or L_TRAIN" ;;
+    --output_name) refuse "$word in TRAIN_OPTIONS: set NAME" ;;
+    --task_name | --large_model_id | --small_model_id | --num_scaling_times | --model_name)
+        refuse "$word in TRAIN_OPTIONS changes the run's name: TASKS and the arguments choose tasks and models"
+        ;;
+    esac
+done
+
+trained_on() { # trained_on TASK: print the task whose projection it is evaluated with
+    case $1 in
+    du) echo gsm8k ;; # du has no training set
+    *) echo "$1" ;;
+    esac
+}
+TRAINED=() # what TASKS need trained, each once
+for task in "${TASKS[@]}"; do
+    trained=$(trained_on "$task")
+    [[ " ${TRAINED[*]} " == *" $trained "* ]] || TRAINED+=("$trained")
+done
 
 run() { # run python SCRIPT OPTION...: print a command, and run it
     printf '\n$'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every row and control of the other tables on the embedded model and data/mini: minutes on a CPU.
 #
-#   bash tables/mini.sh      (TASKS has no effect here)
+#   bash tables/mini.sh      (TASKS, N_EPOCHS and L_TRAIN have no effect here)
 
 NAME=${NAME:-mini}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"

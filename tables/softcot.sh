@@ -11,22 +11,22 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 while (($#)); do
     BASE=${1%/} ASSISTANT=${2%/}
     shift 2
-    for task in "${TASKS[@]}"; do
-        trained=$task
-        if [[ $task == du ]]; then # it has no training set
-            trained=gsm8k
-        else
-            # 1) Train the projection, and the LoRA adapter alone (no thought tokens).
-            run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-                --batch_size 4 --task_name "$task" --num_thought_tokens 32 --n_epochs 10 --resume "${TRAIN_OPTIONS[@]}"
-            run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-                --batch_size 4 --task_name "$task" --num_thought_tokens 0 --n_epochs 10 --resume --tune_base_model \
-                "${TRAIN_OPTIONS[@]}"
-        fi
-        projection=ckpt/$NAME-$trained-10.0-32-${BASE##*/}-${ASSISTANT##*/}/projection.bin
-        adapter=ckpt/$NAME-$trained-10.0-0-${BASE##*/}-${ASSISTANT##*/}/base_model
+    # 1) Train the projection, and the LoRA adapter alone (no thought tokens).
+    for task in "${TRAINED[@]}"; do
+        run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
+            --batch_size 4 --task_name "$task" --num_thought_tokens "$L_TRAIN" --n_epochs "$N_EPOCHS" \
+            --resume "${TRAIN_OPTIONS[@]}"
+        run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
+            --batch_size 4 --task_name "$task" --num_thought_tokens 0 --n_epochs "$N_EPOCHS" \
+            --resume --tune_base_model "${TRAIN_OPTIONS[@]}"
+    done
 
-        # 2) Evaluate each row of the table.
+    # 2) Evaluate each row of the table.
+    for task in "${TASKS[@]}"; do
+        trained=$(trained_on "$task")
+        projection=ckpt/$NAME-$trained-$N_EPOCHS.0-$L_TRAIN-${BASE##*/}-${ASSISTANT##*/}/projection.bin
+        adapter=ckpt/$NAME-$trained-$N_EPOCHS.0-0-${BASE##*/}-${ASSISTANT##*/}/base_model
+
         # Zero-Shot CoT: no thought tokens.
         run python evaluate_softcot.py --base_model_id "$BASE" --assistant_model_id "$ASSISTANT" --task_name "$task" \
             --num_thought_tokens 0 --seed_from 41 --seed_to 45 --print_response \

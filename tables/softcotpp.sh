@@ -11,22 +11,22 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 while (($#)); do
     BASE=${1%/} ASSISTANT=${2%/}
     shift 2
-    for task in "${TASKS[@]}"; do
-        trained=$task
-        if [[ $task == du ]]; then # it has no training set
-            trained=gsm8k
-        else
-            # 1) Train SoftCoT's projection (the same run as in softcot.sh) and SoftCoT++'s.
-            run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-                --batch_size 4 --task_name "$task" --num_thought_tokens 32 --n_epochs 10 --resume "${TRAIN_OPTIONS[@]}"
-            run python train_softcotpp.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-                --batch_size 4 --model_name scaling-nce --task_name "$task" --num_thought_tokens 32 \
-                --num_scaling_times 10 --n_epochs 10 --resume "${TRAIN_OPTIONS[@]}"
-        fi
-        softcot=ckpt/$NAME-$trained-10.0-32-${BASE##*/}-${ASSISTANT##*/}/projection.bin
-        softcotpp=ckpt/$NAME-$trained-10.0-32-10-${BASE##*/}-${ASSISTANT##*/}-nce/projection.bin
+    # 1) Train SoftCoT's projection (the same run as in softcot.sh) and SoftCoT++'s.
+    for task in "${TRAINED[@]}"; do
+        run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
+            --batch_size 4 --task_name "$task" --num_thought_tokens "$L_TRAIN" --n_epochs "$N_EPOCHS" \
+            --resume "${TRAIN_OPTIONS[@]}"
+        run python train_softcotpp.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
+            --batch_size 4 --model_name scaling-nce --task_name "$task" --num_thought_tokens "$L_TRAIN" \
+            --num_scaling_times 10 --n_epochs "$N_EPOCHS" --resume "${TRAIN_OPTIONS[@]}"
+    done
 
-        # 2) Evaluate each row of the table.
+    # 2) Evaluate each row of the table.
+    for task in "${TASKS[@]}"; do
+        trained=$(trained_on "$task")
+        softcot=ckpt/$NAME-$trained-$N_EPOCHS.0-$L_TRAIN-${BASE##*/}-${ASSISTANT##*/}/projection.bin
+        softcotpp=ckpt/$NAME-$trained-$N_EPOCHS.0-$L_TRAIN-10-${BASE##*/}-${ASSISTANT##*/}-nce/projection.bin
+
         # SoftCoT-SC: ten samples.
         run python evaluate_softcot.py --base_model_id "$BASE" --assistant_model_id "$ASSISTANT" --task_name "$task" \
             --num_thought_tokens 4 --num_return_sequences 10 --params_file_name "$softcot" \

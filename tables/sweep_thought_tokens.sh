@@ -9,18 +9,18 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 while (($#)); do
     BASE=${1%/} ASSISTANT=${2%/}
     shift 2
-    for task in "${TASKS[@]}"; do
-        trained=$task
-        if [[ $task == du ]]; then # it has no training set
-            trained=gsm8k
-        else
-            # 1) Train the projection (the same run as in softcot.sh).
-            run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-                --batch_size 4 --task_name "$task" --num_thought_tokens 32 --n_epochs 10 --resume "${TRAIN_OPTIONS[@]}"
-        fi
-        projection=ckpt/$NAME-$trained-10.0-32-${BASE##*/}-${ASSISTANT##*/}/projection.bin
+    # 1) Train the projection (the same run as in softcot.sh).
+    for task in "${TRAINED[@]}"; do
+        run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
+            --batch_size 4 --task_name "$task" --num_thought_tokens "$L_TRAIN" --n_epochs "$N_EPOCHS" \
+            --resume "${TRAIN_OPTIONS[@]}"
+    done
 
-        # 2) Evaluate it with each L.
+    # 2) Evaluate it with each L.
+    for task in "${TASKS[@]}"; do
+        trained=$(trained_on "$task")
+        projection=ckpt/$NAME-$trained-$N_EPOCHS.0-$L_TRAIN-${BASE##*/}-${ASSISTANT##*/}/projection.bin
+
         for length in 1 2 4 8 16 32; do
             run python evaluate_softcot.py --base_model_id "$BASE" --assistant_model_id "$ASSISTANT" \
                 --task_name "$task" --num_thought_tokens "$length" --params_file_name "$projection" \

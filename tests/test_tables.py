@@ -84,10 +84,11 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
     assert all(Path(summary.paths[0]) in file.parents for file in files)
 
 
+@pytest.mark.parametrize("variables", [{}, {"TASKS": "du gsm8k", "N_EPOCHS": "1", "L_TRAIN": "8"}, {"TASKS": "du"}])
 @pytest.mark.parametrize("table", METHODS)
-def test_an_evaluation_reads_what_the_table_trained_before_it(table, parsers, tmp_path):
+def test_an_evaluation_reads_what_the_table_trained_before_it(table, variables, parsers, tmp_path):
     trained = {}
-    for script, options in plan(table, parsers, tmp_path):
+    for script, options in plan(table, parsers, tmp_path, **variables):
         if script.startswith("train"):
             assert options.resume and trained_file(options) not in trained
             trained[trained_file(options)] = options
@@ -97,6 +98,10 @@ def test_an_evaluation_reads_what_the_table_trained_before_it(table, parsers, tm
                 assert training.task_name == options.task_name.replace("du", "gsm8k")
                 assert training.large_model_id == options.base_model_id
                 assert training.small_model_id == options.assistant_model_id
+    if table != "mini":
+        assert {options.n_epochs for options in trained.values()} == {float(variables.get("N_EPOCHS", 10))}
+        lengths = {options.num_thought_tokens for options in trained.values()} - {0}
+        assert lengths == {int(variables.get("L_TRAIN", 32))}
 
 
 def test_the_papers_settings(parsers, tmp_path):
@@ -125,7 +130,8 @@ def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
     for script, options in commands[:-1]:
         if script.startswith("train"):
             assert (options.large_model_id, options.small_model_id) == ("org/Big-1B", "models/small")
-            assert (options.task_name, options.output_name, options.k_shot) == ("aqua", "mine", 7)
+            assert options.task_name in ("aqua", "gsm8k")  # gsm8k for du
+            assert (options.output_name, options.k_shot) == ("mine", 7)
         else:
             assert (options.base_model_id, options.assistant_model_id) == ("org/Big-1B", "models/small")
             assert (options.test_k, options.seed_from, options.seed_to) == (3, 41, 42)
@@ -156,6 +162,20 @@ def test_every_table_is_documented():
 def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
     done = bash(table, *words, cwd=tmp_path, DRY_RUN="1")
     assert done.returncode == 2 and "DRY_RUN" in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("N_EPOCHS", "0.5"), ("N_EPOCHS", "ten"), ("L_TRAIN", "0")]
+    + [
+        ("TRAIN_OPTIONS", f"--k_shot 4 {word}")
+        for word in ("--n_epochs 1", "--num_thought_tokens=8", "--output_name x")
+    ]
+    + [("TRAIN_OPTIONS", word) for word in ("--model_name scaling", "--num_scaling_times 5", "--large_model_id x")],
+)
+def test_a_variable_that_would_part_training_and_evaluation_is_refused(name, value, tmp_path):
+    done = bash("softcotpp", cwd=tmp_path, DRY_RUN="1", **{name: value})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr and not done.stdout
 
 
 @pytest.mark.parametrize("table", METHODS)
