@@ -4,10 +4,12 @@ import copy
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
@@ -383,7 +385,7 @@ def test_training_and_sweep(tmp_path, clone, models, data, family, method):
         tmp_path,
         **values,
     )
-    assert "warning" not in done.stderr  # of another prompt than the training's
+    assert not re.search("^(warning|note): ", done.stderr, re.MULTILINE)  # of another prompt or protocol
     files = sorted((tmp_path / "logs").glob("*.jsonl"))
     assert len(files) == 2
     # As published, SoftCoT's own scripts give a Qwen3 model Qwen2.5's thought tokens.
@@ -392,4 +394,8 @@ def test_training_and_sweep(tmp_path, clone, models, data, family, method):
         for row in rows_of(path):
             assert "Solve " in row["input"] and "Hints: " + begin in row["input"]
     (head, *_) = files[0].read_text(encoding="utf-8").splitlines()
-    assert json.loads(head)["run"]["prompt_hash"] == digest
+    evaluated = json.loads(head)["run"]
+    assert (evaluated["prompt_hash"], evaluated["engine"]) == (digest, "reference")
+    assert evaluated["date"] == described["record"]["date"] == "today"
+    state = torch.load(run / "projection.bin", weights_only=True)
+    assert {value.dtype for name, value in state.items() if name != "embedding"} == {torch.bfloat16}
