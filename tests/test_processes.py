@@ -111,7 +111,7 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     assert not list((tmp_path / "ckpt").glob("*/.*"))
 
-    # What two processes began, one goes on with; with the same product of processes and batch only.
+    # What two processes began, one continues, with the same product of processes and batch only.
     (run,) = (tmp_path / "ckpt").glob("two-*")
     whole = projection(tmp_path, "two")
     (run / "projection.bin").unlink()

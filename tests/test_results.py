@@ -142,7 +142,7 @@ def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, co
 
 
 @pytest.mark.parametrize("content", [b"", b'{"ru', b'{"run": {"temp', b"\0" * 100])
-def test_a_file_whose_first_line_was_cut_is_started_anew(tmp_path, content):
+def test_a_file_whose_first_line_was_cut_is_started_again(tmp_path, content):
     (tmp_path / "a.jsonl").write_bytes(content)
     results(tmp_path).add(row(0))
     assert list(results(tmp_path).rows) == [0]
