@@ -149,7 +149,7 @@ class PublishedEncoder:
         """Return the function's result for an example: a dict of lists. Raise PromptError if it is something else."""
         if instance["options"]:
             raise PromptError(
-                f"{where}: the options stand beside the question, and the function reads the question alone: "
+                f"{where}: the options are a separate field, and the function reads the question alone: "
                 f"convert the data with `python data/prepare.py {self.task.name}`"
             )
         raw = copy.deepcopy(instance[RAW])

@@ -435,7 +435,7 @@ class DrawnToken(LogitsProcessor):
     """Makes greedy decoding pick what the engine draws: the drawn token gets 0, all others -inf.
 
     `failed` `[R]` is the step at which a row had no token, the limit if there is none. Then all rows end, so that
-    generation stops without a read of its own.
+    generation stops without a further read.
     """
 
     def __init__(self, engine, uniforms):

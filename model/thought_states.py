@@ -39,7 +39,7 @@ def thought_states_key(model, examples) -> str:
 def add_thought_states(model, examples, collate, folder: Path, split: str) -> bool:
     """Put its thought states `[N, L, d_a]` into each example and return True; False if the disk has no room for them.
 
-    Without them a training step computes the states of its own examples.
+    Without them a training step computes the states of its examples.
     """
     states = cached_thought_states(model, examples, collate, folder, split)
     if states is None:

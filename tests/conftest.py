@@ -99,7 +99,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory):
-    """Folder with base, assistant and data; the undisturbed runs stand beside them."""
+    """Folder with base, assistant and data; the undisturbed runs are there too."""
 
     def make(folder):
         soak.make_inputs(folder)
