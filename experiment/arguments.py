@@ -139,12 +139,14 @@ class Options:
     )
     base_device_map: str = option(
         None,
-        "spread the base model over the GPUs, by transformers' device map of this name",
+        "spread the base model's layers over the GPUs of one process, by transformers' device map of this name",
         choices=DEVICE_MAPS,
         fixes_result=False,
     )
     quantization: str = option(
-        None, "of the frozen base model, by bitsandbytes: LLM.int8() or 4-bit NF4", choices=QUANTIZATION
+        None,
+        "of the frozen base model, by bitsandbytes (pip install bitsandbytes): LLM.int8() or 4-bit NF4",
+        choices=QUANTIZATION,
     )
     base_thought_tokens: str = option(
         None, "thought tokens of a base model of another family", metavar="PLACEHOLDER,BEGIN,END"
@@ -211,10 +213,15 @@ def switches_of(script):
 class Chains:
     """What SoftCoT++'s scripts share."""
 
-    num_scaling_times: int = option(10, "N, chains a question", check=positive)
+    num_scaling_times: int = option(
+        10,
+        "N, chains a question, in evaluation at most those of training; Qwen and SmolLM2 have 10 initial tokens",
+        check=positive,
+    )
     model_name: str = option(
         "scaling",
-        "how the projection is trained: scaling-nce adds the contrastive term (in evaluation: for the logs' names)",
+        "how the projection is trained: scaling-nce adds the contrastive term; in evaluation part of the log's name, "
+        "scaling-nce only for a projection trained so",
         choices=("scaling", "scaling-nce"),
     )
 
@@ -227,7 +234,7 @@ class Training(Options):
     small_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", fixes_result=False)
     output_name: str = option(REQUIRED, "first part of the run's name", check=file_name, fixes_result=False)
     # Of the batch the record holds the whole, over all processes and accumulated batches.
-    batch_size: int = option(1, "examples a step", check=positive, fixes_result=False)
+    batch_size: int = option(1, "examples a batch and process; 4 in the papers", check=positive, fixes_result=False)
     task_name: str = option("gsm8k", "what to train on", choices=[name for name in TASKS if name != "du"])
     num_thought_tokens: int = option(
         2, "L; 32 in the papers; 0 with --tune_base_model (SoftCoT only): LoRA alone", check=natural
@@ -235,15 +242,19 @@ class Training(Options):
     n_epochs: float = option(3.0, "passes over the data; 10 in the papers", check=above_zero)
     k_shot: int = option(0, "first k training examples; 0: all", check=natural)
     dev_k: int = option(0, "first k dev examples; 0: all (SoftCoT++: as many as --k_shot)", check=natural)
-    tune_base_model: bool = flag("LoRA on the base model too")
-    tune_assistant_model: bool = flag("LoRA on the assistant too")
-    max_len: int = option(-1, "longest training example in base tokens, see --too_long; -1: no limit", check=limit)
+    tune_base_model: bool = flag("LoRA on the base model too: r 16, alpha 32, dropout 0.1, on q_proj and v_proj")
+    tune_assistant_model: bool = flag("the same on the assistant too")
+    max_len: int = option(
+        -1,
+        "longest training example in base tokens, see --too_long; -1: no limit but the model's context",
+        check=limit,
+    )
     learning_rate: float = option(2e-5, "start of the linear decay", check=above_zero)
-    gradient_accumulation_steps: int = option(1, "batches a step", check=positive, fixes_result=False)
+    gradient_accumulation_steps: int = option(1, "batches an optimizer step", check=positive, fixes_result=False)
     micro_batch_size: int = option(
         0,
         "rows (question x chain) with activations in memory at once; 0: as many as come to 400 tokens on a CPU, "
-        "else 2048",
+        "else 2048; sets memory and speed, and the loss only by rounding; saves no memory with --tune_base_model",
         check=natural,
         fixes_result=False,
     )
@@ -312,7 +323,7 @@ class Trained(Options):
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
-    split: str = option("test", "file to read: test, dev, or another of --data_dir")
+    split: str = option("test", "file to read: test, dev, or another of --data_dir (unseen: unseen.jsonl)")
 
     def check(self):
         super().check()
@@ -388,7 +399,7 @@ class Evaluation(Trained):
         check=json_object,
         metavar="JSON",
     )
-    max_new_tokens: int = option(0, "longest response; 0: the task's own length", check=natural)
+    max_new_tokens: int = option(0, "longest response; 0: 1024, for Qwen3 4096 (du, strategyqa: 1024)", check=natural)
     temperature: float = option(1.0, "of sampling", check=above_zero)
     top_p: float = option(1.0, "of sampling", check=share)
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)

@@ -1,6 +1,7 @@
 """The pictures: losses of a training, and accuracies of the summary's table."""
 
 import json
+import textwrap
 from pathlib import Path
 
 from utils import replaced
@@ -71,6 +72,7 @@ def plot_tasks(table, path) -> str | None:
         )
         colors = pyplot().get_cmap("tab10" if len(labels) <= 10 else "tab20").colors
         mean.plot.bar(ax=axes, yerr=std, capsize=3, width=0.85, rot=0, color=colors)
+        axes.set_xticklabels([textwrap.fill(task, 20) for task in tasks])
         for row, label in enumerate(labels):
             left = [place - 0.425 + row * 0.85 / len(labels) for place in range(len(tasks))]
             axes.hlines(published[label], left, [x + 0.85 / len(labels) for x in left], color="black")

@@ -21,7 +21,7 @@ from utils import UserError
 
 INSTALL = (
     "vLLM is not installed here: pip install -r requirements-vllm.txt, in an "
-    'separate environment (without a GPU: see "Which engine when" in README.md)'
+    "separate environment (without a GPU: see docs/ENGINES.md)"
 )
 
 

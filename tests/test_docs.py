@@ -1,96 +1,80 @@
-"""The documents agree with the scripts: options, defaults, commands, links."""
+"""The documents agree with the scripts: options, commands, links, names."""
 
 import argparse
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import evaluate_softcot
-import evaluate_softcotpp
-import train_softcot
-import train_softcotpp
+from experiment.options_page import SCRIPTS, page
+from tests.commands import environment, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SCRIPTS = {"T": train_softcot, "T+": train_softcotpp, "E": evaluate_softcot, "E+": evaluate_softcotpp}
-OTHERS = {
-    name: importlib.import_module(name.removesuffix(".py").replace("/", "."))
-    for name in ("summarize_results.py", "inspect_thoughts.py", "data/prepare.py")
-}
-FILES = {
-    "train_softcot.py": "T",
-    "train_softcotpp.py": "T+",
-    "evaluate_softcot.py": "E",
-    "evaluate_softcotpp.py": "E+",
-    "run_batch_softcot.sh": "E",
-    "run_batch_softcotpp.sh": "E+",
-    **{name: name for name in OTHERS},
-}
-# Options of other programs that the README names (pip, tensorboard).
-FOREIGN = {
-    "--no-deps",
-    "--logdir",
-    "--quick",  # of pip, TensorBoard and demo.py
-    "--help",
-    "--nnodes",
-    "--nproc_per_node",
-    "--rdzv_backend",
-    "--rdzv_endpoint",
-    "--head",
-    "--address",
-}  # torchrun, Ray
 DOCUMENTS = [
-    "README.md",
-    "docs/ARCHITECTURE.md",
-    "docs/DEVIATIONS.md",
-    "docs/PERFORMANCE.md",
-    "docs/REPRODUCING.md",
-    "data/README.md",
-    "data/mini/README.md",
+    str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/*.md", "data/**/*.md") for path in ROOT.glob(pattern)
 ]
+NAMES = (
+    *(script for scripts, _ in SCRIPTS.values() for script in re.findall(r"\w+\.(?:py|sh)", scripts)),
+    "summarize_results.py",
+    "demo.py",
+    "data/prepare.py",
+    "data/make_mini.py",
+)
+# Options of pip, TensorBoard, torchrun and Ray.
+FOREIGN = {"--no-deps", "--logdir", "--help", "--head", "--address"}
+FOREIGN |= {"--nnodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint"}
 
 
 class Captured(Exception):
     """Carries a script's parser out of its main, before any work."""
 
 
-def parser_of(script):
+def parser_of(name):
+    """Return the parser that a script, or the Python script behind a batch script, makes in its main."""
+
     def capture(self, *_):
         raise Captured(self)
 
+    module = name.replace("run_batch_", "evaluate_").replace("/", ".").removesuffix(".py").removesuffix(".sh")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Captured) as caught:
         patch.setattr(argparse.ArgumentParser, "parse_args", capture)
-        {**SCRIPTS, **OTHERS}[script].main()
+        importlib.import_module(module).main()
     return caught.value.args[0]
 
 
 @pytest.fixture(scope="module")
 def parsers():
-    return {script: parser_of(script) for script in (*SCRIPTS, *OTHERS)}
+    return {name: parser_of(name) for name in NAMES}
 
 
-def actions_of(parser):
-    return {a.option_strings[-1]: a for a in parser._actions if a.option_strings and a.dest != "help"}
+def options_of(parser):
+    return {option for action in parser._actions for option in action.option_strings if action.dest != "help"}
 
 
-def options_table():
-    """option -> (scripts, default column, meaning) of the README's table of options."""
-    section = README.split("\n## Options\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `(--\w+)` \| (.*?) \| (.*?) \| (.*) \|$", section, re.MULTILINE)
-    assert len({row[0] for row in rows}) == len(rows), "an option stands twice"
-    return {option: (scripts.split(), default, meaning) for option, scripts, default, meaning in rows}
+def lines_of(document):
+    """The lines of a document's indented blocks, continuation lines joined."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"^    (.*)$", text, re.MULTILINE)).replace("\\\n", " ").split("\n")
 
 
-def documented_commands(names, documents=DOCUMENTS):
-    """Lines of the documents' indented blocks that call one of these scripts, continuation lines joined."""
-    texts = [(ROOT / document).read_text(encoding="utf-8").split("\n") for document in documents]
-    code = "\n".join(line[4:] for text in texts for line in text if line.startswith("    "))
-    lines = code.replace("\\\n", " ").split("\n")
-    calls = re.compile(rf"\b(?:python|bash|torchrun(?: --\S+)*) (?:{'|'.join(map(re.escape, names))})(?!.*\.\.\.)")
-    return [line for line in lines if calls.search(line)]
+def commands_in(document):
+    """A document's commands: lines of indented blocks, and code in its sentences."""
+    spans = re.findall(r"`([^`]+)`", re.sub(r"\s+", " ", (ROOT / document).read_text(encoding="utf-8")))
+    calls = re.compile(r"(?:\w+=\S+ )*(?:\S*python|bash|make|torchrun) [\w./-]")
+    return dict.fromkeys(line for line in [*lines_of(document), *spans] if calls.match(line) and "..." not in line)
+
+
+def commands(pattern):
+    """The commands of all documents that a pattern finds, as parameters of a test."""
+    return sorted(
+        {command for document in DOCUMENTS for command in commands_in(document) if re.search(pattern, command)}
+    )
 
 
 def words_of(command):
@@ -98,56 +82,117 @@ def words_of(command):
     return shlex.split(re.sub(r"\[[^]]*\]", "X", command), comments=True)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_the_table_has_every_option_of_a_script_and_no_other(parsers, script):
-    listed = {option for option, (scripts, *_) in options_table().items() if script in scripts}
-    assert listed == set(actions_of(parsers[script]))
+def test_the_page_of_options_is_made_from_the_code():
+    assert (ROOT / "docs" / "OPTIONS.md").read_text(encoding="utf-8") == page(), "see its first lines"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_the_table_has_every_default_and_choice(parsers, script):
-    table = options_table()
-    for option, action in actions_of(parsers[script]).items():
-        _, default, meaning = table[option]
-        if action.required:
-            assert default == "required", option
-        elif action.default is None or action.default is False or action.default == "":
-            assert default == "-", option
-        else:
-            own = re.search(rf"(?:^|, ){re.escape(script)}: `([^`]*)`", default)
-            assert (own[1] if own else default.strip("`")) == str(action.default), option
-        for choice in action.choices or []:
-            assert f"`{choice}`" in meaning, (option, choice)
+def test_the_page_has_every_option_of_a_script_and_no_other(parsers, script):
+    rows = re.findall(r"^\| `(--\w+)` \| ([^|]*) \|", page(), re.MULTILINE)
+    listed = [option for option, scripts in rows if script in scripts.split()]
+    names = re.findall(r"\w+\.(?:py|sh)", SCRIPTS[script][0])
+    assert len(set(listed)) == len(listed)
+    assert all(set(listed) == options_of(parsers[name]) for name in names)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/DEVIATIONS.md", "docs/REPRODUCING.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_option_named_in_the_text_exists(parsers, document):
-    known = {option for parser in parsers.values() for option in actions_of(parser)}
-    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", (ROOT / document).read_text(encoding="utf-8")))
-    assert named <= known | FOREIGN
+    known = {option for parser in parsers.values() for option in options_of(parser)}
+    text = (ROOT / document).read_text(encoding="utf-8")
+    benchmarks = set(re.findall(r"--\w+", "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))))
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) <= known | FOREIGN | benchmarks
 
 
-def test_there_are_documented_commands():
-    assert len(documented_commands(FILES, ["README.md"])) >= 9
-    assert all(documented_commands([name]) for name in FILES)
+SCRIPT = rf"(?:python|bash|torchrun(?: --\S+)*) (?:{'|'.join(map(re.escape, NAMES))})(?!\S)"
 
 
-@pytest.mark.parametrize("command", documented_commands(FILES))
+def test_each_script_has_a_documented_command():
+    assert len(commands(SCRIPT)) >= 20
+    found = {name for name in NAMES for command in commands(SCRIPT) if f" {name} " in f"{command} "}
+    assert found == set(NAMES) - {"demo.py"}  # make demo
+
+
+@pytest.mark.parametrize("command", commands(SCRIPT))
 def test_the_documented_commands_are_understood(parsers, command):
     words = words_of(command)
-    start = next(i for i, word in enumerate(words) if word in FILES)
-    parsers[FILES[words[start]]].parse_args(words[start + 1 :])
+    start = next(place for place, word in enumerate(words) if word in NAMES)
+    parsers[words[start]].parse_args(words[start + 1 :])
+
+
+@pytest.mark.parametrize("command", commands(r"python -m [\w.]+"))
+def test_the_documented_modules_are_there(command):
+    words = words_of(command)
+    module, *rest = words[words.index("-m") + 1 :]
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    assert path.is_file()
+    options = [word for word in rest if word.startswith("--")]
+    assert all(f'"{option}"' in path.read_text(encoding="utf-8") for option in options)
+
+
+@pytest.mark.parametrize("command", commands(r"bash tables/"))
+def test_the_documented_tables_print_their_commands(command):
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env={**os.environ, "DRY_RUN": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "$ python evaluate_softcot" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", commands(r"^(\S+=\S+ )*make "))
+def test_the_documented_make_targets_exist(command):
+    target = words_of(command)[1]
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_readme_s_own_pair_trains_and_evaluates(tmp_path):
+    """The documented commands with a few examples, on the embedded model."""
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    few = {"train": "--k_shot 4 --dev_k 1", "evaluate": "--test_k 1 --max_new_tokens 8"}
+    own = [line for line in lines_of("README.md") if "embedded/" in line]
+    assert [re.search(r"(train|evaluate)_softcot", line)[1] for line in own] == list(few)
+    for command, short in zip(own, few.values(), strict=True):
+        words = words_of(f"{command} {short} --dtype float32 --device cpu")
+        done = subprocess.run(
+            [sys.executable, ROOT / words[1], *words[2:]],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    results = sorted(tmp_path.glob("inference_logs/*.jsonl"))
+    assert len(results) == 3 and all(len(rows_of(path)) == 1 for path in results)
+
+
+def test_the_readme_takes_three_minutes():
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_linked_section_exists(document):
+    """GitHub's name of a heading: lower case, no punctuation, hyphens for spaces."""
+    path = ROOT / document
+    for link, section in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" not in link:
+            text = (path.parent / link if link else path).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            assert section in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_the_index_has_every_page():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert all(f"]({path.name})" in index for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_linked_file_exists(document):
     path = ROOT / document
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    links = re.findall(r"(?:\]\(|src=\")([^)#\s\"]+)[^)]*[)\"]", path.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
     assert not missing
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/ARCHITECTURE.md", "docs/DEVIATIONS.md"])
+@pytest.mark.parametrize("document", ["docs/ARCHITECTURE.md", "docs/DEVIATIONS.md"])
 def test_names_are_in_the_file_that_a_document_gives_for_them(document):
     path = ROOT / document
     text = re.sub(r"\s+", " ", path.read_text(encoding="utf-8"))
@@ -164,18 +209,3 @@ def test_the_map_has_every_module():
     for room in ("", "experiment/", "model/", "data_loader/"):
         for path in (ROOT / room).glob("*.py"):
             assert path.name == "__init__.py" or f"](../{room}{path.name})" in listed, path
-
-
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_every_script_is_in_the_readme(name):
-    assert name in README
-
-
-def test_make_targets_named_in_the_readme_exist():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`make ([\w-]+)`|^    make ([\w-]+)", README, re.MULTILINE)):
-        assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
-
-
-def test_the_demo_table_can_be_filled_in():
-    assert len(re.findall(r"^<!-- demo-table -->\n.*?^<!-- /demo-table -->$", README, re.MULTILINE | re.DOTALL)) == 1

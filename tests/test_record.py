@@ -104,14 +104,14 @@ def test_methods_are_named_as_in_the_papers(words, chains, own_chains, name):
     assert method_of(vars(args) | {"own_chains": own_chains}) == name
 
 
-def methods_of_the_readme():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("| method | script | options |")[1].split("\n\n")[0]
+def methods_of_the_documents():
+    document = (ROOT / "docs" / "CONTROLS.md").read_text(encoding="utf-8")
+    section = document.split("| method | script | options |")[1].split("\n\n")[0]
     return re.findall(r"^\| ([^|]+) \| (E, E\+|E\+?) \| `([^`]+)`", section, re.M)
 
 
-@pytest.mark.parametrize("method, scripts, options", methods_of_the_readme())
-def test_the_readme_s_methods_are_what_their_options_give(method, scripts, options):
+@pytest.mark.parametrize("method, scripts, options", methods_of_the_documents())
+def test_the_documented_methods_are_what_their_options_give(method, scripts, options):
     words = ["--params_file_name", "P", *options.replace(" S", " 0.1").split()]
     kind = EvaluateSoftCoTPlusPlus if "--num_scaling_times" in options else EvaluateSoftCoT
     args = Parser(kind, "").parse_args(words)
@@ -119,8 +119,8 @@ def test_the_readme_s_methods_are_what_their_options_give(method, scripts, optio
     assert method_of(vars(args) | {"own_chains": method == "SoftCoT++"}) == expected
 
 
-def test_the_readme_has_every_method():
-    assert {method for method, *_ in methods_of_the_readme()} >= {
+def test_the_documents_have_every_method():
+    assert {method for method, *_ in methods_of_the_documents()} >= {
         "Zero-Shot CoT",
         "CoT-Unk",
         "Assist-CoT",
