@@ -1,11 +1,12 @@
 """Files -> DataBundle: which file is read, what is read from it, and what a bad one says."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from data_loader.loaders import DataError, load_task, read_json
+from data_loader.loaders import DATA_DIR, DataError, load_task, read_json
 from data_loader.tasks import TASKS, get_task
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"  # the publishers' files
@@ -275,3 +276,21 @@ def test_tasks_and_lengths():
     assert [n for n, t in TASKS.items() if t.keep_checkpoints == 10] == ["gsm8k", "aqua"]
     with pytest.raises(ValueError, match="unknown task 'x': choose one of gsm8k, asdiv-aug"):
         get_task("x")
+
+
+def test_the_documented_examples_of_gsm8k_load_in_both_forms(tmp_path):
+    """data/gsm8k/README.md, which lies among the files, is not read itself."""
+    document = (DATA_DIR / "gsm8k" / "README.md").read_text(encoding="utf-8")
+    steps = {}
+    for name, lines in zip(("plain", "socratic"), re.findall(r"```json\n(.*?)```", document, re.DOTALL), strict=True):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "README.md").write_text(document, encoding="utf-8")
+        (folder / f"train{'_socratic' * (name == 'socratic')}.jsonl").write_text(lines, encoding="utf-8")
+        data = load_task("gsm8k", folder, "train").get_dataset("train")
+        assert [instance["answer"] for instance in data] == ["7", "20", "900"]
+        steps[name] = [step for instance in data for step in instance["steps"]]
+    assert [re.sub(r"^.*\? \*\* ", "", step) for step in steps["socratic"]] == steps["plain"]
+    for step in steps["plain"]:
+        for expression, value in re.findall(r"<<([\d.*/+-]+)=(\d+)>>", step):
+            assert eval(expression) == int(value)
