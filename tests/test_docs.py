@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {"T": train_softcot, "T+": train_softcotpp, "E": evaluate_softcot, "E+": evaluate_softcotpp}
 OTHERS = {
     name: importlib.import_module(name.removesuffix(".py").replace("/", "."))
-    for name in ("summarize_results.py", "inspect_thoughts.py", "data/prepare.py")
+    for name in ("summarize_results.py", "ask.py", "data/prepare.py")
 }
 FILES = {
     "train_softcot.py": "T",
@@ -133,9 +133,14 @@ def test_there_are_documented_commands():
 
 
 @pytest.mark.parametrize("command", documented_commands(FILES))
-def test_the_documented_commands_are_understood(parsers, command):
+def test_the_documented_commands_are_understood(parsers, command, tmp_path, monkeypatch):
     words = words_of(command)
     start = next(i for i, word in enumerate(words) if word in FILES)
+    if words[start] == "ask.py":  # it looks whether the projection is there
+        monkeypatch.chdir(tmp_path)
+        file = Path(words[words.index("--params_file_name") + 1])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     parsers[FILES[words[start]]].parse_args(words[start + 1 :])
 
 
