@@ -16,13 +16,20 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from data_loader.tasks import TASKS
 from experiment.protocol import ENGINES, PROTOCOLS, SWITCHES, Protocol, corrected_but
+from experiment.record import trained_with
 from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
 from model.controls import FROM_FILE, THOUGHTS
+from model.embedded import EMBEDDED
+from model.softcot import found_projection
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
 SWEEP = (41, 45)  # the papers' seeds, first and last
 MODEL = "Hub id, directory, or embedded/..."
+HOW_TO_GET_A_PROJECTION = (
+    "give the projection.bin that training wrote (train_softcot.py; `make demo` leaves one in "
+    "results/demo/ckpt/<run>/projection.bin)"
+)
 # Arguments of vLLM that change speed and memory only.
 FREE_OF_VLLM = (
     "gpu_memory_utilization",
@@ -35,13 +42,13 @@ FREE_OF_VLLM = (
 )
 
 
-def option(default, help, check=str, choices=None, metavar=None, fixes_result=True, of_vllm=False):
+def option(default, help, check=str, choices=None, metavar=None, fixes_result=True, of_vllm=False, positional=False):
     """Return a dataclass field that is one option.
 
     check: turns the word of the command line into a value, or raises. fixes_result: whether another value gives
-    another result. of_vllm: passed to vLLM under its own name.
+    another result. of_vllm: passed to vLLM under its own name. positional: given without its name.
     """
-    more = {"help": help, "check": check, "choices": choices, "metavar": metavar}
+    more = {"help": help, "check": check, "choices": choices, "metavar": metavar, "positional": positional}
     metadata = {**more, "fixes_result": fixes_result, "of_vllm": of_vllm}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
@@ -124,7 +131,6 @@ def path_or_none(text):
 class Options:
     """What all scripts share."""
 
-    data_dir: str = option(None, "folder of the task's files; default data/<task>", fixes_result=False)
     prompt_dir: str = option(None, "folder with a <task>.jinja that replaces the built-in prompts", fixes_result=False)
     published_code: str = option(
         None,
@@ -227,7 +233,14 @@ class Chains:
 
 
 @dataclass(kw_only=True)
-class Training(Options):
+class ReadsData:
+    """What the scripts that read a task's files share."""
+
+    data_dir: str = option(None, "folder of the task's files; default data/<task>", fixes_result=False)
+
+
+@dataclass(kw_only=True)
+class Training(ReadsData, Options):
     """What the training scripts share. The record has hashes of models, data and prompts instead of their names."""
 
     large_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}", fixes_result=False)
@@ -323,7 +336,6 @@ class Trained(Options):
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
-    split: str = option("test", "file to read: test, dev, or another of --data_dir (unseen: unseen.jsonl)")
 
     def check(self):
         super().check()
@@ -332,9 +344,22 @@ class Trained(Options):
 
 
 @dataclass(kw_only=True)
-class Evaluation(Trained):
+class Sampling:
+    """What the scripts that generate share."""
+
+    num_return_sequences: int = option(1, "R, samples a chain", check=positive)
+    max_new_tokens: int = option(0, "longest response; 0: 1024, for Qwen3 4096 (du, strategyqa: 1024)", check=natural)
+    temperature: float = option(1.0, "of sampling", check=above_zero)
+    top_p: float = option(1.0, "of sampling", check=share)
+    top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
+    greedy: bool = flag("take the likeliest token; no sampling")
+
+
+@dataclass(kw_only=True)
+class Evaluation(Sampling, ReadsData, Trained):
     """What the evaluation scripts share."""
 
+    split: str = option("test", "file to read: test, dev, or another of --data_dir (unseen: unseen.jsonl)")
     thoughts: str = option(
         "projected",
         "what fills the thought slot. " + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()),
@@ -347,7 +372,6 @@ class Evaluation(Trained):
         check=at_least(0, float),
         metavar="S",
     )
-    num_return_sequences: int = option(1, "R, samples a chain", check=positive)
     print_input: bool = flag("write each prompt to the log and results", fixes_result=False)
     print_response: bool = flag("write each response to the log and results", fixes_result=False)
     test_k: int = option(0, "first k questions; 0: all", check=natural, fixes_result=False)
@@ -399,11 +423,6 @@ class Evaluation(Trained):
         check=json_object,
         metavar="JSON",
     )
-    max_new_tokens: int = option(0, "longest response; 0: 1024, for Qwen3 4096 (du, strategyqa: 1024)", check=natural)
-    temperature: float = option(1.0, "of sampling", check=above_zero)
-    top_p: float = option(1.0, "of sampling", check=share)
-    top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
-    greedy: bool = flag("take the likeliest token; no sampling")
     no_generation_prompt: bool = flag("the same as --generation_prompt no", fixes_result=False)
     log_dir: str = option("inference_logs", "folder of the logs, one a seed", fixes_result=False)
     results_dir: str = option(None, "folder of the result files, one a seed; default: --log_dir", fixes_result=False)
@@ -495,28 +514,46 @@ class EvaluateSoftCoTPlusPlus(Chains, Evaluation, switches_of("evaluate_softcotp
 
 
 @dataclass(kw_only=True)
-class InspectThoughts(Trained):
-    """Options of inspect_thoughts.py."""
+class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
+    """Options of ask.py. What is not given is as in the training, by the run.json beside the projection."""
 
-    params_file_name: str = option(
-        REQUIRED, "projection.bin; of SoftCoT++, the number of chains is its number of initial tokens"
+    question: str = option("", "the question's text, with its options if it has any", positional=True)
+    base_model_id: str = with_default(Trained, "base_model_id", EMBEDDED)
+    assistant_model_id: str = with_default(Trained, "assistant_model_id", EMBEDDED)
+    num_scaling_times: int = option(
+        None, "N, chains a question; default: as many as the projection has (SoftCoT's: one)", check=positive
     )
     num_thought_tokens: int = option(4, "L", check=positive)
-    question: str = option(None, "a question's text, instead of one of the task's data")
-    index: int = option(0, "the question's place in the split, from 0", check=natural)
+    seed: int = option(42, "of sampling", check=int)
+    show_thoughts: bool = flag("show the soft thoughts: nearest tokens, norms, similarity of chains")
     top: int = option(5, "nearest tokens of each thought", check=positive)
-    picture: str = option("results/thoughts.png", "the PNG to write")
-    json: str = option(None, "write all numbers there too", metavar="FILE")
+    picture: str = option(None, "draw the soft thoughts into this PNG", metavar="FILE")
+    json: str = option(None, "write all numbers of the soft thoughts there", metavar="FILE")
+
+    @classmethod
+    def implied(cls, given):
+        if not given.get("params_file_name"):
+            raise UserError(f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}")
+        with naming("--params_file_name"):
+            path = found_projection(given["params_file_name"])
+        if not path.is_file():
+            raise UserError(f"--params_file_name: no projection at {path}: {HOW_TO_GET_A_PROJECTION}")
+        trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
+        return trained | given | {"params_file_name": str(path)}
 
     def check(self):
         super().check()
-        if self.question is not None and not self.question.strip():
-            raise UserError("--question is empty")
-        if self.question is not None and self.published_code:
-            raise UserError("--question has no answer, which the functions of --published_code read: give --index")
+        if (self.picture or self.json) and not self.show_thoughts:
+            raise UserError("--picture and --json are of the soft thoughts: give --show_thoughts")
+        if self.published_code:
+            raise UserError("the functions of --published_code need a question with its answer: leave it out")
 
 
 # ---- the command line ----
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and a script's docstring as it is."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -526,9 +563,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, options, description):
-        super().__init__(
-            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
-        )
+        super().__init__(description=description, formatter_class=Help, allow_abbrev=False)
         self.options = options
         shared = Options.__dataclass_fields__
         for field in sorted(fields(options), key=lambda field: field.name in shared):  # shown last
@@ -544,7 +579,10 @@ class Parser(argparse.ArgumentParser):
             known |= {key: field.metadata[key] for key in ("choices", "metavar")}
         if known["required"]:
             del known["default"]
-        self.add_argument(f"--{field.name}", **known)
+        if field.metadata["positional"]:
+            self.add_argument(field.name, help=known["help"], type=known["type"])
+        else:
+            self.add_argument(f"--{field.name}", **known)
 
     def parse_args(self, words=None):
         """Return the options dataclass. Wrong arguments end the process with exit code 2."""

@@ -94,10 +94,10 @@ def read_projection(args, chains) -> dict[str, torch.Tensor]:
     """Return the state of the projection's file. SoftCoT's has no chains, so N chains need noise (SoftCoT-P)."""
     with naming("--params_file_name"):
         state = load_projection(args.params_file_name)
-    if chains and "embedding" not in state and not args.perturb_std:
+    if chains and "embedding" not in state and not getattr(args, "perturb_std", 0.0):
         raise UserError(
-            f"{args.params_file_name} is SoftCoT's, without initial tokens: all chains would be the "
-            "same; give --perturb_std (SoftCoT-P), or SoftCoT++'s, or use evaluate_softcot.py"
+            f"{args.params_file_name} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
+            "ask and evaluate it without --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"
         )
     return state
 

@@ -5,9 +5,9 @@ from collections import defaultdict
 from dataclasses import MISSING, fields
 
 from experiment.arguments import (
+    Ask,
     EvaluateSoftCoT,
     EvaluateSoftCoTPlusPlus,
-    InspectThoughts,
     Options,
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
@@ -19,7 +19,7 @@ SCRIPTS = {
     "T+": ("train_softcotpp.py", TrainSoftCoTPlusPlus),
     "E": ("evaluate_softcot.py, run_batch_softcot.sh (which adds `--sweep`)", EvaluateSoftCoT),
     "E+": ("evaluate_softcotpp.py, run_batch_softcotpp.sh (which adds `--sweep`)", EvaluateSoftCoTPlusPlus),
-    "I": ("inspect_thoughts.py", InspectThoughts),
+    "A": ("ask.py", Ask),
 }
 CODE = r"(?<![\w`-])--\w+|[\w./]*<\w+>[\w/]*(?:\.\w+)?"  # an option, or a path with a part to fill in
 HEAD = """\
@@ -37,7 +37,7 @@ batches by the number of examples an optimizer step. Exit codes: [FILES.md](FILE
 """
 SECTIONS = {
     "Training": "",
-    "Evaluation": "",
+    "Evaluation, one question": "",
     "All scripts": "",
     "Switches": "The first value is the one of `--protocol corrected`. The meaning is what the published code does.\n"
     "What that does to a result: [DEVIATIONS.md](DEVIATIONS.md#switches).\n",
@@ -50,7 +50,7 @@ def section_of(script, name):
         return "Switches"
     if name in Options.__dataclass_fields__:
         return "All scripts"
-    return "Training" if script in ("T", "T+") else "Evaluation"
+    return "Training" if script in ("T", "T+") else "Evaluation, one question"
 
 
 def default_of(field):
@@ -85,7 +85,8 @@ def row_of(options):
     meaning = merged({script: meaning_of(field) for script, field in options.items()})
     field = next(iter(options.values()))
     free = "" if field.metadata["fixes_result"] else "free"
-    cells = (f"`--{field.name}`", " ".join(options), defaults, free, meaning)
+    name = field.name if field.metadata["positional"] else f"--{field.name}"
+    cells = (f"`{name}`", " ".join(options), defaults, free, meaning)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from data_loader.tasks import RAW
-from experiment.protocol import differing
+from experiment.protocol import SWITCHES, differing
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +43,20 @@ METHODS = (
     "SoftCoT++ + LoRA",
     "SoftCoT++-P",
     "SoftCoT++-P + LoRA",
+)
+
+# Options of a training that ask.py takes over.
+AS_IN_TRAINING = (
+    "task_name",
+    "num_thought_tokens",
+    "num_scaling_times",
+    "dtype",
+    "prompt_dir",
+    "base_thought_tokens",
+    "assistant_thought_tokens",
+    "assistant_initial_token",
+    "protocol",
+    *SWITCHES,
 )
 
 
@@ -187,24 +201,60 @@ def compare_protocols(ours: dict, trained: dict, path) -> None:
     print(f"note: {path} {text}", file=sys.stderr, flush=True)
 
 
+def training_of(params_file: Path) -> dict | None:
+    """Return the run.json beside what training wrote (a projection, or an adapter's folder); None if there is none.
+
+    Raises UserError if it is not what training writes.
+    """
+    file = params_file.absolute().with_name("run.json")
+    if not file.is_file():
+        return None
+    try:
+        trained = json.loads(file.read_text(encoding="utf-8"))
+        for key in ("large_model_id", "small_model_id", "task_name"):
+            trained["arguments"][key].strip()
+        trained["base_family"], trained["assistant_family"], trained["prompt_hash"], trained["prompt_file"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file} is not what training writes ({type(error).__name__}: {str(error)[:200]}): correct or remove it"
+        ) from None
+    return trained
+
+
+def trained_with(params_file: Path) -> dict:
+    """Return the options of a training as evaluation names them, without those that are None; {} without run.json.
+
+    A relative path is read from the working folder, else from the one that the training ran in. What would run code
+    is left out: a projection may be another person's.
+    """
+    arguments, folder = (training_of(params_file) or {}).get("arguments", {}), params_file.absolute().parent
+    names = {name: name for name in AS_IN_TRAINING} | {
+        "large_model_id": "base_model_id",
+        "small_model_id": "assistant_model_id",
+    }
+    options = {new: arguments[old] for old, new in names.items() if arguments.get(old) is not None}
+    for name in ("base_model_id", "assistant_model_id", "prompt_dir"):
+        there = folder.parent.parent / options.get(name, "")
+        if name in options and not Path(options[name]).exists() and there.exists():
+            options[name] = str(there)
+    for part in ("base_model", "assistant_model"):
+        if arguments.get(f"tune_{part}") and (folder / part).is_dir():
+            options[f"{part}_ckpt"] = str(folder / part)
+    return options
+
+
 def check_against_training(args, encoder, params_file):
     """Compare the arguments with the run.json beside what training wrote (a projection, or an adapter's folder).
 
     Raises UserError if the models are others; another prompt or protocol is a line on stderr.
     """
-    record = params_file.absolute().with_name("run.json")
-    if not record.is_file():
+    record, trained = params_file.absolute().with_name("run.json"), training_of(params_file)
+    if not trained:
         return
-    try:
-        trained = json.loads(record.read_text(encoding="utf-8"))
-        arguments, written = trained["arguments"], trained.get("projection")
-        names = [short_name(arguments[key]) for key in ("large_model_id", "small_model_id")]
-        families = [trained["base_family"], trained["assistant_family"]]
-        task, prompt = arguments["task_name"], (trained["prompt_hash"], trained["prompt_file"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{record} is not what training writes ({type(error).__name__}: {str(error)[:200]}): correct or remove it"
-        ) from None
+    arguments, written = trained["arguments"], trained.get("projection")
+    names = [short_name(arguments[key]) for key in ("large_model_id", "small_model_id")]
+    families = [trained["base_family"], trained["assistant_family"]]
+    task, prompt = arguments["task_name"], (trained["prompt_hash"], trained["prompt_file"])
     compare_protocols(vars(args), arguments, record)
     if written and params_file.is_file() and written != fingerprint(params_file):  # an adapter is a folder
         raise UserError(

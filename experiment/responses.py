@@ -21,8 +21,7 @@ QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assista
 
 def make_engine(args, method, examples, max_new_tokens: int):
     """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
-    sampling = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k, "greedy": args.greedy}
-    sampling["end_ids"] = end_ids_of(method.base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
+    sampling = sampling_of(args, method.base)
     if args.engine == "transformers":
         return TransformersEngine(method.base, rows=args.eval_batch_size, **sampling)
     if args.engine == "reference":
@@ -31,6 +30,12 @@ def make_engine(args, method, examples, max_new_tokens: int):
     options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
     adapter = None if ignores_base_adapter(args) else args.base_model_ckpt
     return VllmEngine(method.base, dtype=args.dtype, adapter=adapter, **sampling, **options)
+
+
+def sampling_of(args, base) -> dict:
+    """Return the sampling options as engines take them."""
+    end_ids = end_ids_of(base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
+    return {name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "greedy")} | {"end_ids": end_ids}
 
 
 def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:

@@ -244,9 +244,18 @@ class TransformersEngine:
         self.model, self.rows, self.name = bare(backbone.model), rows, backbone.model_id
         self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
 
-    @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
         """Yield each request with its token ids up to the end-of-text token (kept), in the order they finish."""
+        for request, ids, finished in self.stream(requests, max_new_tokens):
+            if finished:
+                yield request, ids
+
+    @torch.no_grad()
+    def stream(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int], bool]]:
+        """Yield after each step every row in work: request, token ids so far, whether it is finished.
+
+        A row of `GenerateBatch` is yielded finished only.
+        """
         kind = Batch if can_share_prefix(self.model) else GenerateBatch
         queue, batch = Queue(requests), kind(self, max_new_tokens)
         while batch.requests or queue:
@@ -255,7 +264,10 @@ class TransformersEngine:
             new = queue.take(free) if free >= max(1, self.rows // 4) or not batch.requests else []
             try:
                 batch.add(new)
-                yield from batch.step()
+                for request, ids in batch.step():
+                    yield request, ids, True
+                for request, ids in zip(batch.requests, batch.ids, strict=True):
+                    yield request, ids, False
                 continue
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -395,7 +407,8 @@ class GenerateBatch:
     """The same for models whose cache cannot be cut by rows: transformers' `generate`, one batch after the other."""
 
     def __init__(self, engine, max_new_tokens):
-        self.engine, self.limit, self.requests = engine, max_new_tokens, []
+        self.engine, self.limit = engine, max_new_tokens
+        self.requests, self.ids = [], []  # no ids before a row is finished
         eos = sorted(engine.eos)
         # On the model, because transformers mixes a model's own config into one that is passed.
         engine.model.generation_config.update(

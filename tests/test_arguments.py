@@ -1,13 +1,14 @@
 """Each option stands once; wrong words and contradictions end with exit code 2; what fixes a result is derived."""
 
+import shlex
 from dataclasses import fields
 
 import pytest
 
 from experiment.arguments import (
+    Ask,
     EvaluateSoftCoT,
     EvaluateSoftCoTPlusPlus,
-    InspectThoughts,
     Parser,
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
@@ -16,14 +17,15 @@ from experiment.arguments import (
 from model.backbone import ThoughtTokensError
 from utils import UserError
 
-ALL = (TrainSoftCoT, TrainSoftCoTPlusPlus, EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, InspectThoughts)
+ALL = (TrainSoftCoT, TrainSoftCoTPlusPlus, EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Ask)
 NEEDED = {
     TrainSoftCoT: ["--output_name", "x"],
     TrainSoftCoTPlusPlus: ["--output_name", "x"],
     EvaluateSoftCoT: ["--params_file_name", "p"],
     EvaluateSoftCoTPlusPlus: ["--params_file_name", "p"],
-    InspectThoughts: ["--params_file_name", "p"],
+    Ask: ["Why?", "--params_file_name", __file__],  # it looks whether there is such a file
 }
+ASKED = shlex.join(NEEDED[Ask])
 NO_DEVICES = ("mps", "xpu", "meta", "gpu", "cuda:", "cuda:x", "cpu:1")
 
 
@@ -42,9 +44,9 @@ def refused(options, words, capsys):
 @pytest.mark.parametrize("options", ALL)
 def test_the_command_line_has_the_fields_and_their_defaults(options):
     args = parse(options)
-    needed = NEEDED[options][0].removeprefix("--")
-    assert type(args) is options
-    assert args == options(**{needed: getattr(args, needed)})
+    needed = [name for name in vars(args) if f"--{name}" in NEEDED[options] or name == "question"]
+    assert type(args) is options and needed
+    assert args == options(**{name: getattr(args, name) for name in needed})
     assert list(vars(args)) == [field.name for field in fields(options)]
 
 
@@ -55,7 +57,8 @@ def test_help_shows_every_option_and_default(options, capsys):
     text = capsys.readouterr().out
     assert end.value.code == 0
     for field in fields(options):
-        assert f"--{field.name} " in text or f"--{field.name}\n" in text
+        name = f"  {field.name}" if field.metadata["positional"] else f"--{field.name}"
+        assert f"{name} " in text or f"{name}\n" in text
     assert "(default: bfloat16)" in text
 
 
@@ -164,14 +167,14 @@ def test_a_missing_option_is_named(capsys):
         ),
         (TrainSoftCoT, "--output_name x --device cuda:1", ["--device cuda:1"]),
         *((EvaluateSoftCoT, f"--thoughts zero --device {name}", [f"--device {name}", "cpu"]) for name in NO_DEVICES),
-        *((InspectThoughts, f"--params_file_name p --device {name}", [f"--device {name}"]) for name in NO_DEVICES),
+        *((Ask, f"{ASKED} --device {name}", [f"--device {name}"]) for name in NO_DEVICES),
         (EvaluateSoftCoT, "--thoughts zero --base_thought_tokens a,b", ["--base_thought_tokens", "PLACEHOLDER"]),
         (TrainSoftCoT, "--output_name x --assistant_thought_tokens a,,c", ["--assistant_thought_tokens"]),
         (TrainSoftCoT, "--output_name x --tune_base_model --base_device_map auto", ["--base_device_map"]),
         (TrainSoftCoTPlusPlus, "--output_name x --num_thought_tokens 0 --tune_base_model", ["--num_thought_tokens 0"]),
-        (InspectThoughts, "--params_file_name p --question=", ["--question"]),
-        (InspectThoughts, "--params_file_name p --question Why? --published_code d", ["--question", "--index"]),
-        (InspectThoughts, "--params_file_name p --prompt_dir d --published_code d", ["--prompt_dir"]),
+        (Ask, f"{ASKED} --json thoughts.json", ["--show_thoughts"]),
+        (Ask, f"{ASKED} --published_code d", ["--published_code"]),
+        (Ask, f"{ASKED} --prompt_dir d --published_code d", ["--prompt_dir"]),
         (TrainSoftCoT, "--output_name x --prompt_dir d --published_code d", ["--published_code", "--prompt_dir"]),
         (TrainSoftCoTPlusPlus, "--output_name x --prompt_dir d --published_code d", ["--published_code"]),
         (EvaluateSoftCoT, "--thoughts zero --prompt_dir d --published_code d", ["--published_code", "--prompt_dir"]),
@@ -179,7 +182,7 @@ def test_a_missing_option_is_named(capsys):
     ],
 )
 def test_options_that_contradict_each_other_are_refused_and_named(options, words, named, capsys):
-    line = refused(options, words.split(), capsys)
+    line = refused(options, shlex.split(words), capsys)
     assert all(name in line for name in named), line
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiment.options_page import SCRIPTS, page
-from tests.commands import environment, rows_of
+from tests.commands import environment, rows_of, shell
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def parsers():
 
 
 def options_of(parser):
-    return {option for action in parser._actions for option in action.option_strings if action.dest != "help"}
+    return {name for action in parser._actions for name in action.option_strings or [action.dest]} - {"-h", "--help"}
 
 
 def lines_of(document):
@@ -88,7 +88,7 @@ def test_the_page_of_options_is_made_from_the_code():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_page_has_every_option_of_a_script_and_no_other(parsers, script):
-    rows = re.findall(r"^\| `(--\w+)` \| ([^|]*) \|", page(), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]*) \|", page(), re.MULTILINE)
     listed = [option for option, scripts in rows if script in scripts.split()]
     names = re.findall(r"\w+\.(?:py|sh)", SCRIPTS[script][0])
     assert len(set(listed)) == len(listed)
@@ -116,7 +116,8 @@ def test_each_script_has_a_documented_command():
 def test_the_documented_commands_are_understood(parsers, command):
     words = words_of(command)
     start = next(place for place, word in enumerate(words) if word in NAMES)
-    parsers[words[start]].parse_args(words[start + 1 :])
+    # Not its own parse_args: ask.py's looks for the projection.
+    argparse.ArgumentParser.parse_args(parsers[words[start]], words[start + 1 :])
 
 
 @pytest.mark.parametrize("command", commands(r"python -m [\w.]+"))
@@ -144,24 +145,29 @@ def test_the_documented_make_targets_exist(command):
 
 
 @pytest.mark.slow
-def test_the_readme_s_own_pair_trains_and_evaluates(tmp_path):
-    """The documented commands with a few examples, on the embedded model."""
+def test_the_readme_s_own_pair_trains_evaluates_and_answers(tmp_path):
+    """The documented commands, with few examples and short responses, on the embedded model."""
     (tmp_path / "data").symlink_to(ROOT / "data")
-    few = {"train": "--k_shot 4 --dev_k 1", "evaluate": "--test_k 1 --max_new_tokens 8"}
-    own = [line for line in lines_of("README.md") if "embedded/" in line]
-    assert [re.search(r"(train|evaluate)_softcot", line)[1] for line in own] == list(few)
-    for command, short in zip(own, few.values(), strict=True):
-        words = words_of(f"{command} {short} --dtype float32 --device cpu")
-        done = subprocess.run(
-            [sys.executable, ROOT / words[1], *words[2:]],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    commands = [line for line in lines_of("README.md") if "embedded/" in line or " ask.py " in line]
+    ask, train, evaluate = commands
+    on_cpu = "--dtype float32 --device cpu"
+    shell(f"{train} --k_shot 4 --dev_k 1 {on_cpu}", tmp_path)
+    shell(f"{evaluate} --test_k 1 --max_new_tokens 8 {on_cpu}", tmp_path)
     results = sorted(tmp_path.glob("inference_logs/*.jsonl"))
     assert len(results) == 3 and all(len(rows_of(path)) == 1 for path in results)
+
+    (trained,) = tmp_path.glob("ckpt/mine-*")
+    demo = tmp_path / "results" / "demo" / "ckpt" / "demo-gsm8k-of-a-test-nce"
+    demo.parent.mkdir(parents=True)
+    demo.symlink_to(trained)
+    assert "Answer with soft thoughts" in shell(f"{ask} --max_new_tokens 8 {on_cpu}", tmp_path).stdout
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    short = example.replace("str(projection)", "str(projection), max_new_tokens=8, dtype='float32', device='cpu'")
+    assert short != example
+    (tmp_path / "example.py").write_text(short, encoding="utf-8")
+    python = {**environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, env=python, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr
 
 
 def test_the_readme_takes_three_minutes():

@@ -1,8 +1,8 @@
 """What the soft thoughts of one question look like to the base model: nearest tokens, norms, similarity of chains.
 
 For each soft thought the nearest rows of the base model's embedding table (cosine), its norm against the norms of all
-rows, and how alike the chains are (SoftCoT++; of SoftCoT: the positions). Prints it, draws it, and writes it as JSON.
-Loads, encodes and projects as evaluate_softcot.py does. Cosines and norms describe vectors, not what they do.
+rows, and how alike the chains are (SoftCoT++; of SoftCoT: the positions). Cosines and norms describe vectors, not what
+they do.
 """
 
 from pathlib import Path
@@ -10,13 +10,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from experiment.arguments import InspectThoughts, Parser, naming
-from experiment.loading import encode_split, load_instances, quiet_libraries
-from experiment.method import load_method
 from experiment.plots import pyplot, save
 from model.causal_lm import embedding_table, embeddings_of
-from model.softcot import load_projection
-from utils import UserError, run_main, write_json
 
 CHUNK = 8192  # rows of the embedding table in float32 at once
 
@@ -53,7 +48,7 @@ def similarity(vectors):
 
 
 def describe(base, soft, top):
-    """Return all that is shown, as plain numbers. soft: `[N, L, d_b]`."""
+    """Return all that is shown, as plain numbers, and the norms of all embeddings. soft: `[N, L, d_b]`."""
     chains, length, _ = soft.shape
     cosines, ids, norms = nearest_tokens(base, soft.flatten(0, 1), top)
     sorted_norms = norms.sort().values
@@ -87,7 +82,6 @@ def describe(base, soft, top):
 def show(found):
     """Print the report."""
     quantiles = found["embedding_norm_quantiles"]
-    print(f"Question: {found['question']}\n")
     print(
         "Norms of the base model's embeddings, quantiles: "
         + ", ".join(f"{float(share):.0%} {value:.3f}" for share, value in quantiles.items())
@@ -144,39 +138,3 @@ def draw(found, norms, path):
     figure.colorbar(image, ax=axes[2], shrink=0.8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save(figure, path)
-
-
-def question_of(args):
-    """Return the Instance to look at."""
-    if args.question is not None:
-        return {"question": args.question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
-    instances = load_instances(args, args.split)
-    if args.index >= len(instances):
-        raise UserError(
-            f"--index {args.index}: the split {args.split} has {len(instances)} questions, 0 to {len(instances) - 1}"
-        )
-    return instances[args.index]
-
-
-def main():
-    args = Parser(InspectThoughts, __doc__).parse_args()
-    quiet_libraries()
-    question = question_of(args)
-    with naming("--params_file_name"):
-        state = load_projection(args.params_file_name)
-    method = load_method(args, chains=len(state["embedding"]) if "embedding" in state else None)
-    (example,) = encode_split(method.encoder, method.base, method.assistant, [question], "eval")
-
-    (soft,) = method.slot.fill([example], method.collate)
-    found, norms = describe(method.base, soft.float(), args.top)
-    found = {"question": question["question"], "projection": str(args.params_file_name), **found}
-    show(found)
-    draw(found, norms, args.picture)
-    if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        write_json(found, args.json)
-    print(f"\nWrote {args.picture}" + (f" and {args.json}" if args.json else ""))
-
-
-if __name__ == "__main__":
-    run_main(main)

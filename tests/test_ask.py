@@ -1,0 +1,174 @@
+"""ask.py and load_softcot: answers as evaluation gives them, streaming, thoughts against plain loops."""
+
+import json
+import re
+import textwrap
+
+import pytest
+import torch
+
+import ask
+import evaluate_softcotpp
+from benchmarks import soak
+from benchmarks.tiny import TOKENS
+from data_loader.answers import extract
+from data_loader.prompts import PromptEncoder
+from model.backbone import load_backbone
+from tests.commands import rows_of
+from tests.oracle import thought_states
+from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
+
+LENGTH, CHAINS = 3, 2  # of the runs
+WHOLE, WHOLE_PP = params(), params("whole_pp", RUN_PP)
+SHORT = ["--max_new_tokens", "8"]
+
+
+@pytest.fixture
+def question(inputs):
+    return json.loads((inputs / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()[0])["question"]
+
+
+@pytest.fixture(scope="module")
+def softcotpp(inputs):
+    return ask.load_softcot(None, None, inputs / "whole_pp" / RUN_PP / "projection.bin", max_new_tokens=40)
+
+
+def test_an_answer_is_what_evaluation_gives_with_all_options_from_run_json(inputs, question):
+    for seed in (41, 42):
+        model = ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", seed=seed, max_new_tokens=8)
+        (row,) = (row for row in rows_of(inputs / "answers/logs" / ANSWERS.format(seed)) if row["index"] == 0)
+        assert model.answer(question) == (row["responses"], row["answers"], row["vote"])
+
+
+def test_chains_and_samples_vote_as_in_evaluation(place, run, question):
+    options = ["--num_return_sequences", "2", *WHOLE_PP]
+    code, output = run(evaluate_softcotpp, [*EVALUATE, "--test_k", "1", *soak.CHAINS, *options])
+    assert code == 0, output
+    (path,) = (place / "logs").glob("*seed_41*.jsonl")
+    (row,) = rows_of(path)
+    code, output = run(ask, [question, *SHORT, "--seed", "41", *options])
+    assert code == 0, output
+    for text in row["responses"]:
+        assert text in output
+    assert "chain 2 of 2, sample 2" in output
+    assert f"{row['vote']} (vote of {', '.join(map(str, row['answers']))})" in output
+
+
+def test_the_rows_are_streamed_one_after_the_other(softcotpp, question):
+    requests = [*softcotpp.requests(question, thoughts=False), *softcotpp.requests(question)]
+    assert len(requests) == 1 + CHAINS
+    parts = list(softcotpp.stream(requests))
+    rows = [row for row, _, _ in parts]
+    assert rows == sorted(rows) and set(rows) == set(range(1 + CHAINS))
+    texts = [whole for _, _, whole in parts if whole is not None]
+    assert texts == softcotpp.answer(question, thoughts=False).texts + softcotpp.answer(question).texts
+    for row, text in enumerate(texts):
+        pieces = [piece for place, piece, _ in parts if place == row]
+        assert "".join(pieces) == text
+        # Bytes that are no letters yet wait for the next ones, so no piece is taken back.
+        assert row or len(pieces) > 10
+
+
+def test_the_example_of_the_docstring_runs(inputs, question):
+    example = textwrap.dedent(re.search(r"In Python:\n\n(.*)", ask.__doc__, re.DOTALL)[1])
+    projection = inputs / "whole" / RUN / "projection.bin"
+    for name, path in (
+        ("FILE", projection),
+        ('embedded/[^"]*', inputs / "base"),
+        ('embedded/[^"]*', inputs / "assistant"),
+    ):
+        example, count = re.subn(rf'"{name}"', f'"{path}"', example, count=1)
+        assert count
+    example = example.replace('projection.bin")', 'projection.bin", max_new_tokens=8)')
+    found = {}
+    exec(example, found)
+    assert found["answers"] == [extract("gsm8k", text) for text in found["texts"]]
+    assert [found["vote"]] == found["answers"]
+
+
+# ---- --show_thoughts ----
+
+
+def plain_soft_thoughts(backbones, state, question):
+    """[[vector, ...] a chain], through one plain forward pass a chain."""
+    base, assistant = backbones
+    encoder = PromptEncoder(
+        "gsm8k", base.tokenizer, base.thought_tokens, assistant.tokenizer, assistant.thought_tokens, LENGTH
+    )
+    instance = {"question": question, "options": [], "steps": [], "facts": [], "answer": "1", "index": 2}
+    ids = encoder.encode(instance, "eval")["assistant_ids"]
+    table = assistant.model.get_input_embeddings().weight
+    initial = state.get("embedding", table[ids[-1:]])
+    return [
+        [state["weight"] @ vector + state["bias"] for vector in thought_states(assistant.model, ids, LENGTH, token)]
+        for token in initial
+    ]
+
+
+def cosine(a, b):
+    return (a @ b / (a.norm() * b.norm())).item()
+
+
+@pytest.mark.parametrize("folder, of, chains", [("whole", WHOLE, 1), ("whole_pp", WHOLE_PP, CHAINS)])
+def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folder, of, chains):
+    files = ["--top", "3", "--json", "out/thoughts.json", "--picture", "out/thoughts.png"]
+    code, output = run(ask, [f"{question} $", *SHORT, *of, "--show_thoughts", *files])
+    assert code == 0, output
+    found = json.loads((place / "out" / "thoughts.json").read_text(encoding="utf-8"))
+    assert found["question"] == f"{question} $"
+    _, base_tokens, _, assistant_tokens, *_ = TOKENS.split()
+    backbones = [
+        load_backbone(str(inputs / name), dtype="float32", custom_tokens=tokens)
+        for name, tokens in (("base", base_tokens), ("assistant", assistant_tokens))
+    ]
+    with torch.no_grad():
+        soft = plain_soft_thoughts(backbones, torch.load(of[1], weights_only=True), f"{question} $")
+    table, tokenizer = backbones[0].model.get_input_embeddings().weight, backbones[0].tokenizer
+    norms = table.pow(2).sum(1).sqrt().tolist()
+    assert found["embedding_norm_quantiles"]["0.5"] == pytest.approx(sorted(norms)[round(0.5 * (len(norms) - 1))])
+    places = [(chain, position) for chain in range(chains) for position in range(LENGTH)]
+    assert [(t["chain"], t["position"]) for t in found["thoughts"]] == places
+    for thought in found["thoughts"]:
+        vector = soft[thought["chain"]][thought["position"]]
+        assert thought["norm"] == pytest.approx(vector.norm().item(), rel=1e-4)
+        cosines = torch.cosine_similarity(vector[None], table).tolist()
+        assert len(thought["nearest"]) == 3
+        for rank, entry in enumerate(thought["nearest"]):
+            assert entry["cosine"] == pytest.approx(cosine(vector, table[entry["id"]]), abs=1e-4)
+            assert entry["token"] == tokenizer.decode([entry["id"]])
+            assert entry["cosine"] == pytest.approx(sorted(cosines)[-1 - rank], abs=1e-4)
+        smaller = sum(norm < vector.norm().item() for norm in norms) / len(norms)
+        assert thought["share_of_smaller_embeddings"] == pytest.approx(smaller, abs=1e-4)
+    flat = [torch.cat(chain) for chain in soft]
+    assert found["chain_similarity"] == [[pytest.approx(cosine(a, b), abs=1e-4) for b in flat] for a in flat]
+    for chain, matrix in zip(soft, found["position_similarity"], strict=True):
+        assert matrix == [[pytest.approx(cosine(a, b), abs=1e-4) for b in chain] for a in chain]
+    assert (place / "out" / "thoughts.png").read_bytes().startswith(b"\x89PNG")
+    assert f"Cosines between {'chain' if chains > 1 else 'position'}s:" in output
+    assert f"{found['thoughts'][0]['norm']:8.3f}" in output
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    "words, word",
+    [
+        (["How many?"], "make demo"),
+        (["How many?", "--params_file_name", "../absent.bin"], "make demo"),
+        ([" ", *WHOLE], "empty"),
+        (["How many?", *WHOLE, "--base_model_id", "../assistant"], "--base_model_id"),
+        (["How many?", *WHOLE, "--num_scaling_times", "2"], "--num_scaling_times"),
+        (["How many?", *WHOLE_PP, "--num_scaling_times", "3"], "--params_file_name"),
+        (["How many?", *WHOLE, "--max_new_tokens", "4096"], "--max_new_tokens"),
+        (["How many?", *WHOLE, "--prompt_dir", "absent"], "absent"),
+    ],
+)
+def test_bad_input_is_one_clear_line(place, run, words, word):
+    assert word in refused(run(ask, words))
+    assert list(place.iterdir()) == []
+
+
+def test_a_picture_without_thoughts_to_show_is_refused(place, run):
+    code, output = run(ask, ["How many?", *WHOLE, "--picture", "thoughts.png"])
+    assert code == 2 and "--show_thoughts" in output and list(place.iterdir()) == []
