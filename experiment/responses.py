@@ -24,7 +24,8 @@ def make_engine(args, method, examples, max_new_tokens: int):
     sampling = {"temperature": args.temperature, "top_p": args.top_p, "top_k": args.top_k, "greedy": args.greedy}
     sampling["end_ids"] = end_ids_of(method.base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
     if args.engine == "transformers":
-        return TransformersEngine(method.base, rows=args.eval_batch_size, **sampling)
+        instruction = method.collate.instruction
+        return TransformersEngine(method.base, rows=args.eval_batch_size, instruction=instruction, **sampling)
     if args.engine == "reference":
         return ReferenceEngine(method.base, **sampling)
     prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
