@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from data_loader.tasks import get_task
 from experiment.arguments import EvaluateSoftCoT, Parser, naming
-from experiment.loading import device_of, encode_split, load_instances, quiet_libraries
+from experiment.loading import device_of, encode_split, load_instances, quiet_libraries, share_instructions
 from experiment.method import chains_of, load_method
 from experiment.record import data_hash, evaluation_record, method_of
 from experiment.responses import finished_questions, make_engine, requests_of, take_next_questions_thoughts, write_hints
@@ -54,6 +54,8 @@ def evaluate(args):
     too_long = questions.keys() - {example["index"] for example in examples}
     if args.thoughts == "shuffled":
         take_next_questions_thoughts(examples, split, method.encoder)
+    if examples and args.engine != "reference":
+        share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
 
     # 5) files: what is finished is read back
     files = SeedFiles(args, record, processes, log_form(args, method, len(questions)))

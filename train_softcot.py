@@ -16,6 +16,7 @@ from experiment.loading import (
     make_accelerator,
     make_encoder,
     quiet_libraries,
+    share_instructions,
 )
 from experiment.method import build_for_training
 from experiment.plots import plot_loss
@@ -64,6 +65,7 @@ def train(args, dev_k):
 
     # 5) SoftCoT around the models
     softcot = build_for_training(args, base, assistant)
+    share_instructions(collate, [*train_set, *dev_set], args.num_thought_tokens, base, assistant)
 
     with open_training(args, folder, record) as (finished, checkpoint):
         if finished:

@@ -2,7 +2,7 @@
 
 Trains SoftCoT on data/mini with the embedded model, the projection (with its gradient and optimizer state) in float32
 and in bfloat16, all else equal: learning rate 2e-5, 800 examples, 10 epochs of batch 4 (2,000 steps), L = 16, frozen
-models in float32. Evaluates each projection on the test questions, greedy. Prints the share of weights that moved, how
+models in bfloat16. Evaluates each projection on the test questions, greedy. Prints the share of weights that moved, how
 far, the last losses, the accuracy, and the paired difference with its 95 % interval over questions; writes them as JSON
 and both loss curves as a picture into benchmarks/results. The runs stay in --out: started again, it continues.
 """
@@ -30,7 +30,7 @@ from utils import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-COMMON = f"--num_thought_tokens 16 --data_dir {ROOT}/data/mini --prompt_dir {ROOT}/data/mini/prompts --dtype float32"
+COMMON = f"--num_thought_tokens 16 --data_dir {ROOT}/data/mini --prompt_dir {ROOT}/data/mini/prompts --dtype bfloat16"
 TRAIN = f"--large_model_id {EMBEDDED} --small_model_id {EMBEDDED} --batch_size 4 --resume {COMMON}"
 EVALUATE = (
     f"--base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} --greedy --max_new_tokens 120 --eval_batch_size 200 "

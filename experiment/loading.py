@@ -18,6 +18,7 @@ from experiment.arguments import naming
 from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
 from model.causal_lm import can_share_prefix, text_config
 from model.frozen_lm import IGNORE
+from model.prefix import can_share_instruction
 from utils import UserError
 
 
@@ -110,6 +111,12 @@ def make_encoder(args, base, assistant):
         own = prompt_options(args.switches(), base.thought_tokens.family)
         encoder = PromptEncoder(args.task_name, *models, args.prompt_dir, date_string=date, **own)
     return encoder, Collator(pad_id(base.tokenizer), pad_id(small.tokenizer))
+
+
+def share_instructions(collate, examples, length: int, base, assistant) -> None:
+    """Let the instruction of these examples run once, for each backbone that is given and can share it."""
+    can = [backbone is not None and can_share_instruction(backbone.model) for backbone in (base, assistant)]
+    collate.share_instructions(examples, length, *can)
 
 
 def prompt_options(switches, family) -> dict:

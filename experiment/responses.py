@@ -23,7 +23,8 @@ def make_engine(args, method, examples, max_new_tokens: int):
     """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
     sampling = sampling_of(args, method.base)
     if args.engine == "transformers":
-        return TransformersEngine(method.base, rows=args.eval_batch_size, **sampling)
+        instruction = method.collate.instruction
+        return TransformersEngine(method.base, rows=args.eval_batch_size, instruction=instruction, **sampling)
     if args.engine == "reference":
         return ReferenceEngine(method.base, **sampling)
     prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)

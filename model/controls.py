@@ -8,7 +8,7 @@ import torch
 
 from model.causal_lm import embedding_table, embeddings_of
 from model.generation import row_generator
-from model.softcot import refuse_not_finite
+from model.softcot import assistant_part, refuse_not_finite
 
 # Mode -> what fills the slot, as help shows it.
 THOUGHTS = {
@@ -25,9 +25,9 @@ WITH_ASSISTANT = (*SOFT, "assistant_text")
 UNTRAINED_SEED = 42  # training's default seed: on a CPU and in float32 the same initial weights
 
 
-def batched_soft_thoughts(softcot, assistant_ids, assistant_mask):
+def batched_soft_thoughts(softcot, **assistant):
     """Return the soft thoughts `[B, N, L, d_b]` of a batch, whose chains share the prompt's keys and values."""
-    return softcot.soft_thoughts(softcot.thought_states(assistant_ids, assistant_mask))
+    return softcot.soft_thoughts(softcot.thought_states(**assistant))
 
 
 class ThoughtSlot:
@@ -56,9 +56,7 @@ class ThoughtSlot:
         """
         table = embedding_table(self.base.model)
         if self.mode in SOFT:
-            batch = collate(examples)
-            ids, mask = (batch[key].to(table.device) for key in ("assistant_ids", "assistant_mask"))
-            thoughts = self.soft_thoughts_of(self.softcot, ids, mask)
+            thoughts = self.soft_thoughts_of(self.softcot, **assistant_part(collate(examples), table.device))
             refuse_not_finite(
                 thoughts,
                 [example["index"] for example in examples],

@@ -15,10 +15,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from model.causal_lm import bare, can_share_prefix, embed
+from model.causal_lm import bare, can_share_prefix, embed, embeddings_of
 from model.head_loss import label_logits
 from model.memory import free_memory, is_out_of_memory
-from model.prefix import continue_prefix, run_prefix
+from model.prefix import additive, continue_prefix, real_columns, run_instruction, run_prefix
 from utils import UserError
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with if a model's generation config has none
@@ -160,25 +160,30 @@ class Slots(DynamicCache):
     most `width` of any.
     """
 
-    def __init__(self, layers: int, size: int, device):
+    def __init__(self, layers: int, size: int):
         super().__init__()
         self.buffers = [None] * layers  # per layer [2 (keys, values), size, heads, columns, d]
-        self.lengths = torch.zeros(size, dtype=torch.long, device=device)
-        self.rows, self.width = 0, 0
+        self.lengths: list[int] = []  # of the slots in use
+        self.size, self.width = size, 0
+        self.last = None  # [R], the column that a step fills
 
-    def put(self, layers, source: torch.Tensor, start: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Fill the next slots: slot i gets columns start[i] : start[i] + lengths[i] of row source[i]."""
-        new = slice(self.rows, self.rows + len(source))
-        longest = int(lengths.max())
-        columns = start[:, None] + torch.arange(longest, device=start.device)
+    def put(self, layers, source: list[int], shared: int, skip: list[int], lengths: list[int]) -> None:
+        """Fill the next slots: slot i gets lengths[i] columns of row source[i].
+
+        These are the `shared` first columns, and what follows the skip[i] columns of padding behind them.
+        """
+        new = slice(len(self.lengths), len(self.lengths) + len(source))
+        device, longest = layers[0][0].device, max(lengths)
+        columns = torch.arange(longest, device=device)
+        columns = columns + torch.tensor(skip, device=device)[:, None] * (columns >= shared)
+        rows = torch.tensor(source, device=device)[:, None]
         for layer, pair in enumerate(layers):
             columns = columns.clamp(max=pair[0].shape[2] - 1)  # past a row's end stands what no mask lets through
             for half, states in enumerate(pair):
                 buffer = self.grown(layer, states, longest + 1)
-                here = source[:, None].to(states.device), columns.to(states.device)  # layers may be on several devices
+                here = rows.to(states.device), columns.to(states.device)  # layers may be on several devices
                 buffer[half, new, :, :longest] = states[here[0], :, here[1]].transpose(1, 2)
-        self.lengths[new] = lengths
-        self.rows += len(source)
+        self.lengths += lengths
         self.width = max(self.width, longest)
 
     def grown(self, layer, states, columns):
@@ -187,33 +192,38 @@ class Slots(DynamicCache):
         have = 0 if buffer is None else buffer.shape[3]
         if have < columns:
             columns = -(-columns // GROWTH) * GROWTH
-            wider = states.new_zeros(2, len(self.lengths), states.shape[1], columns, states.shape[3])
+            wider = states.new_zeros(2, self.size, states.shape[1], columns, states.shape[3])
             if have:
                 wider[:, :, :, :have] = buffer
             self.buffers[layer] = buffer = wider
         return buffer
 
-    def widen(self, width: int) -> None:
-        """Let a step of `width` columns take place."""
-        self.width = width
+    def step(self, device) -> torch.Tensor:
+        """Let a step of one token a row take place; return which columns it sees, `[R, width]`."""
+        self.width = max(self.lengths) + 1
         for layer, buffer in enumerate(self.buffers):
-            self.grown(layer, buffer[0], width)
+            self.grown(layer, buffer[0], self.width)
+        self.last = torch.tensor(self.lengths, device=device)
+        self.lengths = [length + 1 for length in self.lengths]
+        return torch.arange(self.width, device=device) <= self.last[:, None]
 
-    def move(self, source: list[int], target: list[int]) -> None:
-        """Copy what some slots hold into others."""
-        if source:
+    def keep(self, rows: list[int]) -> None:
+        """Keep these rows, in this order."""
+        moved = [(old, new) for new, old in enumerate(rows) if old != new]
+        if moved:
+            source, target = map(list, zip(*moved, strict=True))
             for buffer in self.buffers:
                 buffer[:, target, :, : self.width] = buffer[:, source, :, : self.width]
-            self.lengths[target] = self.lengths[source]
+        self.lengths = [self.lengths[row] for row in rows]
 
     # What transformers' models call in a step of one token a row.
 
     def update(self, keys, values, layer_idx, *args, **kwargs):
-        buffer, rows = self.buffers[layer_idx], torch.arange(self.rows, device=keys.device)
-        place = self.lengths[: self.rows].to(keys.device)
-        buffer[0, rows, :, place] = keys[:, :, 0]
-        buffer[1, rows, :, place] = values[:, :, 0]
-        return buffer[0, : self.rows, :, : self.width], buffer[1, : self.rows, :, : self.width]
+        buffer, count = self.buffers[layer_idx], len(self.lengths)
+        rows, last = torch.arange(count, device=keys.device), self.last.to(keys.device)
+        buffer[0, rows, :, last] = keys[:, :, 0]
+        buffer[1, rows, :, last] = values[:, :, 0]
+        return buffer[0, :count, :, : self.width], buffer[1, :count, :, : self.width]
 
     def get_seq_length(self, layer_idx=0):
         return self.width - 1
@@ -240,8 +250,11 @@ class TransformersEngine:
         top_k: int | None = None,
         greedy: bool = False,
         end_ids: set[int] | None = None,
+        instruction: tuple[int, ...] = (),
     ):
         self.model, self.rows, self.name = bare(backbone.model), rows, backbone.model_id
+        self.instruction = run_instruction(self.model, instruction) if instruction else None
+        self.instruction_embeds = embeddings_of(self.model, instruction)
         self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
 
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
@@ -332,23 +345,24 @@ class Batch:
         self.ids += [[] for _ in requests]
         prefixes = list({id(r.prefix): r.prefix for r in requests}.values())
         tails = list({id(r.tail): r for r in requests}.values())
-        place = {id(prefix): i for i, prefix in enumerate(prefixes)}
-        device = tails[0].tail.device
-        question = torch.tensor([place[id(r.prefix)] for r in tails], device=device)
-        prefix = run_prefix(self.model, *padded(prefixes, left=True))
-        embeds, mask = padded([r.tail for r in tails])
-        hidden, layers = continue_prefix(self.model, prefix, question, embeds, mask)
+        device, engine, shared = tails[0].tail.device, self.engine, len(self.engine.instruction_embeds)
+        if not all(torch.equal(prefix[:shared], engine.instruction_embeds) for prefix in prefixes):
+            raise ValueError("a prompt does not begin with the instruction")
+        prefix = run_prefix(self.model, *padded([p[shared:] for p in prefixes], left=True), engine.instruction)
+        place = {id(one): i for i, one in enumerate(prefixes)}
+        question = [place[id(r.prefix)] for r in tails]
+        embeds, after = padded([r.tail for r in tails])
+        hidden, layers = continue_prefix(self.model, prefix, question, embeds, after)
 
-        prompts = prefix.mask.sum(-1)[question]
-        after = mask.sum(-1)
-        last = hidden[torch.arange(len(tails), device=device), after - 1]
+        before, longest = [prefix.lengths[row] for row in question], max(prefix.lengths)
+        last = hidden[torch.arange(len(tails), device=device), torch.tensor(after, device=device) - 1]
         place = {id(r.tail): i for i, r in enumerate(tails)}
-        source = torch.tensor([place[id(r.tail)] for r in requests], device=device)
+        source = [place[id(r.tail)] for r in requests]
         if self.slots is None:
             # No more rows than now are ever in work: fewer than the engine's come only when no others wait.
-            self.slots = Slots(len(layers), len(requests), device)
-        lengths = (prompts + after)[source]
-        self.slots.put(layers, source, (prompts.max() - prompts)[source], lengths)
+            self.slots = Slots(len(layers), len(requests))
+        lengths = [shared + before[row] + after[row] for row in source]
+        self.slots.put(layers, source, shared, [longest - before[row] for row in source], lengths)
         self.hidden = torch.cat([self.hidden, last[source]]) if self.hidden is not None else last[source]
         uniforms = uniforms_of(requests, self.limit).to(device)
         self.uniforms = torch.cat([self.uniforms, uniforms]) if self.uniforms is not None else uniforms
@@ -373,34 +387,28 @@ class Batch:
         if not done:
             return tokens
         gone, stay = set(done), len(self.requests) - len(done)
-        source = [row for row in range(stay, len(self.requests)) if row not in gone]
-        target = [row for row in done if row < stay]
-        order = list(range(stay))
-        for old, new in zip(source, target, strict=True):
-            order[new] = old
+        from_end = (row for row in range(stay, len(self.requests)) if row not in gone)
+        order = [next(from_end) if row in gone else row for row in range(stay)]
         uniforms, hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
-        self.slots.move(source, target)
+        self.slots.keep(order)
         # Last: if memory ran out above, all rows are still here to be put back.
-        self.slots.rows, self.uniforms, self.hidden = stay, uniforms, hidden
+        self.uniforms, self.hidden = uniforms, hidden
         self.requests = [self.requests[row] for row in order]
         self.ids = [self.ids[row] for row in order]
         return tokens
 
     def decode(self, tokens):
-        slots, rows = self.slots, len(self.requests)
-        lengths = slots.lengths[:rows]
-        slots.widen(int(lengths.max()) + 1)
-        mask = (torch.arange(slots.width, device=lengths.device) <= lengths[:, None]).long()
+        seen = self.slots.step(tokens.device)
+        embeds = embed(self.model, tokens[:, None])
         output = self.model.get_decoder()(
-            inputs_embeds=embed(self.model, tokens[:, None]),
-            attention_mask=mask,
-            position_ids=lengths[:, None],
-            past_key_values=slots,
+            inputs_embeds=embeds,
+            attention_mask=additive(seen, embeds.dtype)[:, None, None],
+            position_ids=self.slots.last[:, None],
+            past_key_values=self.slots,
             use_cache=True,
         )
         # A strided view would make torch's matmul copy the vocabulary's weights once a row on a CPU.
         self.hidden = output.last_hidden_state[:, -1].contiguous().to(tokens.device)
-        slots.lengths[:rows] += 1
 
 
 class GenerateBatch:
@@ -427,11 +435,11 @@ class GenerateBatch:
         self.requests += requests
 
     def step(self):
-        embeds, mask = padded([torch.cat([r.prefix, r.tail]) for r in self.requests], left=True)
+        embeds, lengths = padded([torch.cat([r.prefix, r.tail]) for r in self.requests], left=True)
         drawn = DrawnToken(self.engine, uniforms_of(self.requests, self.limit).to(embeds.device))
         output = self.engine.model.generate(
             inputs_embeds=embeds,
-            attention_mask=mask,
+            attention_mask=real_columns(lengths, 0, embeds.shape[1], embeds.device).long(),
             max_new_tokens=self.limit,
             logits_processor=LogitsProcessorList([drawn]),
         ).tolist()
@@ -470,11 +478,7 @@ def uniforms_of(requests: list[Request], steps: int) -> torch.Tensor:
     return torch.stack([torch.rand(steps, generator=row_generator(r.key), dtype=torch.float64) for r in requests])
 
 
-def padded(pieces: list[torch.Tensor], left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return embeddings of different lengths as `[B, T, d]`, padded with zeros, and their mask `[B, T]`."""
-    lengths = torch.tensor([len(piece) for piece in pieces], device=pieces[0].device)
-    place = torch.arange(int(lengths.max()), device=lengths.device)
-    if left:  # reversed, right-padded, reversed again
-        embeds = pad_sequence([piece.flip(0) for piece in pieces], batch_first=True).flip(1)
-        return embeds, (place.flip(0) < lengths[:, None]).long()
-    return pad_sequence(pieces, batch_first=True), (place < lengths[:, None]).long()
+def padded(pieces: list[torch.Tensor], left: bool = False) -> tuple[torch.Tensor, list[int]]:
+    """Return embeddings of different lengths as `[B, T, d]`, padded with zeros, and their lengths."""
+    side = "left" if left else "right"
+    return pad_sequence(pieces, batch_first=True, padding_side=side), [len(piece) for piece in pieces]

@@ -1,7 +1,9 @@
 """One pass over the prompts, whose keys and values all their continuations share.
 
-The N chains of a question differ only behind its prefix, so the prefix runs once. Models whose layers keep another
-state (`can_share_prefix`) run each whole sequence: the same numbers, but slower.
+All prompts begin with the same instruction, and the N chains of a question differ only behind its prompt. So the
+instruction runs once a run, the rest of a prompt once, and only what follows runs for each chain. Models whose layers
+keep another state (`can_share_prefix`) run each whole sequence: the same numbers, but slower. Lengths are plain
+numbers, and masks are made here, so that nothing waits for the device.
 """
 
 from dataclasses import dataclass
@@ -9,74 +11,125 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from model.causal_lm import bare, can_share_prefix
+from model.causal_lm import bare, can_share_prefix, embeddings_of
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values [B, heads, T, d_head] of each layer
 
 
 @dataclass
 class Prefix:
-    """Left-padded prompts, with their keys and values if the model can share them."""
+    """Prompts that have run: the columns of the instruction, then those of their left-padded rest."""
 
-    embeds: torch.Tensor  # [B, P, d]
-    mask: torch.Tensor  # [B, P]
-    layers: list[tuple[torch.Tensor, torch.Tensor]] | None  # keys and values [B, heads, P, d_head] of each layer
+    embeds: torch.Tensor  # [B, P, d], of the rest
+    lengths: list[int]  # of the rest, without padding
+    shared: int  # C, columns of the instruction
+    layers: Layers | None  # of instruction and rest, [B, heads, C + P, d_head]; None if the model cannot share them
 
 
-def run_prefix(model, embeds: torch.Tensor, mask: torch.Tensor) -> Prefix:
-    """Run prompts once. embeds: `[B, P, d]`, mask: `[B, P]`, left-padded. An autograd graph is kept if there is one."""
-    if not can_share_prefix(model):
-        return Prefix(embeds, mask, None)
+def can_share_instruction(model) -> bool:
+    """Return whether the keys and values of a common beginning stay valid during a run."""
+    return can_share_prefix(model) and not any(p.requires_grad for p in model.parameters())
+
+
+@torch.no_grad()
+def run_instruction(model, ids: tuple[int, ...]) -> Layers:
+    """Return the keys and values `[1, heads, C, d_head]` of the ids that all prompts begin with."""
     cache = DynamicCache()
+    bare(model).get_decoder()(inputs_embeds=embeddings_of(model, ids)[None], past_key_values=cache, use_cache=True)
+    return keys_and_values(cache)
+
+
+def run_prefix(model, embeds: torch.Tensor, lengths: list[int], instruction: Layers | None = None) -> Prefix:
+    """Run prompts once. embeds: `[B, P, d]`, left-padded rows of `lengths` tokens, which follow the instruction's.
+
+    An autograd graph is kept if there is one.
+    """
+    if not can_share_prefix(model):
+        return Prefix(embeds, lengths, 0, None)
+    batch, columns = embeds.shape[:2]
+    cache = DynamicCache()
+    for layer, pair in enumerate(instruction or []):
+        cache.update(*(states.expand(batch, -1, -1, -1) for states in pair), layer)
+    shared = instruction[0][0].shape[2] if instruction else 0
+    real = real_columns(lengths, shared, columns, embeds.device)
     bare(model).get_decoder()(
-        inputs_embeds=embeds, attention_mask=mask, position_ids=positions(mask), past_key_values=cache, use_cache=True
+        inputs_embeds=embeds,
+        attention_mask=causal_mask(real, columns, embeds.dtype),
+        position_ids=positions(real)[:, shared:],
+        past_key_values=cache,
+        use_cache=True,
     )
-    return Prefix(embeds, mask, keys_and_values(cache))
+    return Prefix(embeds, lengths, shared, keys_and_values(cache))
 
 
 def continue_prefix(
-    model, prefix: Prefix, rows: torch.Tensor, embeds: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]] | None]:
+    model, prefix: Prefix, rows: list[int], embeds: torch.Tensor, lengths: list[int]
+) -> tuple[torch.Tensor, Layers | None]:
     """Return the last hidden states of `embeds` placed behind the prompts, and the layers' keys and values.
 
-    rows: `[R]`, which prompt each row continues; embeds: `[R, T, d]`; mask: `[R, T]`, right-padded.
-    The states are `[R, T, d]`; keys and values of prompt and embeds are `[R, heads, P + T, d_head]` a layer, or None if
-    the model cannot share them.
+    rows: which prompt each of the R rows continues; embeds: `[R, T, d]`, right-padded rows of `lengths` tokens.
+    The states are `[R, T, d]`; keys and values of prompt and embeds are `[R, heads, C + P + T, d_head]` a layer, or
+    None if the model cannot share them.
     """
-    decoder = bare(model).get_decoder()
-    prefix_mask = prefix.mask[rows]
-    used = int(prefix_mask.sum(-1).max())  # left padding that none of these rows needs is dropped
-    prefix_mask = prefix_mask[:, -used:]
-    full_mask = torch.cat([prefix_mask, mask], dim=1)
-    position_ids = positions(full_mask)
+    decoder, columns = bare(model).get_decoder(), embeds.shape[1]
+    before = [prefix.lengths[row] for row in rows]
+    # Without shared keys the prompts run again: left padding that none of these rows needs is dropped.
+    padded = max(before) if prefix.layers is None else prefix.embeds.shape[1]
+    real = torch.cat(
+        [
+            real_columns(before, prefix.shared, padded, embeds.device),
+            real_columns(lengths, 0, columns, embeds.device).flip(1),
+        ],
+        dim=1,
+    )
     if prefix.layers is None:
-        before = prefix.embeds[rows][:, -used:]
+        whole = torch.cat([prefix.embeds[rows, -padded:], embeds], dim=1)
+        # Layers of several kinds need several masks, which transformers makes of a padding mask.
         hidden = decoder(
-            inputs_embeds=torch.cat([before, embeds], dim=1),
-            attention_mask=full_mask,
-            position_ids=position_ids,
-            use_cache=False,
+            inputs_embeds=whole, attention_mask=real.long(), position_ids=positions(real), use_cache=False
         ).last_hidden_state
-        return hidden[:, used:].to(embeds.device), None
+        return hidden[:, padded:].to(embeds.device), None
     cache = DynamicCache()
-    for layer, (keys, values) in enumerate(prefix.layers):
-        here = rows.to(keys.device)  # of a model spread over several devices
-        cache.update(keys[here, :, -used:], values[here, :, -used:], layer)
+    for layer, pair in enumerate(prefix.layers):
+        cache.update(*(states[rows] for states in pair), layer)
     hidden = decoder(
         inputs_embeds=embeds,
-        attention_mask=full_mask,
-        position_ids=position_ids[:, used:],
+        attention_mask=causal_mask(real, columns, embeds.dtype),
+        position_ids=positions(real)[:, -columns:],
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
     return hidden.to(embeds.device), keys_and_values(cache)
 
 
-def keys_and_values(cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return each layer's keys and values `[B, heads, P, d]` of a transformers cache, 4.51 and 5.x."""
+def real_columns(lengths: list[int], shared: int, columns: int, device) -> torch.Tensor:
+    """Return which of `shared + columns` columns hold a token, `[B, columns]`: the shared ones and the last ones."""
+    place = torch.arange(-shared, columns, device=device)
+    return (place < 0) | (place >= columns - torch.tensor(lengths, device=device)[:, None])
+
+
+def causal_mask(real: torch.Tensor, queries: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return what is added to the attention scores of the last T columns, `[B, 1, T, C]`. real: `[B, C]`.
+
+    A token sees the real columns up to its own. A padded one sees itself too, because no row may see nothing.
+    """
+    place = torch.arange(real.shape[1], device=real.device)
+    query = place[-queries:, None]
+    return additive(real[:, None] & (place <= query) | (place == query), dtype)[:, None]
+
+
+def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return 0 if a column is seen, else half the lowest number: its sum with a score does not overflow."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min / 2)
+
+
+def positions(real: torch.Tensor) -> torch.Tensor:
+    """Return position ids `[B, C]` that count only the real columns, `[B, C]`."""
+    return (real.cumsum(-1) - 1).clamp(min=0)
+
+
+def keys_and_values(cache) -> Layers:
+    """Return each layer's keys and values of a transformers cache, 4.51 and 5.x."""
     if hasattr(cache, "layers"):
         return [(layer.keys, layer.values) for layer in cache.layers]
     return list(zip(cache.key_cache, cache.value_cache, strict=True))
-
-
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    """Return position ids `[B, T]` that count only the unpadded columns of a 0/1 mask `[B, T]`."""
-    return (mask.cumsum(-1) - 1).clamp(min=0)

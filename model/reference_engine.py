@@ -104,21 +104,26 @@ def padding_id(backbone) -> int:
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
-def plain_soft_thoughts(softcot, assistant_ids: torch.Tensor, assistant_mask: torch.Tensor) -> torch.Tensor:
+def plain_soft_thoughts(
+    softcot, assistant_ids: torch.Tensor, assistant_lengths: list[int], assistant_instruction: tuple[int, ...] = ()
+) -> torch.Tensor:
     """Return the soft thoughts `[B, N, L, d_b]`, a whole pass of the assistant for each question and chain.
 
-    assistant_ids, assistant_mask: `[B, A]`, left-padded, so that the slot is the last L columns.
+    The arguments are those of `SoftCoT.thought_states`.
     """
     model, length = softcot.assistant, softcot.num_thought_tokens
     use_stock_attention(model)
-    questions = []
-    for ids, mask in zip(assistant_ids, assistant_mask, strict=True):
-        chains = []
+    start, questions = assistant_ids.new_tensor(assistant_instruction), []
+    for row, own in zip(assistant_ids, assistant_lengths, strict=True):
+        ids, chains = torch.cat([start, row[-own:]]), []
         for initial_token in softcot.embedding:
-            embeds = embed(model, ids[mask.bool()][None]).clone()
+            embeds = embed(model, ids[None]).clone()
             embeds[:, -length:] = initial_token.to(embeds.dtype)
             output = bare(model)(
-                inputs_embeds=embeds, attention_mask=mask[mask.bool()][None], output_hidden_states=True, use_cache=False
+                inputs_embeds=embeds,
+                attention_mask=torch.ones_like(ids)[None],
+                output_hidden_states=True,
+                use_cache=False,
             )
             chains.append(softcot.soft_thoughts(output.hidden_states[-1][:, -length:]))
         questions.append(torch.cat(chains))

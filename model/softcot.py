@@ -16,8 +16,8 @@ from torch import nn
 
 from model.backbone import Backbone, first_line
 from model.causal_lm import embed, embedding_table, embeddings_of, learns
-from model.frozen_lm import frozen_lm_loss
-from model.prefix import continue_prefix, run_prefix
+from model.frozen_lm import frozen_lm_loss, label_weights
+from model.prefix import Prefix, continue_prefix, run_instruction, run_prefix
 from utils import UserError, replaced
 
 TEMPERATURE = 0.05  # of the contrastive term
@@ -36,6 +36,7 @@ class AroundModels(nn.Module):
     def __init__(self, **models):
         super().__init__()
         self.__dict__.update(models, models=list(models.values()))
+        self.instructions = {}  # (model's id, token ids) -> keys and values
         self.tuned = nn.ParameterDict(
             {  # names may hold no dots here
                 f"{part}.{name}".replace(".", "/"): parameter
@@ -49,6 +50,17 @@ class AroundModels(nn.Module):
     def loss_names(self) -> tuple[str, ...]:
         """Return the names of what `forward` returns in training besides `examples`: the loss and its terms."""
         return ("loss", "token", "contrastive") if self.contrastive else ("loss", "token")
+
+    def run_prompts(self, model, instruction: tuple[int, ...], ids: torch.Tensor, lengths: list[int]) -> Prefix:
+        """Return the prompts after their pass: the instruction's ids, which run once, then the rows of `ids` `[B, P]`.
+
+        ids: left-padded rows of `lengths` tokens.
+        """
+        key = (id(model), instruction)
+        if instruction and key not in self.instructions:
+            self.instructions[key] = run_instruction(model, instruction)
+        with torch.set_grad_enabled(learns(model)):
+            return run_prefix(model, embed(model, ids), lengths, self.instructions.get(key))
 
     def train(self, mode: bool = True):
         """Set the mode. Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
@@ -99,23 +111,22 @@ class SoftCoT(AroundModels):
         """Return whether thought states depend on nothing that is trained."""
         return not (self.embedding.requires_grad or any(p.requires_grad for p in self.assistant.parameters()))
 
-    def thought_states(self, assistant_ids: torch.Tensor, assistant_mask: torch.Tensor) -> torch.Tensor:
+    def thought_states(
+        self, assistant_ids: torch.Tensor, assistant_lengths: list[int], assistant_instruction: tuple[int, ...] = ()
+    ) -> torch.Tensor:
         """Return the assistant's last hidden states at the placeholders, `[B, N, L, d_a]`.
 
-        assistant_ids, assistant_mask: `[B, A]`, left-padded, so that the slot is the last L columns.
-        The N chains share the keys and values of everything before the slot.
+        assistant_ids: `[B, A]`, left-padded rows of `assistant_lengths` tokens, so that the slot is the last L columns;
+        they follow the ids of the instruction. The N chains share the keys and values of everything before the slot.
         """
-        batch, length = len(assistant_ids), self.num_thought_tokens
-        with torch.set_grad_enabled(learns(self.assistant)):
-            prefix = run_prefix(
-                self.assistant, embed(self.assistant, assistant_ids[:, :-length]), assistant_mask[:, :-length]
-            )
-        rows = torch.arange(batch, device=assistant_ids.device).repeat_interleave(self.num_chains)
+        length = self.num_thought_tokens
+        before = [own - length for own in assistant_lengths]
+        prefix = self.run_prompts(self.assistant, assistant_instruction, assistant_ids[:, :-length], before)
+        questions = [question for question in range(len(assistant_ids)) for _ in range(self.num_chains)]
         fill = self.embedding.to(embedding_table(self.assistant).dtype)
-        fill = fill[None, :, None].expand(batch, -1, length, -1).reshape(-1, length, fill.shape[-1])
-        mask = assistant_mask.new_ones(len(rows), length)
-        states, _ = continue_prefix(self.assistant, prefix, rows, fill, mask)
-        return states.reshape(batch, self.num_chains, length, -1)
+        fill = fill[None, :, None].expand(len(assistant_ids), -1, length, -1).reshape(-1, length, fill.shape[-1])
+        states, _ = continue_prefix(self.assistant, prefix, questions, fill, [length] * len(questions))
+        return states.reshape(len(assistant_ids), self.num_chains, length, -1)
 
     def soft_thoughts(self, thought_states: torch.Tensor) -> torch.Tensor:
         """Return the projected thought states, `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype."""
@@ -124,40 +135,40 @@ class SoftCoT(AroundModels):
     def forward(
         self,
         prefix_ids,
-        prefix_mask,
+        prefix_lengths,
         suffix_ids,
-        suffix_mask,
-        labels,
+        suffix_lengths,
+        label_columns,
+        instruction=(),
         thought_states=None,
-        assistant_ids=None,
-        assistant_mask=None,
         count=None,
+        **assistant,
     ) -> dict[str, torch.Tensor]:
         """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.
 
-        prefix `[B, P]` (left-padded), suffix and labels `[B, S]` (right-padded), and either thought_states
-        `[B, N, L, d_a]` or the assistant's ids and mask `[B, A]`. count: see `label_weights`. `examples` `[B]` are the
-        examples' shares of the loss, without a gradient. In eval mode the loss is the dev loss: one mean over the
-        batch's labels, summed over chains.
+        A batch is what `Collator` returns: prefix `[B, P]` behind the instruction, suffix `[B, S]`, and either
+        thought_states `[B, N, L, d_a]` or the assistant's prompts (see `thought_states`). count: see `label_weights`.
+        `examples` `[B]` are the examples' shares of the loss, without a gradient. In eval mode the loss is the dev
+        loss: one mean over the batch's labels, summed over chains.
         """
         if thought_states is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
-                thought_states = self.thought_states(assistant_ids, assistant_mask)
+                thought_states = self.thought_states(**assistant)
         soft = self.soft_thoughts(thought_states)
-        terms = {
-            "token": frozen_lm_loss(
-                self.base,
-                prefix_ids,
-                prefix_mask,
-                soft,
-                suffix_ids,
-                suffix_mask,
-                labels,
-                reduction=self.reduction if self.training else "tokens",
-                count=count,
-                micro_batch_size=self.micro_batch_size,
-            ).sum(1)
-        }
+        weights = label_weights(
+            [len(columns) for columns in label_columns], self.reduction if self.training else "tokens", count
+        )
+        shares = frozen_lm_loss(
+            self.base,
+            self.run_prompts(self.base, instruction, prefix_ids, prefix_lengths),
+            soft,
+            suffix_ids,
+            suffix_lengths,
+            label_columns,
+            weights,
+            micro_batch_size=self.micro_batch_size,
+        )
+        terms = {"token": shares.sum(1)}
         if self.training and self.contrastive:
             terms["contrastive"] = self.contrast(soft) / (count or len(soft))
         return losses_of(terms)
@@ -259,28 +270,33 @@ class LoRAOnly(AroundModels):
         super().__init__(base=base.model)
         self.micro_batch_size = micro_batch_size
 
-    def forward(self, prefix_ids, prefix_mask, suffix_ids, suffix_mask, labels, count=None) -> dict[str, torch.Tensor]:
+    def forward(
+        self, prefix_ids, prefix_lengths, suffix_ids, suffix_lengths, label_columns, instruction=(), count=None
+    ) -> dict[str, torch.Tensor]:
         table = embedding_table(self.base)
-        no_thoughts = table.new_zeros(len(prefix_ids), 1, 0, table.shape[1])
-        loss = frozen_lm_loss(
+        shares = frozen_lm_loss(
             self.base,
-            prefix_ids,
-            prefix_mask,
-            no_thoughts,
+            self.run_prompts(self.base, instruction, prefix_ids, prefix_lengths),
+            table.new_zeros(len(prefix_ids), 1, 0, table.shape[1]),
             suffix_ids,
-            suffix_mask,
-            labels,
-            reduction=self.reduction,
-            count=count,
+            suffix_lengths,
+            label_columns,
+            label_weights([len(columns) for columns in label_columns], self.reduction, count),
             micro_batch_size=self.micro_batch_size,
         )
-        return losses_of({"token": loss.sum(1)})
+        return losses_of({"token": shares.sum(1)})
 
 
 def losses_of(terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the loss, each of its terms and the examples' shares. terms: name -> the examples' shares `[B]`."""
     examples = sum(terms.values())
     return {"loss": examples.sum(), **{name: term.sum() for name, term in terms.items()}, "examples": examples.detach()}
+
+
+def assistant_part(batch: dict, device) -> dict:
+    """Return what `SoftCoT.thought_states` takes of a batch, on a device."""
+    part = {name: value for name, value in batch.items() if name.startswith("assistant")}
+    return part | {"assistant_ids": part["assistant_ids"].to(device)}
 
 
 def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:

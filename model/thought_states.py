@@ -19,7 +19,7 @@ from tqdm import tqdm
 from model.causal_lm import weights_hash
 from model.memory import in_parts
 from model.processes import decided_by_main
-from model.softcot import refuse_not_finite
+from model.softcot import assistant_part, refuse_not_finite
 from utils import replaced
 
 BLOCK, SAMPLED_BLOCKS = 4096, 64  # bytes of a block; blocks in the checksum
@@ -101,9 +101,7 @@ def compute(model, examples, collate, path: Path, shape, dtype, batch_size: int)
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
 
     def states_of(chosen):
-        batch = collate(chosen)
-        ids, mask = (batch[name].to(model.device_name) for name in ("assistant_ids", "assistant_mask"))
-        return list(model.thought_states(ids, mask).cpu())
+        return list(model.thought_states(**assistant_part(collate(chosen), model.device_name)).cpu())
 
     bar = tqdm(total=len(order), desc="Thought states", unit="question", disable=not PartialState().is_main_process)
     with torch.no_grad(), bar:

@@ -17,10 +17,11 @@ from transformers import get_linear_schedule_with_warmup
 
 from model.checkpoint import write_checkpoint
 from model.frozen_lm import IGNORE
-from model.processes import largest, signal_of_any
+from model.processes import is_main, largest, signal_of_any
 from utils import UserError, deferred_signals
 
 CLIP = 1.0
+EXCHANGE_STEPS = 10  # between exchanges of several processes, in which each waits for its device
 REMEDY = "a lower learning rate or a float32 projection helps"
 
 
@@ -110,10 +111,11 @@ def training_loop(
                     log(values, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged, unchecked[:] = [], []
                 # 4) stop on a signal (the block ends with Stop), save at times; the dev loss looks for signals too
-                if progress.step < last and signal_of_any():
-                    return save()
-                if progress.step < last and largest(time.monotonic() > next_save)[0]:
-                    next_save = save()
+                if progress.step < last and is_exchange(progress.step, accelerator):
+                    if signal_of_any():
+                        return save()
+                    if largest(time.monotonic() > next_save)[0]:
+                        next_save = save()
             # 5) dev loss
             check_finite(unchecked, learned)
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator)
@@ -169,25 +171,35 @@ def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accel
 
     `progress.dev_losses` holds what is done, so that a resumed run computes the rest.
     """
-    batches = parts_of(dev_set, batch_size)
+    batches, done, unchecked = parts_of(dev_set, batch_size), {}, []
     left = [number for number in range(len(batches)) if number not in progress.dev_losses]
-    rounds = parts_of(left, accelerator.num_processes)
-    for numbers in tqdm(rounds, desc="Dev loss", leave=False, disable=not accelerator.is_main_process):
-        if signal_of_any():
+    rounds = tqdm(parts_of(left, accelerator.num_processes), desc="Dev loss", leave=False, disable=not is_main())
+    for place, numbers in enumerate(rounds):
+        if is_exchange(place, accelerator) and signal_of_any():
             break
         for number in numbers[accelerator.process_index :][:1]:
             losses = model(**on_device(collate(batches[number]), accelerator.device))
-            check_finite([(progress.step, [(indices_of(batches[number]), losses["examples"])])], {}, "dev loss")
-            progress.dev_losses[number] = losses["loss"].item() * len(batches[number])
-    for done in gather_object([progress.dev_losses]):
-        progress.dev_losses |= done
+            done[number] = losses["loss"] * len(batches[number])
+            unchecked.append((progress.step, [(indices_of(batches[number]), losses["examples"])]))
+    check_finite(unchecked, {}, "dev loss")
+    for found in gather_object([{number: loss.item() for number, loss in done.items()}]):
+        progress.dev_losses |= found
     if len(progress.dev_losses) < len(batches):
         return None
     return sum(progress.dev_losses[number] for number in range(len(batches))) / len(dev_set)
 
 
+def is_exchange(step: int, accelerator) -> bool:
+    """Return whether the processes exchange signals after this step; one process always looks for its own."""
+    return accelerator.num_processes == 1 or step % EXCHANGE_STEPS == 0
+
+
 def on_device(batch: dict, device) -> dict:
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    """Return a batch with its tensors on a device."""
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }
 
 
 def indices_of(examples) -> list[int]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.causal_lm import TRANSFORMERS_5
+from model.causal_lm import TRANSFORMERS_5, embeddings_of
 from model.generation import DEFAULT_TOP_K, Request, Slots, TransformersEngine, draw, row_generator
 from tests.tiny import VOCABULARY, tiny_backbone
 from utils import UserError
@@ -61,6 +61,23 @@ def test_greedy_is_the_plain_loop(family):
     assert ids == expected
     assert len(ids[1]) <= 7 and ids[1][-1] in eos  # the end-of-text token is kept, its padding is not
     assert all(set(row[:-1]).isdisjoint(eos) for row in ids)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("rows", [2, 64])
+def test_prompts_behind_an_instruction_that_runs_once(family, rows):
+    backbone = backbone_of(family)
+    instruction = (9, 31, 7, 22)
+    start = embeddings_of(backbone.model, instruction)
+    prompts = [torch.cat([start, prompt]) for prompt in soft_prompts()]
+    asked = [Request((0, i, 0, 0), prompt[:6], prompt[6:]) for i, prompt in enumerate(prompts)]
+    with torch.no_grad():
+        expected = [plain_greedy(backbone.model, prompt, {2}, 12) for prompt in prompts]
+    engine = TransformersEngine(backbone, rows=rows, greedy=True, instruction=instruction)
+    found = {request.key[1]: ids for request, ids in engine.generate(asked, 12)}
+    assert [found[i] for i in range(5)] == expected
+    with pytest.raises(ValueError, match="instruction"):
+        list(engine.generate([Request((0, 0, 0, 0), prompts[0][1:6], prompts[0][6:])], 12))
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
@@ -209,15 +226,15 @@ def test_out_of_memory_as_rows_finish_loses_none_of_them(monkeypatch):
     keys = [(41, question, 0, sample) for question in range(5) for sample in range(3)]
     rows = [prompts[key[1]] for key in keys]
     expected = generate(TransformersEngine(backbone_of("llama"), rows=12), rows, keys, 12)
-    move, calls = Slots.move, []
+    keep, calls = Slots.keep, []
 
-    def fail_once(slots, source, target):
-        calls.append(source)
+    def fail_once(slots, rows):
+        calls.append(rows)
         if len(calls) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        move(slots, source, target)
+        keep(slots, rows)
 
-    monkeypatch.setattr(Slots, "move", fail_once)
+    monkeypatch.setattr(Slots, "keep", fail_once)
     assert generate(TransformersEngine(backbone_of("llama"), rows=12), rows, keys, 12) == expected
     assert len(calls) > 1
 

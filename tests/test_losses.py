@@ -3,9 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from data_loader.collator import Collator
 from model.causal_lm import can_share_prefix
 from model.frozen_lm import frozen_lm_loss, label_weights
+from model.prefix import can_share_instruction
 from model.softcot import LoRAOnly, SoftCoT, SoftCoTPlusPlus, add_lora
 from tests import oracle
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
@@ -42,12 +45,13 @@ def oracle_loss(softcot, examples, dropout=None):
     )
 
 
-def check(softcot, contrastive=False, examples=None):
+def check(softcot, contrastive=False, examples=None, batch=None):
     """Loss and every trained parameter's gradient against the oracle."""
     examples = examples or ragged_examples(LENGTH)
+    batch = batch or batch_of(examples)
     learned = {name: p for name, p in softcot.named_parameters() if p.requires_grad}
     torch.manual_seed(11)
-    loss = softcot(**batch_of(examples))["loss"]
+    loss = softcot(**batch)["loss"]
     gradients = torch.autograd.grad(loss, learned.values())
     dropout = None
     if contrastive:
@@ -76,6 +80,60 @@ def test_softcotpp_loss_and_gradients(pair, contrastive, micro_batch_size):
     assert set(check(softcot, contrastive)) == {"projection.weight", "projection.bias"}
 
 
+@pytest.mark.parametrize("pair", PAIRS[:3], ids="-".join)
+@pytest.mark.parametrize("chains", [None, 3])
+def test_an_instruction_that_runs_once_gives_the_same_losses_and_gradients(pair, chains):
+    softcot = make(pair, chains).train()
+    examples = ragged_examples(LENGTH)
+    for example in examples:
+        example["prefix_ids"] = [9, 31, 7, 22] + example["prefix_ids"]
+        example["assistant_ids"] = [12, 33, 8] + example["assistant_ids"]
+    collate = Collator(0, 0)
+    collate.share_instructions(examples, LENGTH, *map(can_share_instruction, (softcot.base, softcot.assistant)))
+    batch = collate(examples)
+    assert len(batch["instruction"]) == 4 and len(batch["assistant_instruction"]) == 3
+    check(softcot, examples=examples, batch=batch)
+    runs = []
+    handles = [m.get_decoder().register_forward_hook(lambda *_: runs.append(1)) for m in softcot.models]
+    softcot(**batch)
+    once_run = len(runs)
+    softcot.instructions.clear()
+    softcot(**batch)
+    assert len(runs) - once_run == once_run + 2  # the two instructions, which had run before
+    for handle in handles:
+        handle.remove()
+
+
+class Reads(TorchDispatchMode):
+    """Counts what makes the host wait for the device: values read back, and shapes that depend on values."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        masks = [index for index in indices if index is not None and index.dtype == torch.bool]
+        if masks or name in ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero"):
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("pair", PAIRS[:3], ids="-".join)
+@pytest.mark.parametrize("chains", [None, 3])
+def test_a_training_step_reads_nothing_back(pair, chains):
+    softcot = make(pair, chains, **({"contrastive": True} if chains else {})).train()
+    batch = batch_of(ragged_examples(LENGTH))
+    with Reads() as reads:
+        softcot(**batch, count=7)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(softcot.projection.parameters(), 1.0)
+    assert reads.found == []
+    with Reads() as reads:
+        batch["prefix_ids"][batch["prefix_ids"] > 3].sum().item()
+    assert len(reads.found) == 2  # the mode counts
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_gradients_of_initial_tokens(pair):
     learned = check(make(pair, 4, contrastive=True, tune_init_tokens=True).train(), contrastive=True)
@@ -95,7 +153,7 @@ def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
         softcot = make((family, family)).eval()
         example = ragged_examples(LENGTH)[0]
         batch = batch_of([example])
-        states = softcot.thought_states(batch["assistant_ids"], batch["assistant_mask"])[0, 0]
+        states = softcot.thought_states(batch["assistant_ids"], batch["assistant_lengths"])[0, 0]
         ids = torch.tensor([example["assistant_ids"]])
         hidden = softcot.assistant(ids, output_hidden_states=True, use_cache=False).hidden_states[-1]
         assert_close(states, hidden[0, -LENGTH:])
@@ -111,7 +169,7 @@ def test_the_contrastive_term_is_for_training_alone():
 def test_given_thought_states_give_the_same_loss():
     softcot = make(PAIRS[1], 4).eval()
     batch = batch_of(ragged_examples(LENGTH))
-    states = softcot.thought_states(batch.pop("assistant_ids"), batch.pop("assistant_mask"))
+    states = softcot.thought_states(**{name: batch.pop(name) for name in list(batch) if name.startswith("assistant")})
     whole = softcot(**batch_of(ragged_examples(LENGTH)))["loss"]
     assert torch.equal(softcot(**batch, thought_states=states)["loss"], whole)
 
@@ -120,9 +178,10 @@ def test_padding_is_never_seen():
     softcot = make(PAIRS[0], 2).eval()
     batch = batch_of(ragged_examples(LENGTH))
     expected = softcot(**batch)["loss"]
-    for name in ("prefix", "suffix", "assistant"):
-        ids, mask = batch[f"{name}_ids"], batch[f"{name}_mask"]
-        batch[f"{name}_ids"] = torch.where(mask == 1, ids, 13)
+    for name, left in (("prefix", True), ("suffix", False), ("assistant", True)):
+        for row, length in zip(batch[f"{name}_ids"], batch[f"{name}_lengths"], strict=True):
+            (row[: len(row) - length] if left else row[length:]).fill_(13)
+    assert any((batch[f"{name}_ids"] == 13).any() for name in ("prefix", "suffix", "assistant"))
     assert torch.equal(softcot(**batch)["loss"], expected)
 
 
@@ -132,13 +191,10 @@ def test_dev_loss_is_one_mean_over_the_labels_summed_over_chains(chains):
 
 
 def test_reductions_differ_on_ragged_batches():
-    batch = batch_of(ragged_examples(LENGTH))
-    counts = (batch["labels"] != -100).sum(-1).tolist()
-    assert len(set(counts)) > 1
-    tokens, examples = label_weights(batch["labels"], "tokens"), label_weights(batch["labels"], "examples")
-    assert tokens[0, 1].item() == pytest.approx(1 / sum(counts))
-    assert [row[1].item() for row in examples] == pytest.approx([1 / count / 3 for count in counts])
-    assert tokens.sum().item() == pytest.approx(1) and examples.sum().item() == pytest.approx(1)
+    counts = [5, 2, 8]
+    assert label_weights(counts, "tokens") == pytest.approx([1 / 15] * 3)
+    assert label_weights(counts, "examples") == pytest.approx([1 / 15, 1 / 6, 1 / 24])
+    assert label_weights(counts, "pairs") == pytest.approx([1 / 21, 1 / 21, 1 / 24])
 
 
 @pytest.mark.parametrize("chains", [None, 3])
@@ -200,7 +256,7 @@ def test_a_sliding_window_is_not_shared():
 def test_an_example_without_labels_is_an_error():
     softcot = make(PAIRS[0])
     batch = batch_of(ragged_examples(LENGTH))
-    batch["labels"][1] = -100
+    batch["label_columns"][1] = []
     with pytest.raises(ValueError, match="example 1 .*no labels"):
         softcot(**batch)
 
@@ -209,10 +265,9 @@ def test_frozen_loss_scales_its_gradient():
     softcot = make(PAIRS[0])
     batch = batch_of(ragged_examples(LENGTH))
     soft = torch.randn(3, 2, LENGTH, 48, requires_grad=True)
-    arguments = [batch[key] for key in ("suffix_ids", "suffix_mask", "labels")]
-    loss = frozen_lm_loss(
-        softcot.base, batch["prefix_ids"], batch["prefix_mask"], soft, *arguments, reduction="tokens"
-    ).sum()
+    prefix = softcot.run_prompts(softcot.base, (), batch["prefix_ids"], batch["prefix_lengths"])
+    suffix = [batch[key] for key in ("suffix_ids", "suffix_lengths", "label_columns")]
+    loss = frozen_lm_loss(softcot.base, prefix, soft, *suffix, [0.1, 0.2, 0.3]).sum()
     (once,) = torch.autograd.grad(loss, soft, retain_graph=True)
     (thrice,) = torch.autograd.grad(3 * loss, soft)
     assert_close(thrice, 3 * once)

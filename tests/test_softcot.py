@@ -134,7 +134,7 @@ def test_initial_tokens_are_the_embeddings_of_the_family_s_ids():
 def test_chains_differ():
     softcot = make(4).eval()
     batch = batch_of(ragged_examples(LENGTH))
-    states = softcot.thought_states(batch["assistant_ids"], batch["assistant_mask"])
+    states = softcot.thought_states(batch["assistant_ids"], batch["assistant_lengths"])
     assert states.shape == (3, 4, LENGTH, 32)
     for chain in range(1, 4):
         assert (states[:, chain] - states[:, 0]).abs().max() > 0.1

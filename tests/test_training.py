@@ -258,7 +258,7 @@ def test_a_loss_that_is_not_finite_names_step_and_example(tmp_path, bad):
     for example in data:
         batch = COLLATE([example])
         with torch.no_grad():
-            example["thought_states"] = model.thought_states(batch["assistant_ids"], batch["assistant_mask"])[0]
+            example["thought_states"] = model.thought_states(batch["assistant_ids"], batch["assistant_lengths"])[0]
     data[4]["thought_states"][0, 1, 2] = bad
     order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()
     step = order.index(4) // 2 + 1
