@@ -59,7 +59,9 @@ def plot_differences(comparisons: list[dict], folder: Path) -> dict[str, str | N
     for place, entry in enumerate(found):
         rule = entry["published"]
         middle = rule["difference"]
-        axes.errorbar(middle, place, xerr=[[middle - rule["low"]], [rule["high"] - middle]], fmt="o", capsize=4)
+        axes.errorbar(
+            middle, place, xerr=[[middle - rule["low"]], [rule["high"] - middle]], fmt="o", capsize=4, color="C0"
+        )
     axes.set_yticks(range(len(found)), [f"{e['base']}, {e['task']}\n{e['a']}\n- {e['b']}" for e in found], fontsize=7)
     axes.axvline(0, color="black", linewidth=1)
     axes.invert_yaxis()

@@ -186,7 +186,7 @@ def run_of(path, record, rows, tokens) -> Run:
     unused += [] if settings["num_thought_tokens"] else ["num_scaling_times", "model_name"]  # no slot, no chains
     settings = {key: value for key, value in settings.items() if key not in unused}
     protocol = protocol_name(settings)
-    settings |= {"protocol": protocol} if protocol else {}
+    settings |= {"evaluated_with": protocol} if protocol else {}
     recorded, skipped = [row["correct"] for row in rows], sum("skipped" in row for row in rows)
     return Run(path, settings, record["seed"], frame_of(rows), tokens, recorded, skipped)
 

@@ -19,9 +19,9 @@ NUMBERS = ["mean", "std", "strict_mean", "strict_std", "tokens", "published", "p
 COLUMNS = ["base", "task", "method", "label", "status", *NUMBERS, "source", "seeds", "questions", "votes", "flags"]
 # Only the JSON has them, and the plots use settings.
 MORE = ["accuracies", "files", "runs", "left_out", "settings"]
-# Settings in a label only if no others tell its cell from the rest: `protocol` and `trained_with` sum them up.
+# Settings in a label only if no others tell its cell from the rest: `evaluated_with` and `trained_with` sum them up.
 SUMMED_UP = {*SWITCHES, "training"}
-OF_PROTOCOL = {*SWITCHES, "protocol", "trained_with", "projection", "training_seed", "several_trainings"}
+OF_PROTOCOL = {*SWITCHES, "evaluated_with", "trained_with", "projection", "training_seed", "several_trainings"}
 
 
 # ---- cells ----
@@ -283,7 +283,7 @@ def corrected_pairs(cells) -> list[tuple[str, str]]:
 def is_corrected(settings) -> bool:
     """Return whether training, if there is a projection, and evaluation are known to be corrected."""
     trained = "corrected" if "own_chains" in settings else None
-    return settings.get("protocol") == "corrected" and settings.get("trained_with") == trained
+    return settings.get("evaluated_with") == "corrected" and settings.get("trained_with") == trained
 
 
 def compare_methods(cells, pairs, baseline="Zero-Shot CoT", resamples=10000) -> tuple[list[dict], list[str]]:

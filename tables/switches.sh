@@ -27,11 +27,20 @@ PAIR=${BASE##*/}-${ASSISTANT##*/}
 CELLS=() # folders of what is in the table
 NOTES=() # what changed nothing
 
-train() { # train RUN SEED [OPTION...]
-    run python train_softcot.py "${TRAIN[@]}" --output_name "$NAME-$1-$2" --seed "$2" "${@:3}" "${TRAIN_OPTIONS[@]}"
-}
 projection() { # projection RUN SEED: print where `train` writes it
     echo "ckpt/$NAME-$1-$2-gsm8k-$N_EPOCHS.0-$L_TRAIN-$PAIR/projection.bin"
+}
+share_thought_states() { # share_thought_states RUN SEED: the first run's; a run that needs others computes them
+    local first folder
+    first=$(dirname "$(projection corrected "${SEEDS[0]}")") folder=$(dirname "$(projection "$1" "$2")")
+    if [[ ${DRY_RUN:-} != 1 && -d $first && ! -d $folder ]]; then
+        mkdir -p "$folder"
+        cp "$first"/thoughts-*.bin "$folder"
+    fi
+}
+train() { # train RUN SEED [OPTION...]
+    share_thought_states "$1" "$2"
+    run python train_softcot.py "${TRAIN[@]}" --output_name "$NAME-$1-$2" --seed "$2" "${@:3}" "${TRAIN_OPTIONS[@]}"
 }
 evaluate() { # evaluate RUN SEED PROJECTION [OPTION...]
     run python evaluate_softcot.py "${EVAL[@]}" --seed "$2" --params_file_name "$3" --log_dir "$OUT/logs/$1" \
