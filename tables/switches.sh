@@ -8,6 +8,7 @@
 # says so and the other seeds are not run. (TASKS has no effect here; N_EPOCHS is 1 and L_TRAIN 16 by default.)
 # More environment variables:
 #   SEEDS           of the trainings, each with the evaluation of the same seed (default: "42 43 44")
+#   SWITCHES        run these alone only, such as "date last_token" (default: all of part 2 below)
 #   SOFTCOTPP=1     SoftCoT++ too (N = 2, scaling-nce): corrected, published, --token_loss_pairs; two more hours
 # TRAIN_OPTIONS and EVAL_OPTIONS come last, so that they override the sizes below.
 
@@ -16,6 +17,10 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || { usage >&2 && exit 2; }
 BASE=${1%/} ASSISTANT=${2%/}
+for switch in ${SWITCHES:-}; do
+    known=$(awk '/^alone / { print $3 }' "$0" | uniq | xargs)
+    [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: known are $known"
+done
 read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
 SHARED=(--data_dir "$ROOT/data/mini" --prompt_dir "$ROOT/data/mini/prompts" --dtype float32 --num_thought_tokens "$L_TRAIN")
 TRAIN=(--large_model_id "$BASE" --small_model_id "$ASSISTANT" --n_epochs "$N_EPOCHS" --k_shot 400 --batch_size 4
@@ -55,6 +60,7 @@ same_responses() { # same_responses RUN SEED: all rows but the record
 }
 alone() { # alone WHERE SWITCH VALUE: corrected but for one switch in training, in evaluation, or in both
     local name=$2-$3 trained=corrected switch=() seed unchanged
+    [[ ! ${SWITCHES:-} || " $SWITCHES " == *" $2 "* ]] || return 0
     [[ $1 == evaluation ]] || trained=$name
     [[ $1 == training ]] || switch=("--$2" "$3")
     for seed in "${SEEDS[@]}"; do
