@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.plots import plot_table
+from experiment.plots import plot_differences, plot_table
 from experiment.record import METHODS
 from experiment.runs import read_runs
 from experiment.summary import compare_methods, make_cells, make_table
@@ -41,9 +41,11 @@ def arguments():
     shown = "show these even if all is missing: "
     option("--tasks", shown + ", ".join(TASKS), [], nargs="+", choices=list(TASKS), metavar="TASK")
     option("--methods", shown + ", ".join(METHODS), [], nargs="+", choices=METHODS, metavar="METHOD")
-    pair = "paired bootstrap of two methods or labels; may be given again (default: all against --baseline)"
+    pair = "paired bootstrap of two methods or labels; may be given again (default: all against --baseline, and "
+    pair += "what ran under another protocol against the corrected)"
     option("--compare", pair, [], nargs=2, action="append", metavar=("A", "B"))
     option("--baseline", "what methods are compared with", "Zero-Shot CoT", choices=METHODS, metavar="METHOD")
+    option("--note", "one more line of the notes; may be given again", [], action="append", metavar="TEXT")
     option("--resamples", "of the bootstrap", 10000, type=number_above_99, metavar="K")
     option("--include_incomplete", "average incomplete runs too, flagged", False, action="store_true")
     option("--no_plots", "tables only", False, action="store_true")
@@ -66,18 +68,18 @@ def main():
     comparisons, not_compared = compare_methods(cells, args.compare, args.baseline, args.resamples)
 
     # 5) Files
-    folder, report = Path(args.out), markdown(table, comparisons)
+    folder, report = Path(args.out), markdown(table, comparisons, args.note)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "table.md": report,
         "table.csv": comma_separated(table),
-        "table.json": json_text(table, comparisons, not_compared),
+        "table.json": json_text(table, comparisons, not_compared, args.note),
         "table.tex": latex(table),
     }
     for name, text in texts.items():
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
-    missing = {} if args.no_plots else plot_table(table, folder)
+    missing = {} if args.no_plots else plot_table(table, folder) | plot_differences(comparisons, folder)
 
     print(report)
     for line in (*not_compared, *(f"no {name}: {reason}" for name, reason in missing.items() if reason)):

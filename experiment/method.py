@@ -8,7 +8,7 @@ from transformers import set_seed
 
 from experiment.arguments import naming
 from experiment.loading import load_backbones, make_encoder
-from experiment.record import check_against_training, short_name, warn_of_other_models
+from experiment.record import check_against_training, describe_training, short_name, warn_of_other_models
 from model.backbone import DTYPES, Backbone
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot, batched_soft_thoughts
 from model.reference_engine import plain_soft_thoughts
@@ -52,7 +52,7 @@ class Method:
     softcot: SoftCoT | None  # None for zero-shot CoT and controls without a projection
     slot: ThoughtSlot | None  # None for zero-shot CoT
     chains: int  # sets of soft thoughts a question
-    hashes: dict  # of prompts, models and projection, for the record
+    hashes: dict  # of prompts, models and projection, and what the projection was trained with, for the record
 
 
 def load_method(args, chains: int | None) -> Method:
@@ -77,7 +77,7 @@ def load_method(args, chains: int | None) -> Method:
         path = found_projection(args.params_file_name)
         check_against_training(args, encoder, path)
         warn_of_other_models(hashes, path)
-        hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
+        hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state, **describe_training(path)}
     elif not thinks and args.base_model_ckpt:
         path = found_projection(args.base_model_ckpt)
         check_against_training(args, encoder, path)

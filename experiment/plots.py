@@ -50,6 +50,27 @@ def plot_table(table, folder: Path) -> dict[str, str | None]:
     return found
 
 
+def plot_differences(comparisons: list[dict], folder: Path) -> dict[str, str | None]:
+    """Draw the paired differences with their intervals; return as `plot_table`."""
+    name, found = "differences.png", [entry for entry in comparisons if entry["published"]]
+    if not found:
+        (folder / name).unlink(missing_ok=True)
+        return {name: "no paired difference"}
+    figure, axes = pyplot().subplots(figsize=(10, 1.2 + 0.5 * len(found)), layout="constrained")
+    for place, entry in enumerate(found):
+        rule = entry["published"]
+        middle = rule["difference"]
+        axes.errorbar(
+            middle, place, xerr=[[middle - rule["low"]], [rule["high"] - middle]], fmt="o", capsize=4, color="C0"
+        )
+    axes.set_yticks(range(len(found)), [f"{e['base']}, {e['task']}\n{e['a']}\n- {e['b']}" for e in found], fontsize=7)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.invert_yaxis()
+    axes.set(xlabel="points of accuracy on the same questions, 95 % interval")
+    save(figure, folder / name)
+    return {name: None}
+
+
 def cells_in(table):
     """Return the rows that have an accuracy, without the papers' averages, which have no seeds."""
     return table[(table.status == "ok") & (table.seeds.str.len() > 0)]

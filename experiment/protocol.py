@@ -138,6 +138,16 @@ def differing(one: dict, other: dict) -> list[str]:
     return [name for name in one if name in other and one[name] != other[name]]
 
 
+def protocol_name(values: dict) -> str | None:
+    """Return `corrected`, `published`, or the switches that are not corrected; None if there are none. values: options
+    or a record."""
+    own = switches_in(values)
+    for name, protocol in PROTOCOLS.items():
+        if own and own == {switch: getattr(protocol, switch) for switch in own}:
+            return name
+    return ", ".join(f"{name} {value}" for name, value in own.items() if value != getattr(CORRECTED, name)) or None
+
+
 def corrected_but(values: dict) -> Protocol:
     """Return the protocol with the switches among `values`, the others corrected."""
     return dataclasses.replace(CORRECTED, **switches_in(values))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from data_loader.tasks import RAW
-from experiment.protocol import SWITCHES, differing
+from experiment.protocol import SWITCHES, differing, protocol_name
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -293,16 +293,34 @@ def check_against_training(args, encoder, params_file):
         )
 
 
+def record_of_training(params_file) -> dict:
+    """Return the record in the run.json beside what training wrote, {} if there is none."""
+    file = params_file.absolute().with_name("run.json")
+    trained = json.loads(file.read_text(encoding="utf-8")).get("record") if file.is_file() else None
+    return trained if isinstance(trained, dict) else {}
+
+
+def describe_training(params_file) -> dict:
+    """Return what an evaluation's record says of the training that wrote a projection; {} if it is not known.
+
+    trained_with: its protocol; training_seed; training: a hash of all else that fixes its result.
+    """
+    trained = record_of_training(params_file)
+    if "seed" not in trained:
+        return {}
+    rest = {key: value for key, value in trained.items() if key != "seed" and key not in SWITCHES}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+    return {"trained_with": protocol_name(trained), "training_seed": trained["seed"], "training": digest}
+
+
 def warn_of_other_models(hashes, params_file):
     """Print a line if weights or tokenizers are not those of the training that wrote a projection or adapter.
 
     hashes: those of this run's models. Call it after `check_against_training`.
     """
-    file = params_file.absolute().with_name("run.json")
-    trained = json.loads(file.read_text(encoding="utf-8")).get("record") if file.is_file() else None
-    trained = trained if isinstance(trained, dict) else {}
+    trained = record_of_training(params_file)
     parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
     other = [part for part in parts if None not in (hashes[part], trained.get(part)) and hashes[part] != trained[part]]
     if other:
         changes = ", ".join(f"{part.replace('_', ' ')} {hashes[part]}, was {trained[part]}" for part in other)
-        print(f"warning: other models than {params_file} was trained with: {changes} ({file})", file=sys.stderr)
+        print(f"warning: other models than {params_file} was trained with: {changes} (run.json)", file=sys.stderr)

@@ -14,6 +14,7 @@ import pandas as pd
 from data_loader.answers import ANSWER_RULE, verdicts
 from data_loader.tasks import TASKS, get_task
 from experiment.logs import read_log
+from experiment.protocol import protocol_name
 from experiment.record import OF_THOUGHTS, data_hash, method_of
 from experiment.results import read_result_file
 from utils import UserError
@@ -90,6 +91,7 @@ def read_runs(paths, data_dirs=()) -> list[Run]:
             run.logs.append(log.path)
         runs += [] if same else [log]
     separate_logs(runs)
+    join_trainings(runs)
     if not runs:
         raise UserError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
     return runs
@@ -111,6 +113,18 @@ def separate_logs(runs) -> None:
         place = next(p for p in places if len({(p(run.path), run.seed) for run in group}) == len(group))
         for run in group:
             run.settings = run.settings | {"files": str(place(run.path))}
+
+
+def join_trainings(runs) -> None:
+    """Make runs of trainings that differ in their seed alone share a cell if each has its own evaluation seed."""
+    own = ("projection", "training_seed")
+    known = [run for run in runs if "training" in run.settings]
+    without = {run: {key: value for key, value in run.settings.items() if key not in own} for run in known}
+    for group in grouped(known, lambda run: json.dumps(without[run], sort_keys=True)).values():
+        trainings = {run.settings["training_seed"] for run in group}
+        if len(trainings) > 1 and len({run.seed for run in group}) == len(group):
+            for run in group:
+                run.settings = without[run] | {"several_trainings": True}
 
 
 def votes_of(settings) -> int:
@@ -171,6 +185,8 @@ def run_of(path, record, rows, tokens) -> Run:
     unused = ["assistant_model_id", "assistant_thought_tokens"] if method_of(settings) in NO_ASSISTANT else []
     unused += [] if settings["num_thought_tokens"] else ["num_scaling_times", "model_name"]  # no slot, no chains
     settings = {key: value for key, value in settings.items() if key not in unused}
+    protocol = protocol_name(settings)
+    settings |= {"evaluated_with": protocol} if protocol else {}
     recorded, skipped = [row["correct"] for row in rows], sum("skipped" in row for row in rows)
     return Run(path, settings, record["seed"], frame_of(rows), tokens, recorded, skipped)
 

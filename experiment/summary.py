@@ -10,6 +10,7 @@ import pandas as pd
 
 from data_loader.tasks import TASKS
 from experiment.papers import PAPERS, differences_from_papers, published_figure
+from experiment.protocol import SWITCHES
 from experiment.record import METHODS, method_of, short_name
 from experiment.runs import RULES, Run, grouped, votes_of
 from utils import UserError
@@ -18,6 +19,9 @@ NUMBERS = ["mean", "std", "strict_mean", "strict_std", "tokens", "published", "p
 COLUMNS = ["base", "task", "method", "label", "status", *NUMBERS, "source", "seeds", "questions", "votes", "flags"]
 # Only the JSON has them, and the plots use settings.
 MORE = ["accuracies", "files", "runs", "left_out", "settings"]
+# Settings in a label only if no others tell its cell from the rest: `evaluated_with` and `trained_with` sum them up.
+SUMMED_UP = {*SWITCHES, "training"}
+OF_PROTOCOL = {*SWITCHES, "evaluated_with", "trained_with", "projection", "training_seed", "several_trainings"}
 
 
 # ---- cells ----
@@ -99,9 +103,10 @@ def name_cells(cells) -> None:
 
 def distinguishing_keys(cells) -> list[str]:
     """Return the settings in which cells differ: all that each cell has, and of others as many as are needed."""
-    keys = {key: all(key in cell.settings for cell in cells) for cell in cells for key in cell.settings}
+    names = {key for cell in cells for key in cell.settings}
+    keys = {key: key not in SUMMED_UP and all(key in cell.settings for cell in cells) for key in names}
     chosen = []
-    for key in sorted(keys, key=lambda key: (not keys[key], key)):
+    for key in sorted(keys, key=lambda key: (not keys[key], key in SUMMED_UP, key)):
         differs = len({to_json(cell.settings.get(key)) for cell in cells}) > 1
         enough = len({to_json([cell.settings.get(k) for k in chosen]) for cell in cells}) == len(cells)
         chosen += [key] if differs and (keys[key] or not enough) else []
@@ -192,6 +197,8 @@ def cell_row(cell, most_seeds) -> dict:
 def flags_of(cell, most_seeds) -> list[str]:
     """Return what a reader must know before comparing a cell's number."""
     flags = [f"seed {run.seed}: {flag}" for run in cell.left_out for flag in run.flags]
+    if cell.settings.get("several_trainings"):
+        flags.append("each seed has its own training")
     if any(skipped := [run.skipped for run in cell.runs]):
         numbers = " to ".join(map(str, sorted({min(skipped), max(skipped)})))
         flags.append(f"{numbers} of {cell.questions} questions skipped as too long, counted as not correct")
@@ -261,12 +268,35 @@ def compare(a: Cell, b: Cell, resamples: int) -> dict | None:
     return found
 
 
+def corrected_pairs(cells) -> list[tuple[str, str]]:
+    """Return the labels of each cell under another protocol and of the one cell that differs in being corrected."""
+    pairs = []
+    for like in grouped(
+        cells, lambda c: to_json({k: v for k, v in c.settings.items() if k not in OF_PROTOCOL})
+    ).values():
+        corrected = [cell.label for cell in like if is_corrected(cell.settings)]
+        if len(corrected) == 1:
+            pairs += [(cell.label, *corrected) for cell in like if cell.label not in corrected]
+    return pairs
+
+
+def is_corrected(settings) -> bool:
+    """Return whether training, if there is a projection, and evaluation are known to be corrected."""
+    trained = "corrected" if "own_chains" in settings else None
+    return settings.get("evaluated_with") == "corrected" and settings.get("trained_with") == trained
+
+
 def compare_methods(cells, pairs, baseline="Zero-Shot CoT", resamples=10000) -> tuple[list[dict], list[str]]:
-    """Return comparisons of pairs (methods or labels), else of every method with the baseline; and what is refused."""
+    """Return comparisons of pairs (methods or labels), and what is refused.
+
+    Without pairs every method is compared with the baseline, and what ran under another protocol with the corrected.
+    """
     names = {cell.method for cell in cells} | {cell.label for cell in cells}
     for name in {name for pair in pairs for name in pair} - names:
         raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
-    pairs = pairs or [(method, baseline) for method in dict.fromkeys(c.method for c in cells) if method != baseline]
+    if not pairs:
+        pairs = [(method, baseline) for method in dict.fromkeys(c.method for c in cells) if method != baseline]
+        pairs += corrected_pairs(cells)
     found, refused = [], []
     for left, right in pairs:
         for a, b in product(cells, cells):

@@ -83,8 +83,11 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
-def markdown(table: pd.DataFrame, comparisons: list[dict]) -> str:
-    """Return the report: an overview and the details of each base model, then comparisons and notes."""
+def markdown(table: pd.DataFrame, comparisons: list[dict], notes=()) -> str:
+    """Return the report: an overview and the details of each base model, then comparisons and notes.
+
+    notes: more of them.
+    """
     parts = [
         "# Results\n",
         "Accuracy in percent, mean ± sample standard deviation over seeds. *Accuracy*: the published answer rule; "
@@ -99,7 +102,7 @@ def markdown(table: pd.DataFrame, comparisons: list[dict]) -> str:
             "bootstrap over questions.\n",
             markdown_table(comparison_table(comparisons)),
         ]
-    if notes := notes_of(table):
+    if notes := [*notes_of(table), *notes]:
         parts += ["## Notes\n", "".join(f"- {note}\n" for note in notes)]
     return "\n".join(parts)
 
@@ -128,7 +131,8 @@ def comma_separated(table: pd.DataFrame) -> str:
     return flat.assign(flags=table["flags"].str.join("; ")).to_csv(index=False, lineterminator="\n")
 
 
-def json_text(table: pd.DataFrame, comparisons: list[dict], not_compared: list[str]) -> str:
+def json_text(table: pd.DataFrame, comparisons: list[dict], not_compared: list[str], notes=()) -> str:
     cells = json.loads(table.to_json(orient="records", double_precision=15))
-    whole = {"cells": cells, "comparisons": comparisons, "not_compared": not_compared, "notes": notes_of(table)}
+    notes = [*notes_of(table), *notes]
+    whole = {"cells": cells, "comparisons": comparisons, "not_compared": not_compared, "notes": notes}
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import json
 import sys
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -27,7 +28,7 @@ from experiment.arguments import (
 )
 from experiment.loading import encode_split, load_backbones, make_encoder
 from experiment.method import build_for_training, pairs_examples, says_small
-from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, differing
+from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, differing, protocol_name
 from experiment.record import evaluation_record, method_of, training_record
 from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint
@@ -110,6 +111,14 @@ def test_the_record_holds_every_switch_of_its_script(script, protocol):
     for name, entry in SWITCHES.items():
         assert record.get(name) == (getattr(args.switches(), name) if script in entry["scripts"] else None)
     assert "protocol" not in record  # with the same switches it is the same run
+
+
+def test_a_protocol_s_name_is_its_preset_s_or_what_is_not_corrected():
+    for script, name in product(OPTIONS, PROTOCOLS):
+        assert protocol_name(vars(parse(script, f"--protocol {name}"))) == name
+    words = "--date today --projection_dtype float16"
+    assert protocol_name(vars(parse("train_softcot", words))) == "projection_dtype float16, date today"
+    assert protocol_name({"seed": 42}) is None
 
 
 def test_switches_that_both_have_are_compared():
@@ -542,6 +551,7 @@ def test_evaluation_under_both_protocols(run):
     assert not notes(run(evaluate_softcot, params, "evaluated"))
     before = {path.name: path.read_bytes() for path in (run.root / "evaluated" / "logs").iterdir()}
     records, answers = responses(run.root / "evaluated")
+    assert {(record["trained_with"], record["training_seed"]) for record in records} == {("corrected", 42)}
     own = [name for name, entry in SWITCHES.items() if "evaluate_softcot" in entry["scripts"]]
     assert all(record[name] == getattr(CORRECTED, name) for record in records for name in own)
 
@@ -566,10 +576,12 @@ def test_evaluation_under_both_protocols(run):
     described = json.loads(path.read_text())
     for name in ("protocol", *SWITCHES):
         described["arguments"].pop(name, None)
+        described["record"].pop(name, None)
     path.write_text(json.dumps(described))
     (note,) = notes(run(evaluate_softcot, params, "older"))
     assert "protocol" in note and str(path.name) in note
-    assert responses(run.root / "older")[1] == answers
+    records, older = responses(run.root / "older")
+    assert older == answers and {record["trained_with"] for record in records} == {None}
 
 
 def test_the_base_s_adapter_is_used_or_ignored(run):

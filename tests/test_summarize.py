@@ -15,6 +15,7 @@ import pytest
 from tqdm import tqdm
 
 from data_loader.loaders import load_task
+from experiment.protocol import CORRECTED, PUBLISHED
 from experiment.record import data_hash
 from experiment.results import LogForm, SeedResults, judge, skipped_row
 from experiment.summary import bootstrap_interval
@@ -283,6 +284,52 @@ def test_runs_of_other_arguments_are_other_cells(table):
     summarize(table, "logs", "--out", "out", "--no_plots")
     labels = {label for label, _ in cells_of(table / "out")[0]}
     assert {"SoftCoT (L=4) [temperature=0.5]", "SoftCoT (L=4) [temperature=1.0]"} <= labels
+
+
+def save_trained(folder, training_seed, evaluation_seeds, share, evaluated=CORRECTED, **training):
+    """Runs of the projection of one training."""
+    known = {"training_seed": training_seed, "training": "recipe", "trained_with": "corrected"} | training
+    known |= {"projection": f"of {training_seed} {known}", "own_chains": False}
+    for seed in evaluation_seeds:
+        name = f"{training_seed}-{'-'.join(training.values())}"
+        save_run(folder, name, seed, verdicts(seed, share=share), **vars(evaluated), **known)
+
+
+def test_trainings_that_differ_in_their_seed_alone_share_a_cell(tmp_path):
+    for seed in (41, 42, 43):
+        save_trained(tmp_path / "logs", seed, [seed], 0.8)
+        save_trained(tmp_path / "logs", seed, [seed], 0.2, trained_with="last_token dropped")
+        save_trained(tmp_path / "published", seed, [seed], 0.4, PUBLISHED, trained_with="published")
+    done = summarize(tmp_path, "logs", "published", "--out", "out", "--note", "Nothing else was run.")
+    cells, whole = cells_of(tmp_path / "out")
+    # The switches of the published protocol have one name, and each training is named by what it was under.
+    label = "SoftCoT (L=4) [evaluated_with={}, trained_with={}]"
+    corrected, *others = (
+        label.format(*names)
+        for names in (
+            ("corrected", "corrected"),
+            ("corrected", "last_token dropped"),
+            ("published", "published"),
+        )
+    )
+    assert {name for name, _ in cells} == {corrected, *others}
+    for cell in cells.values():
+        assert cell["seeds"] == [41, 42, 43] and any("training" in flag for flag in cell["flags"])
+    # By default each is compared with the corrected one.
+    assert {(found["a"], found["b"]) for found in whole["comparisons"]} == {(other, corrected) for other in others}
+    assert all(found["published"]["high"] < 0 for found in whole["comparisons"])
+    assert (tmp_path / "out" / "differences.png").read_bytes().startswith(b"\x89PNG")
+    assert whole["notes"][-1] == "Nothing else was run." and "Nothing else was run." in done.stdout
+
+
+@pytest.mark.parametrize("more", [{}, {"training": "another"}])
+def test_other_trainings_are_other_cells(tmp_path, more):
+    save_trained(tmp_path / "logs", 42, [41, 42], 0.8)
+    save_trained(tmp_path / "logs", 43, [42, 43] if not more else [43], 0.6, **more)
+    save_run(tmp_path / "logs", "older", 41, verdicts(41), projection="older")  # says nothing of its training
+    summarize(tmp_path, "logs", "--out", "out", "--no_plots")
+    cells, whole = cells_of(tmp_path / "out")
+    assert len(cells) == 3 and not whole["comparisons"]
 
 
 def test_two_data_sets_of_a_task_are_whole_each_by_itself(table):

@@ -4,11 +4,13 @@ import json
 import shlex
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from benchmarks.tiny import TOKENS, make_inputs
+from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, switches_in
 from experiment.record import log_name, method_of, run_name
 from tests.commands import environment
 from tests.test_docs import FILES, documented_commands, parser_of
@@ -33,7 +35,10 @@ METHODS = {
         1,
         1,
     ),
+    "switches": (["SoftCoT"] * 3 * 11, 1, 1),  # three seeds
 }
+# Defaults of N_EPOCHS and L_TRAIN.
+TRAINED = dict.fromkeys(METHODS, (10, 32)) | {"switches": (1, 16)}
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +79,15 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
     assert {options.task_name for options in evaluated} == (TASKS if tasks == 5 else {"gsm8k"})
     assert {options.num_thought_tokens for options in evaluated} == {
         "mini": {0, 16},
+        "switches": {16},
         "softcotpp": {4},
         "sweep_thought_tokens": {1, 2, 4, 8, 16, 32},
     }.get(table, {0, 4})
-    files = [Path(o.log_dir, log_name(o, 41)) for o in evaluated]
+    files = [Path(o.log_dir, log_name(o, o.seed)) for o in evaluated]
     assert len(set(files)) == len(files), "two evaluations write the same file"
     script, summary = commands[-1]
     assert script == "summarize_results.py"
-    assert all(Path(summary.paths[0]) in file.parents for file in files)
+    assert all(set(map(Path, summary.paths)) & set(file.parents) for file in files)
 
 
 @pytest.mark.parametrize("variables", [{}, {"TASKS": "du gsm8k", "N_EPOCHS": "1", "L_TRAIN": "8"}, {"TASKS": "du"}])
@@ -99,9 +105,10 @@ def test_an_evaluation_reads_what_the_table_trained_before_it(table, variables, 
                 assert training.large_model_id == options.base_model_id
                 assert training.small_model_id == options.assistant_model_id
     if table != "mini":
-        assert {options.n_epochs for options in trained.values()} == {float(variables.get("N_EPOCHS", 10))}
+        epochs, length = TRAINED[table]
+        assert {options.n_epochs for options in trained.values()} == {float(variables.get("N_EPOCHS", epochs))}
         lengths = {options.num_thought_tokens for options in trained.values()} - {0}
-        assert lengths == {int(variables.get("L_TRAIN", 32))}
+        assert lengths == {int(variables.get("L_TRAIN", length))}
 
 
 def test_the_papers_settings(parsers, tmp_path):
@@ -113,6 +120,37 @@ def test_the_papers_settings(parsers, tmp_path):
             assert (options.seed_from, options.seed_to, options.temperature) == (41, 45, 1.0)
         if script.endswith("pp.py"):
             assert options.num_scaling_times == 10
+
+
+def test_each_switch_is_run_alone_with_every_seed_or_a_note_says_why_not(parsers, tmp_path):
+    *runs, (_, summary) = plan("switches", parsers, tmp_path, SEEDS="7 8", SOFTCOTPP="1")
+    moved = [{n: v for n, v in switches_in(vars(o)).items() if v != getattr(CORRECTED, n)} for _, o in runs]
+    for name, entry in SWITCHES.items():
+        alone = {
+            (script, o.seed) for (script, o), of in zip(runs, moved, strict=True) if of == {name: entry["published"]}
+        }
+        softcot = [script for script in entry["scripts"] if script.endswith("softcot")]
+        noted = any(f"--{name}`" in note for note in summary.note)
+        scripts = [] if noted else [f"{script}.py" for script in softcot or entry["scripts"]]
+        assert alone == set(product(scripts, (7, 8))), name
+    for script, options in runs:
+        if script.startswith("evaluate"):
+            assert f"-{options.seed}-gsm8k" in options.params_file_name and options.greedy
+    published = [
+        (script, o.seed)
+        for script, o in runs
+        if all(v == getattr(PUBLISHED, n) for n, v in switches_in(vars(o)).items())
+    ]
+    scripts = [f"{kind}_softcot{pp}.py" for kind in ("train", "evaluate") for pp in ("", "pp")]
+    assert sorted(published) == sorted(product(scripts, (7, 8)))
+
+
+def test_switches_are_chosen_by_name(parsers, tmp_path):
+    runs = plan("switches", parsers, tmp_path, SWITCHES="date too_long", SEEDS="7")
+    assert {name for _, o in runs for name, value in switches_in(vars(o)).items() if value == "cut"} == {"too_long"}
+    assert [script for script, _ in runs].count("train_softcot.py") == 2 + 2
+    done = bash("switches", cwd=tmp_path, DRY_RUN="1", SWITCHES="too_lon")
+    assert done.returncode == 2 and "too_lon " in done.stderr and "too_long" in done.stderr and not done.stdout
 
 
 def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
@@ -213,3 +251,29 @@ def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     again = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
     assert again.returncode == 0, again.stderr[-2000:]
     assert {file: (file.read_bytes(), file.stat().st_ino) for file in files} == before
+
+
+@pytest.mark.slow
+def test_a_switch_that_changes_nothing_is_a_note_and_no_cell(tmp_path):
+    make_inputs(tmp_path)
+    common = f"--data_dir data --device cpu {TOKENS.split(' --assistant_initial')[0]}"
+    variables = {
+        "SEEDS": "42",
+        "SWITCHES": "last_token too_long end_tokens",
+        "L_TRAIN": "3",
+        "TRAIN_OPTIONS": f"{common} --k_shot 4 --dev_k 1 --batch_size 2 --report_to none",
+        "EVAL_OPTIONS": f"{common} --test_k 3 --max_new_tokens 6",
+    }
+    done = bash("switches", "base", "assistant", cwd=tmp_path, **variables)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "results/switches/summary/table.json").read_text(encoding="utf-8"))
+    cells = [(cell["settings"]["evaluated_with"], cell["settings"]["trained_with"]) for cell in found["cells"]]
+    assert sorted(cells) == [
+        ("corrected", "corrected"),
+        ("corrected", "last_token dropped"),
+        ("published", "published"),
+    ]
+    assert len(found["comparisons"]) == 2
+    for name, same in (("too_long", "projection.bin"), ("end_tokens", "responses")):
+        (note,) = (note for note in found["notes"] if name in note)
+        assert same in note
