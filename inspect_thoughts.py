@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from experiment.arguments import InspectThoughts, Parser, naming
-from experiment.loading import encode_split, load_instances, quiet_libraries
+from experiment.loading import encode_split, load_instances, quiet_libraries, settle_dtype
 from experiment.method import load_method
 from experiment.plots import pyplot, save
 from model.causal_lm import embedding_table, embeddings_of
@@ -164,6 +164,7 @@ def main():
     question = question_of(args)
     with naming("--params_file_name"):
         state = load_projection(args.params_file_name)
+    settle_dtype(args, args.base_model_id)
     method = load_method(args, chains=len(state["embedding"]) if "embedding" in state else None)
     (example,) = encode_split(method.encoder, method.base, method.assistant, [question], "eval")
 
