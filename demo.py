@@ -16,15 +16,20 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+import torch
+
+from experiment.arguments import FASTEST
 from experiment.plots import plot_tasks
 from experiment.runs import read_runs
 from experiment.summary import compare_methods, make_cells, make_table
 from experiment.tables import comparison_table, markdown_table, overview
-from utils import replaced, write_json
+from model.backbone import DTYPES
+from model.embedded import EMBEDDED as MODEL
+from model.fastest import fastest_dtype
+from utils import replaced, run_main, write_json
 
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "results" / "demo"
-MODEL = "embedded/SmolLM2-135M-Instruct"
 SHORT = MODEL.split("/")[1]
 SEEDS = (41, 42)
 LENGTH, CHAINS, SAMPLES = 16, 2, 2  # thought tokens; chains of SoftCoT++ and samples a chain that vote
@@ -44,9 +49,9 @@ def run(script, options):
     return time.monotonic() - start
 
 
-def train(script, name, examples, options=""):
+def train(script, name, plan, options=""):
     """Train for one epoch; return the run's name and seconds. The loss curve is copied to results/demo."""
-    size = f"--k_shot {examples['train']} --batch_size {examples['batch']} --n_epochs 1"
+    size = f"--k_shot {plan['train']} --batch_size {plan['batch']} --n_epochs 1 --dtype {plan['dtype']}"
     models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH}"
     seconds = run(script, f"{models} --output_name demo {size} --learning_rate {LEARNING_RATE} {options}")
     (folder,) = (path for path in OUT.glob("results/demo-gsm8k-*") if path.name.endswith("-nce") == bool(options))
@@ -54,15 +59,16 @@ def train(script, name, examples, options=""):
     return folder.name, seconds
 
 
-def evaluate(script, name, examples, options):
+def evaluate(script, name, plan, options):
     """Evaluate all seeds on both splits; return the seconds."""
     sampling = f"--max_new_tokens 120 --temperature {TEMPERATURE} --seed_from {SEEDS[0]} --seed_to {SEEDS[-1]}"
-    fixed = f"--base_model_id {MODEL} --assistant_model_id {MODEL} {sampling} --eval_batch_size 192"
+    fixed = (
+        f"--base_model_id {MODEL} --assistant_model_id {MODEL} {sampling} --dtype {plan['dtype']} --eval_batch_size 192"
+    )
     return sum(
         run(
             script,
-            f"{fixed} --split {split} --test_k {examples[split]} --print_response "
-            f"--log_dir logs/{name}/{split} {options}",
+            f"{fixed} --split {split} --test_k {plan[split]} --print_response --log_dir logs/{name}/{split} {options}",
         )
         for split in SPLITS
     )
@@ -102,9 +108,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     quick = "a few steps and questions: shows that everything runs, its accuracies mean nothing"
     parser.add_argument("--quick", action="store_true", help=quick)
-    examples = {"train": 800, "batch": 4, "test": 64, "unseen": 24}
-    if parser.parse_args().quick:
-        examples = {"train": 16, "batch": 8, "test": 4, "unseen": 4}
+    dtype = "of the frozen models in all runs; fastest: measured once (default: %(default)s)"
+    parser.add_argument("--dtype", default=FASTEST, choices=[*DTYPES, FASTEST], help=dtype)
+    args = parser.parse_args()
+    plan = {"train": 800, "batch": 4, "test": 64, "unseen": 24, "dtype": args.dtype}
+    if args.quick:
+        plan |= {"train": 16, "batch": 8, "test": 4, "unseen": 4}
+    if args.dtype == FASTEST:
+        plan["dtype"], reason = fastest_dtype(MODEL, "cuda" if torch.cuda.is_available() else "cpu")
+        print(f"--dtype {FASTEST}: {plan['dtype']}, {reason}", flush=True)
 
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
@@ -112,28 +124,28 @@ def main():
 
     # 1) The base model alone
     script = "evaluate_softcot.py"
-    seconds["evaluate_zero_shot"] = evaluate(script, "zero_shot", examples, "--num_thought_tokens 0")
+    seconds["evaluate_zero_shot"] = evaluate(script, "zero_shot", plan, "--num_thought_tokens 0")
 
     # 2) SoftCoT: one answer, and a vote of as many as SoftCoT++ has
-    folder, seconds["train_softcot"] = train("train_softcot.py", "softcot", examples)
+    folder, seconds["train_softcot"] = train("train_softcot.py", "softcot", plan)
     trained = f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder}/projection.bin"
     for name, samples in (("softcot", 1), ("softcot_sc", CHAINS * SAMPLES)):
         votes = f"--num_return_sequences {samples}"
-        seconds[f"evaluate_{name}"] = evaluate(script, name, examples, f"{trained} {votes}")
+        seconds[f"evaluate_{name}"] = evaluate(script, name, plan, f"{trained} {votes}")
 
     # 3) SoftCoT++
     chains = f"--num_scaling_times {CHAINS} --model_name scaling-nce"
-    folder, seconds["train_softcotpp"] = train("train_softcotpp.py", "softcotpp", examples, chains)
+    folder, seconds["train_softcotpp"] = train("train_softcotpp.py", "softcotpp", plan, chains)
     trained = f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder}/projection.bin"
     votes = f"--num_return_sequences {SAMPLES} {chains}"
-    seconds["evaluate_softcotpp"] = evaluate("evaluate_softcotpp.py", "softcotpp", examples, f"{trained} {votes}")
+    seconds["evaluate_softcotpp"] = evaluate("evaluate_softcotpp.py", "softcotpp", plan, f"{trained} {votes}")
     seconds["total"] = time.monotonic() - start
 
     # 4) Table and plot
-    write_report(OUT, {split: examples[split] for split in SPLITS}, seconds)
+    write_report(OUT, {split: plan[split] for split in SPLITS}, seconds)
     written = "summary.json, table.md, accuracy.png, loss_softcot.png, loss_softcotpp.png, logs/, ckpt/"
     print(f"\nWrote {OUT.relative_to(ROOT)}: {written}")
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -10,12 +10,19 @@ from tqdm import tqdm
 
 from data_loader.tasks import get_task
 from experiment.arguments import EvaluateSoftCoT, Parser, naming
-from experiment.loading import device_of, encode_split, load_instances, quiet_libraries, share_instructions
+from experiment.loading import (
+    device_of,
+    encode_split,
+    load_instances,
+    quiet_libraries,
+    settle_dtype,
+    share_instructions,
+)
 from experiment.method import chains_of, load_method
 from experiment.record import data_hash, evaluation_record, method_of
 from experiment.responses import finished_questions, make_engine, requests_of, take_next_questions_thoughts, write_hints
 from experiment.results import LogForm, judge, skipped_row, texts_of
-from experiment.seed_files import SeedFiles
+from experiment.seed_files import SeedFiles, earlier_results
 from model.processes import join, leave
 from model.vllm_engine import check_can_start
 from utils import run_main
@@ -40,6 +47,7 @@ def evaluate(args):
     questions = {question["index"]: question for question in split[: args.test_k or None]}
 
     # 3) models and method, the record of what fixes the answers
+    settle_dtype(args, args.base_model_id, lambda: earlier_results(args))
     method = load_method(args, chains_of(args))
     num_answers = method.chains * args.num_return_sequences
     task, family = get_task(args.task_name), method.base.thought_tokens.family

@@ -16,12 +16,13 @@ from experiment.loading import (
     make_accelerator,
     make_encoder,
     quiet_libraries,
+    settle_dtype,
     share_instructions,
 )
 from experiment.method import build_for_training
 from experiment.plots import plot_loss
 from experiment.record import describe_run, run_name, training_record
-from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
+from experiment.resume import earlier_record, hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
 from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
 from model.softcot import save_projection
@@ -52,6 +53,7 @@ def train(args, dev_k):
     train_data, dev_data = load_instances(args, "train", args.k_shot), load_instances(args, "dev", dev_k)
 
     # 3) frozen models, prompts
+    settle_dtype(args, args.large_model_id, lambda: earlier_record(folder))
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 else float("inf")

@@ -1,10 +1,10 @@
 """Training and evaluation against their plain forms, side by side: python -m benchmarks.speed (make bench)
 
-Models of real shapes with random weights; nothing is downloaded and no text is made. The plain side is the
-straightforward algorithm: the assistant runs at every step, each chain is a full sequence through the base model with
-logits at every position, and evaluation generates for one question at a time. Both sides see the same tensors in
-one process, taking turns; peak memory is that of a separate process. Writes benchmarks/results/<cpu or GPU name>.json
-and, with --sweep, a table and a plot of a step's cost against N, L, P and the batch size.
+benchmarks/workload.py has the models, the examples and the plain algorithm. Beside the plain side stands what a user
+would choose: transformers.Trainer around the same plain module, and `generate` with 64 rows. All sides see the same
+examples in one dtype and one process, taking turns; peak memory is that of a separate process. Writes
+benchmarks/results/<cpu or GPU name>.json and, with --sweep, a table and a plot of a step's cost against N, L, P and the
+batch size.
 """
 
 import argparse
@@ -15,220 +15,43 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from data_loader.collator import Collator
-from model.attention import NAME, group_heads
-from model.backbone import Backbone, ThoughtTokens
-from model.causal_lm import DTYPE_ARGUMENT
+from benchmarks.workload import (
+    EPOCHS,
+    PRESETS,
+    add_states,
+    build,
+    examples,
+    our_step,
+    plain_batch,
+    plain_chain,
+    plain_step,
+    sharing_collator,
+    use_heads,
+)
+from model.attention import NAME
+from model.backbone import DTYPES
+from model.fastest import CANDIDATES
 from model.frozen_lm import IGNORE
 from model.generation import Request, TransformersEngine
-from model.softcot import SoftCoT, SoftCoTPlusPlus
+from model.softcot import assistant_part
+from model.training import Progress, dev_loss, on_device
 from utils import write_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
-EPOCHS = 10  # of the papers: over which the one pass of the assistant is spread
-PLACEHOLDER, FIRST_INITIAL = 7, 40
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A pair of models and a workload. Lengths in tokens, spread as GSM8K's are with Llama 3.1's tokenizer."""
-
-    base: object
-    assistant: object
-    prefix: int = 260  # mean; standard deviation 21
-    thoughts: int = 32
-    suffix: int = 150  # mean; standard deviation 0.46 of it
-    batch: int = 4
-    chains: int = 10
-    rows: int = 64
-    questions: int = 26  # evaluated with `seeds` seeds each
-    seeds: int = 5
-    one_at_a_time: int = 3  # questions of the plain side, which is slow
-    max_new_tokens: int = 512
-    response: int = 150  # mean
-
-
-def llama(width, layers, heads, shared, inner, tied):
-    return LlamaConfig(
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=shared,
-        intermediate_size=inner,
-        vocab_size=128256,
-        tie_word_embeddings=tied,
-        max_position_embeddings=8192,
-        head_dim=width // heads,
-    )
-
-
-def qwen3(width, layers, heads, shared, inner, tied):
-    return Qwen3Config(
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=shared,
-        intermediate_size=inner,
-        vocab_size=151936,
-        tie_word_embeddings=tied,
-        max_position_embeddings=8192,
-        head_dim=128,
-    )
-
-
-PRESETS = {
-    "cpu": Preset(llama(576, 30, 9, 3, 1536, True), llama(384, 12, 6, 2, 1024, True)),
-    "llama-8b-1b": Preset(
-        llama(4096, 32, 32, 8, 14336, False), llama(2048, 16, 32, 8, 8192, True), questions=64, rows=256
-    ),
-    "qwen3-8b-0.6b": Preset(
-        qwen3(4096, 36, 32, 8, 12288, False), qwen3(1024, 28, 16, 8, 3072, True), questions=64, rows=256
-    ),
-    "tiny": Preset(
-        llama(64, 2, 4, 2, 128, True),
-        llama(32, 2, 4, 2, 64, True),
-        prefix=40,
-        thoughts=4,
-        suffix=20,
-        chains=3,
-        rows=8,
-        questions=4,
-        seeds=2,
-        max_new_tokens=16,
-        response=8,
-    ),
-}
-
-
-class NumberTokenizer:
-    """All that the models here need of a tokenizer."""
-
-    eos_token_id = None
-
-    @staticmethod
-    def convert_tokens_to_ids(token):
-        return PLACEHOLDER
-
-
-def backbone(config, device, dtype, seed):
-    torch.manual_seed(seed)
-    with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, **{DTYPE_ARGUMENT: dtype})
-    group_heads(model.requires_grad_(False).eval())
-    return Backbone(model, NumberTokenizer(), ThoughtTokens("random", "", "", "", FIRST_INITIAL, 10), "random")
-
-
-def build(preset, method, device, dtype=torch.bfloat16, backbones=None):
-    base, assistant = backbones or (
-        backbone(preset.base, device, dtype, 0),
-        backbone(preset.assistant, device, dtype, 1),
-    )
-    torch.manual_seed(2)
-    if method == "softcot":
-        return SoftCoT(base, assistant, preset.thoughts).train(), (base, assistant)
-    return SoftCoTPlusPlus(base, assistant, preset.thoughts, preset.chains, contrastive=True).train(), (base, assistant)
-
-
-def examples(preset, count, seed=3):
-    """Random ids of drawn lengths: [{prefix_ids, suffix_ids, assistant_ids}], the assistant's with its slot."""
-    draw = torch.Generator().manual_seed(seed)
-    vocabulary = min(preset.base.vocab_size, preset.assistant.vocab_size)
-
-    def ids(length):
-        return torch.randint(64, vocabulary, (max(8, round(length)),), generator=draw)
-
-    made = []
-    for _ in range(count):
-        wide, long = torch.randn(2, generator=draw).tolist()
-        prefix = preset.prefix * (1 + 0.08 * max(-2.5, min(2.5, wide)))
-        suffix = preset.suffix * 2.718 ** (0.44 * max(-2.0, min(2.0, long)) - 0.1)
-        made.append(
-            {
-                "prefix_ids": ids(prefix),
-                "suffix_ids": ids(suffix),
-                "assistant_ids": torch.cat([ids(prefix), torch.full((preset.thoughts,), PLACEHOLDER)]),
-            }
-        )
-    return made
-
-
-def collate(made, device):
-    """The batch as SoftCoT.forward takes it; every suffix token is a label."""
-    lists = [{key: ids.tolist() for key, ids in example.items()} for example in made]
-    batch = Collator(0, 0)([ids | {"labels": ids["suffix_ids"], "index": place} for place, ids in enumerate(lists)])
-    return {key: value.to(device) for key, value in batch.items() if key != "index"}
-
-
-# ---- one step, plain and ours: both leave the projection's gradient behind ----
-
-
-def plain_step(model, batch):
-    """The assistant and, chain by chain, the whole sequence; each chain's graph is freed before the next is built."""
-    use_heads(model, "sdpa")
-    base, assistant = model.base, model.assistant
-    embed, embed_small = base.get_input_embeddings(), assistant.get_input_embeddings()
-    length = model.num_thought_tokens
-    full_mask = torch.cat(
-        [batch["prefix_mask"], batch["prefix_mask"].new_ones(len(batch["labels"]), length), batch["suffix_mask"]], dim=1
-    )
-    position_ids = (full_mask.cumsum(-1) - 1).clamp(min=0)
-    total, chains = 0.0, []
-    for initial in model.embedding:
-        with torch.no_grad():
-            before = embed_small(batch["assistant_ids"])
-            before[:, -length:] = initial.to(before.dtype)
-            mask = batch["assistant_mask"]
-            states = assistant.model(
-                inputs_embeds=before,
-                attention_mask=mask,
-                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-                use_cache=False,
-            ).last_hidden_state[:, -length:]
-        soft = model.projection(states.float())
-        embeds = torch.cat([embed(batch["prefix_ids"]), soft.to(before.dtype), embed(batch["suffix_ids"])], dim=1)
-        logits = base(inputs_embeds=embeds, attention_mask=full_mask, position_ids=position_ids, use_cache=False).logits
-        start = batch["prefix_ids"].shape[1] + length
-        losses = F.cross_entropy(logits[:, start - 1 : -1].float().transpose(1, 2), batch["labels"], reduction="none")
-        loss = (losses.sum(-1) / (batch["labels"] != IGNORE).sum(-1)).mean()
-        loss.backward()
-        total += loss.item()
-        chains.append(states)
-        del logits, losses, loss, embeds, soft
-    if len(chains) > 1:
-        contrast = model.contrast(model.projection(torch.stack(chains, dim=1).float()))
-        contrast.backward()
-        total += contrast.item()
-    return total
-
-
-def our_step(model, batch):
-    """As training takes it: thought states come from the cache."""
-    use_heads(model, NAME)
-    loss = model(**batch)["loss"]
-    loss.backward()
-    return loss.item()
-
-
-def use_heads(model, name):
-    """Which attention the two frozen models use; the plain side has transformers' default."""
-    for part in (model.base, model.assistant):
-        part.config._attn_implementation = name
-
-
-def with_states(model, batch):
-    use_heads(model, NAME)
-    with torch.no_grad():
-        states = model.thought_states(batch["assistant_ids"], batch["assistant_mask"])
-    return {key: value for key, value in batch.items() if not key.startswith("assistant")} | {"thought_states": states}
+DEV_LABELS, DEV_EXAMPLES = 5, 32  # the last tokens are the dev labels
+STATES_BATCH = 16  # examples of the assistant's pass
+GENERATE_ROWS = 64  # of transformers' generate, as a user would batch it
 
 
 # ---- measuring ----
@@ -248,162 +71,295 @@ def timed(function, device):
 
 
 def gradient_of(step, model, batch):
+    """Return loss and gradient of a step; the batch, if it is a function, is made in the step."""
     model.zero_grad(set_to_none=True)
     torch.manual_seed(4)  # of the contrastive term's dropout
-    loss = step(model, batch)
-    return loss, torch.cat([p.grad.flatten() for p in model.projection.parameters()])
+    loss = step(model, batch() if callable(batch) else batch)
+    return loss.item(), torch.cat([p.grad.flatten() for p in model.projection.parameters()])
 
 
-def matrix_rate(device, dtype=torch.bfloat16, size=4096):
-    """Floating-point operations a second of a large matrix product, the best of five."""
+def matrix_rate(device, dtype, size=4096):
+    """Return the floating-point operations a second of a large matrix product, the best of five."""
     size = size if device != "cpu" else 2048
-    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
     for _ in range(2):
         a @ b
     return 2 * size**3 / min(timed(lambda: a @ b, device)[0] for _ in range(5))
 
 
-def needed_operations(model, batch):
-    """Operations that a step cannot avoid: prefix once, thoughts + suffix of each chain forward and backward (towards
-    the inputs only: weights are frozen), logits where there are labels. Padding not counted."""
+def matrix_rates(device):
+    """Return the rate of each dtype, in TFLOP/s."""
+    return {name: matrix_rate(device, DTYPES[name]) / 1e12 for name in CANDIDATES}
+
+
+def needed_operations(model, made, collate, backward=True):
+    """Return the operations that a step cannot avoid.
+
+    Once a run and not counted here: the instruction. Once a step: the rest of the prefix. For each chain: thoughts and
+    suffix, forward and backward (towards the inputs only: weights are frozen), and logits where there are labels.
+    Padding is not counted. backward=False: of the dev loss.
+    """
     config = model.base.config
-    dense = sum(
-        p.numel()
-        for name, p in model.base.named_parameters()
-        if p.dim() == 2 and "embed" not in name and "lm_head" not in name
-    )
-    vocabulary = config.vocab_size * config.hidden_size
-    width = config.num_attention_heads * config.head_dim
-    total = 0
-    lengths = [batch[f"{part}_mask"].sum(-1).tolist() for part in ("prefix", "suffix")]
-    for prefix, suffix in zip(*lengths, strict=True):
-        rest = model.num_thought_tokens + suffix
-        attention = 2 * 2 * width * config.num_hidden_layers  # scores and weighted sum, a pair of positions
-        total += 2 * dense * prefix + attention * prefix**2 / 2
-        chain = 2 * dense * rest + attention * (prefix * rest + rest**2 / 2) + 2 * vocabulary * suffix
-        total += model.num_chains * 2 * chain  # backward towards the inputs costs what forward costs
+    dense, attention = operations_of_a_token(model.base)
+    vocabulary, total = config.vocab_size * config.hidden_size, 0
+    for example in made:
+        shared, prefix = len(collate.instruction), len(example["prefix_ids"])
+        rest = model.num_thought_tokens + len(example["suffix_ids"])
+        total += dense * (prefix - shared) + attention * (prefix**2 - shared**2) / 2
+        labels = sum(label != IGNORE for label in example["labels"])
+        chain = dense * rest + attention * (prefix * rest + rest**2 / 2) + 2 * vocabulary * labels
+        total += model.num_chains * chain * (2 if backward else 1)  # backward costs what forward costs
     return total
 
 
-def measure_training(preset, method, device, repeats, backbones=None):
-    model, backbones = build(preset, method, device, backbones=backbones)
-    batch = collate(examples(preset, preset.batch), device)
+def operations_of_a_token(model):
+    """Return the operations of one token in the layers' products, and those of attention for a pair of positions."""
+    config = model.config
+    dense = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if p.dim() == 2 and "embed" not in name and "lm_head" not in name
+    )
+    width = config.num_attention_heads * config.head_dim
+    return 2 * dense, 2 * 2 * width * config.num_hidden_layers  # scores and weighted sum
+
+
+class PlainModule(nn.Module):
+    """The plain algorithm as a module for transformers.Trainer, which takes one backward pass through all chains."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.around, self.projection = [model], model.projection  # in a list: the frozen models are not submodules
+
+    def forward(self, **batch):
+        model = self.around[0]
+        use_heads(model, "sdpa")
+        losses, states = zip(*(plain_chain(model, batch, initial) for initial in model.embedding), strict=True)
+        loss = sum(losses)
+        if len(states) > 1:
+            loss = loss + model.contrast(model.projection(torch.stack(states, dim=1).float())).mean()
+        return {"loss": loss}
+
+
+class StepTimes(TrainerCallback):
+    def __init__(self, device):
+        self.device, self.seconds = device, []
+
+    def on_step_begin(self, *args, **kwargs):
+        synchronize(self.device)
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *args, **kwargs):
+        synchronize(self.device)
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def trainer_seconds(model, made, device, repeats):
+    """Return the seconds of a step of transformers.Trainer, the median; ten chains take one example at a time."""
+    together = len(made) if model.num_chains == 1 else 1
+    times = StepTimes(device)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder,
+            per_device_train_batch_size=together,
+            gradient_accumulation_steps=len(made) // together,
+            max_steps=repeats + 1,  # the first one warms up
+            learning_rate=2e-5,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=device == "cpu",
+            remove_unused_columns=False,
+        )
+        Trainer(
+            PlainModule(model),
+            arguments,
+            train_dataset=made * (repeats + 1),
+            data_collator=lambda part: plain_batch(part, "cpu"),
+            callbacks=[times],
+        ).train()
+    return statistics.median(times.seconds[1:])
+
+
+def measure_training(preset, method, device, dtype, repeats, backbones=None):
+    model, backbones = build(preset, method, device, dtype, backbones)
+    made = examples(preset, preset.batch)
+    collate = sharing_collator(preset, made)
     plain, ours = [], []
-    small = collate(examples(preset, 1), device)
-    gradient_of(plain_step, model, small)  # warms up
-    gradient_of(our_step, model, with_states(model, small))
-    states_s, cached = timed(lambda: with_states(model, batch), device)
+    gradient_of(plain_step, model, plain_batch(made[:1], device))  # warms up
+    gradient_of(our_step, model, on_device(collate(made[:1]), device))
+    states_s, with_states = timed(lambda: add_states(model, made, collate, device), device)
+    whole = plain_batch(made, device)
     for _ in range(repeats):
-        plain.append(timed(lambda: gradient_of(plain_step, model, batch), device)[0])
-        ours.append(timed(lambda: gradient_of(our_step, model, cached), device)[0] + states_s / EPOCHS)
+        plain.append(timed(lambda: gradient_of(plain_step, model, whole), device)[0])
+        seconds, _ = timed(
+            lambda: gradient_of(our_step, model, lambda: on_device(collate(with_states), device)), device
+        )
+        ours.append(seconds + states_s / EPOCHS)
         print(f"{method}: plain {plain[-1]:.2f} s, ours {ours[-1]:.2f} s", flush=True)
-    rate = matrix_rate(device)
+    rates = matrix_rates(device)
+    rate = 1e12 * rates[name_of(dtype)]
     row = {"plain_s": statistics.median(plain), "ours_s": statistics.median(ours)}
-    row["ratio"] = row["plain_s"] / row["ours_s"]
-    row["share_of_peak_flops"] = needed_operations(model, batch) / statistics.median(ours) / rate
-    row["matrix_tflops"] = rate / 1e12
-    row["thought_states_s"] = states_s
+    row["trainer_s"] = trainer_seconds(model, made, device, repeats)
+    row |= {"ratio": row["plain_s"] / row["ours_s"], "ratio_to_trainer": row["trainer_s"] / row["ours_s"]}
+    row["needed_tflop"] = needed_operations(model, made, collate) / 1e12
+    row["share_of_peak_flops"] = 1e12 * row["needed_tflop"] / row["ours_s"] / rate
+    row |= {"matrix_tflops": rates, "thought_states_s": states_s, "turns": {"plain_s": plain, "ours_s": ours}}
     return row, backbones
 
 
+def name_of(dtype) -> str:
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
+def measure_dev_loss(preset, device, dtype, backbones):
+    """Return the seconds of the dev loss against the time of its operations at the matrix rate."""
+    model, _ = build(preset, "softcot", device, dtype, backbones)
+    made = examples(preset, DEV_EXAMPLES)
+    for example in made:
+        suffix = example["suffix_ids"]
+        example["labels"] = [IGNORE] * (len(suffix) - DEV_LABELS) + suffix[-DEV_LABELS:]
+    collate, accelerator = (
+        sharing_collator(preset, made),
+        SimpleNamespace(device=device, num_processes=1, process_index=0),
+    )
+    made = add_states(model, made, collate, device)
+    use_heads(model, NAME)
+
+    def loss():
+        return dev_loss(model.eval(), made, collate, preset.batch, Progress(batch_size=preset.batch), accelerator)
+
+    loss()
+    seconds = min(timed(loss, device)[0] for _ in range(2))
+    rate = matrix_rate(device, dtype)
+    needed = needed_operations(model, made, collate, backward=False)
+    return {"seconds_an_example": seconds / len(made), "times_its_operations": seconds / (needed / rate)}
+
+
+def measure_thought_states(preset, device, dtype, backbones):
+    """Return the questions a second of the assistant's pass, with the instruction shared and without."""
+    model, _ = build(preset, "softcot", device, dtype, backbones)
+    use_heads(model, NAME)
+    made = sorted(examples(preset, 4 * STATES_BATCH), key=lambda example: -len(example["assistant_ids"]))
+    collators = {name: sharing_collator(preset, made, name == "shared") for name in ("shared", "not_shared")}
+    rates = {name: [] for name in collators}
+
+    @torch.no_grad()
+    def whole_pass(collate):
+        for start in range(0, len(made), STATES_BATCH):
+            model.thought_states(**assistant_part(collate(made[start : start + STATES_BATCH]), device))
+
+    for name in 3 * list(collators):
+        rates[name].append(len(made) / timed(lambda own=collators[name]: whole_pass(own), device)[0])
+    row = {f"{name}_questions_s": max(found) for name, found in rates.items()}
+    return row | {"ratio": row["shared_questions_s"] / row["not_shared_questions_s"]}
+
+
 def measure_difference(preset, method):
-    """Largest difference of loss and of the projection's gradient in float32 on a CPU, one example."""
+    """Return the largest difference of loss and of the projection's gradient in float32 on a CPU, one example."""
     model, _ = build(preset, method, "cpu", torch.float32)
-    batch = collate(examples(preset, 1), "cpu")
-    loss, gradient = gradient_of(plain_step, model, batch)
-    our_loss, our_gradient = gradient_of(our_step, model, with_states(model, batch))
+    made = examples(preset, 1)
+    loss, gradient = gradient_of(plain_step, model, plain_batch(made, "cpu"))
+    our_loss, our_gradient = gradient_of(our_step, model, sharing_collator(preset, made)(made))
     return max(abs(loss - our_loss), (gradient - our_gradient).abs().max().item())
 
 
-def peak_memory(preset_name, method, side, device):
+def peak_memory(preset_name, method, side, device, dtype):
     """Return the GiB of a separate process in one step: models, activations, everything."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.speed",
-        "--preset",
-        preset_name,
-        "--device",
-        device,
-        "--peak_of",
-        method,
-        side,
-    ]
+    command = [sys.executable, "-m", "benchmarks.speed", "--preset", preset_name, "--device", device]
+    command += ["--dtype", name_of(dtype), "--peak_of", method, side]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=RESULTS.parent.parent)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def peak_of(preset, method, side, device):
-    model, _ = build(preset, method, device)
-    batch = collate(examples(preset, preset.batch), device)
-    if side == "ours":
-        batch = with_states(model, batch)
-    gradient_of(plain_step if side == "plain" else our_step, model, batch)
+def peak_of(preset, method, side, device, dtype):
+    model, _ = build(preset, method, device, dtype)
+    made = examples(preset, preset.batch)
+    if side == "plain":
+        gradient_of(plain_step, model, plain_batch(made, device))
+    else:
+        collate = sharing_collator(preset, made)
+        gradient_of(our_step, model, on_device(collate(add_states(model, made, collate, device)), device))
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / GIB
     status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage's number may be the parent's
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / GIB
 
 
-def measure_evaluation(preset, device, backbones):
-    """Tokens a second. Every k-th id ends a response, so that lengths spread around k."""
-    model, (base, _) = build(preset, "softcot", device, backbones=backbones)
+def measure_evaluation(preset, device, dtype, backbones):
+    """Return tokens a second. Every k-th id ends a response, so that lengths spread around k."""
+    model, (base, _) = build(preset, "softcot", device, dtype, backbones)
     model.eval()
     eos = list(range(5, preset.base.vocab_size, preset.response))
     base.model.generation_config.update(
         eos_token_id=eos, pad_token_id=eos[0], do_sample=True, temperature=1.0, top_k=50
     )
     made = examples(preset, preset.questions)
-    embed = base.model.get_input_embeddings()
+    collate = sharing_collator(preset, made)
+    prompts = soft_prompts(model, made, collate, device)
+    engine = TransformersEngine(base, rows=preset.rows, instruction=collate.instruction)
 
-    def prompt(example):
-        batch = collate([example], device)
-        states = model.thought_states(batch["assistant_ids"], batch["assistant_mask"])
-        soft = model.soft_thoughts(states)[0, 0].to(embed.weight.dtype)
-        return embed(batch["prefix_ids"][0]), torch.cat([soft, embed(example["suffix_ids"][:4].to(device))])
+    def alone():
+        return sum(generated(base.model, [prompt], eos, preset) for prompt in prompts[: preset.one_at_a_time])
 
-    @torch.no_grad()
-    def plain():
-        use_heads(model, "sdpa")
-        torch.manual_seed(5)
-        tokens = 0
-        for example in made[: preset.one_at_a_time]:
-            embeds = torch.cat(prompt(example))[None]
-            mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=device)
-            output = base.model.generate(
-                inputs_embeds=embeds, attention_mask=mask, do_sample=True, max_new_tokens=preset.max_new_tokens
-            )
-            tokens += output.shape[1]
-        return tokens
+    def together():
+        return generated(base.model, [prompts[row % len(prompts)] for row in range(GENERATE_ROWS)], eos, preset)
 
-    @torch.no_grad()
-    def batched():
+    def ours():
         use_heads(model, NAME)
-        engine = TransformersEngine(base, rows=preset.rows)
-
-        def requests():
-            for index, example in enumerate(made):
-                prefix, tail = prompt(example)
-                for seed in range(preset.seeds):
-                    yield Request((seed, index, 0, 0), prefix, tail)
-
-        return sum(len(ids) for _, ids in engine.generate(requests(), preset.max_new_tokens))
+        requests = (
+            Request((seed, index, 0, 0), prefix, tail)
+            for index, (prefix, tail) in enumerate(soft_prompts(model, made, collate, device))
+            for seed in range(preset.seeds)
+        )
+        return sum(len(ids) for _, ids in engine.generate(requests, preset.max_new_tokens))
 
     row = {}
-    for name, side in (("one_at_a_time", plain), ("batched", batched)):
+    for name, side in (("one_at_a_time", alone), ("generate_64_rows", together), ("batched", ours)):
         seconds, tokens = timed(side, device)
         row[f"{name}_tokens_s"], row[f"{name}_tokens"] = tokens / seconds, tokens
         print(f"evaluate: {name} {tokens} tokens in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s", flush=True)
-    return row | {"ratio": row["batched_tokens_s"] / row["one_at_a_time_tokens_s"], "rows": preset.rows}
+    row["ratio"] = row["batched_tokens_s"] / row["one_at_a_time_tokens_s"]
+    row["ratio_to_generate"] = row["batched_tokens_s"] / row["generate_64_rows_tokens_s"]
+    return row | {"rows": preset.rows}
 
 
-def measure_sweep(preset, device):
+@torch.no_grad()
+def soft_prompts(model, made, collate, device):
+    """Return the embeddings of each example's prefix `[P, d_b]`, and of soft thoughts and what follows `[T, d_b]`."""
+    embed = model.base.get_input_embeddings()
+    prompts = []
+    for example in made:
+        batch = collate([example])
+        soft = model.soft_thoughts(model.thought_states(**assistant_part(batch, device)))[0, 0].to(embed.weight.dtype)
+        prefix, suffix = (torch.tensor(example[f"{part}_ids"], device=device) for part in ("prefix", "suffix"))
+        prompts.append((embed(prefix), torch.cat([soft, embed(suffix[:4])])))
+    return prompts
+
+
+@torch.no_grad()
+def generated(lm, prompts, eos, preset):
+    """Return how many tokens, without padding, one call of transformers' `generate` makes for these prompts."""
+    lm.config._attn_implementation = "sdpa"
+    torch.manual_seed(5)
+    rows = [torch.cat(prompt) for prompt in prompts]
+    longest = max(map(len, rows))
+    embeds = torch.stack([torch.cat([row.new_zeros(longest - len(row), row.shape[1]), row]) for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=embeds.device)
+    output = lm.generate(
+        inputs_embeds=embeds, attention_mask=mask, do_sample=True, max_new_tokens=preset.max_new_tokens
+    ).tolist()
+    ends = set(eos)
+    return sum(next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids)) for ids in output)
+
+
+def measure_sweep(preset, device, dtype):
     """Seconds of one step of ours along four axes, SoftCoT++ with one example unless said.
 
     Against P also what one more chain costs: a third of what four chains take longer than one.
     """
     preset = replace(preset, batch=1, chains=4)
-    _, backbones = build(preset, "softcotpp", device)
+    _, backbones = build(preset, "softcotpp", device, dtype)
     axes = {
         "chains": (1, 2, 4, 7, 10),
         "thoughts": (4, 8, 16, 32, 64),
@@ -412,11 +368,13 @@ def measure_sweep(preset, device):
     }
 
     def measure(changed):
-        model, _ = build(changed, "softcotpp", device, backbones=backbones)
-        batch = with_states(model, collate(examples(changed, changed.batch), device))
+        model, _ = build(changed, "softcotpp", device, dtype, backbones)
+        made = examples(changed, changed.batch)
+        collate = sharing_collator(changed, made)
+        batch = on_device(collate(add_states(model, made, collate, device)), device)
         gradient_of(our_step, model, batch)
         seconds = min(timed(lambda: gradient_of(our_step, model, batch), device)[0] for _ in range(2))
-        return seconds, needed_operations(model, batch) / 1e12
+        return seconds, needed_operations(model, made, collate) / 1e12
 
     points = {}
     for axis, values in axes.items():
@@ -465,55 +423,77 @@ def plot_sweep(points, path, title):
 
 
 def machine(device):
+    """Return the processor's or card's name; of a CPU with what multiplies bfloat16 in hardware."""
     if device != "cpu":
         return torch.cuda.get_device_name()
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{os.cpu_count()} cores of {model}, torch {torch.__version__}"
+    known = dict(reversed([tuple(part.strip() for part in line.split(":", 1)) for line in lines if ":" in line]))
+    flags = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in known.get("flags", "").split()]
+    named = known.get("model name", platform.machine()) + (f" with {' and '.join(flags)}" if flags else "")
+    return f"{os.cpu_count()} cores of {named}, torch {torch.__version__}"
 
 
-def main():
+def chosen_dtype(name, device):
+    """Return the dtype named; "fastest" is on a CPU the one of the higher matrix rate, on a GPU bfloat16."""
+    if name == "fastest":
+        rates = matrix_rates(device) if device == "cpu" else {"bfloat16": 1.0}
+        name = max(rates, key=rates.get)
+    return DTYPES[name]
+
+
+def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, help="default: cpu without a GPU, else llama-8b-1b")
-    parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
+    parser.add_argument("--device", help="cpu or cuda; default: cuda if there is one")
+    parser.add_argument(
+        "--dtype", choices=("fastest", *CANDIDATES), default="fastest", help="of both sides (default: fastest)"
+    )
     parser.add_argument("--repeats", type=int, default=2, help="measured turns of each side of training (default: 2)")
     parser.add_argument("--sweep", action="store_true", help="measure a step against N, L, P and the batch size too")
     parser.add_argument("--output", type=Path, help="default: benchmarks/results/<cpu or GPU and preset>.json")
     parser.add_argument("--peak_of", nargs=2, metavar=("METHOD", "SIDE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    name = args.preset or ("cpu" if device == "cpu" else "llama-8b-1b")
-    preset = PRESETS[name]
-    if args.peak_of:
-        print(json.dumps(peak_of(preset, *args.peak_of, device)))
-        return
+    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    args.preset = args.preset or ("cpu" if args.device == "cpu" else "llama-8b-1b")
+    return args
 
-    gpu_name = machine(device).replace(" ", "-") if device != "cpu" else ""
-    path = args.output or RESULTS / (f"{gpu_name}-{name}.json" if device != "cpu" else f"{name}.json")
+
+def main():
+    args = parse_arguments()
+    device, preset, dtype = args.device, PRESETS[args.preset], chosen_dtype(args.dtype, args.device)
+    if args.peak_of:
+        print(json.dumps(peak_of(preset, *args.peak_of, device, dtype)))
+        return
+    on_gpu = f"{machine(device).replace(' ', '-')}-" if device != "cpu" else ""
+    path = args.output or RESULTS / f"{on_gpu}{args.preset}.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found |= {"machine": machine(device), "date": time.strftime("%Y-%m-%d"), "preset": name}
+    found |= {"machine": machine(device), "date": time.strftime("%Y-%m-%d"), "preset": args.preset}
+    found |= {"dtype": name_of(dtype), "load_before": os.getloadavg()[0]}
     backbones = None
     for method in ("softcot", "softcotpp"):
-        row, backbones = measure_training(preset, method, device, args.repeats, backbones)
+        row, backbones = measure_training(preset, method, device, dtype, args.repeats, backbones)
         if device != "cpu":
             torch.cuda.empty_cache()  # the processes below need the room
         for side in ("plain", "ours"):
-            row[f"{side}_peak_gb"] = peak_memory(name, method, side, device)
+            row[f"{side}_peak_gb"] = peak_memory(args.preset, method, side, device, dtype)
         if device == "cpu":
             row["max_abs_diff"] = measure_difference(preset, method)
         found[f"train_{method}"] = row
         write_json(found, path)
-    found["evaluate"] = measure_evaluation(preset, device, backbones)
-    if name != "cpu" and name != "tiny":
+    found["dev_loss"] = measure_dev_loss(preset, device, dtype, backbones)
+    found["thought_states"] = measure_thought_states(preset, device, dtype, backbones)
+    write_json(found, path)
+    found["evaluate"] = measure_evaluation(preset, device, dtype, backbones)
+    if args.preset not in ("cpu", "tiny"):
         training = found["train_softcot"]["ours_s"] * 7473 / preset.batch * EPOCHS / 3600
         answers = 5 * 1319 * preset.response / found["evaluate"]["batched_tokens_s"] / 3600
         found["hours_of_a_gsm8k_row"] = {"training": training, "evaluation": answers}
     write_json(found, path)
     if args.sweep:
-        found["sweep"] = measure_sweep(preset, device)
+        found["sweep"] = measure_sweep(preset, device, dtype)
         write_json(found, path)
         plot_sweep(found["sweep"], path.with_suffix(".png"), f"One training step, {found['machine']}")
-    if device == "cpu" and name == "cpu" and args.output is None:
+    if device == "cpu" and args.preset == "cpu" and args.output is None:
         python = RESULTS.parent.parent / ".venv-vllm" / "bin" / "python"
         if python.is_file():
             subprocess.run([python, "-m", "benchmarks.vllm_engine"], check=True, cwd=RESULTS.parent.parent)

@@ -30,6 +30,7 @@ HOW_TO_GET_A_PROJECTION = (
     "give the projection.bin that training wrote (train_softcot.py; `make demo` leaves one in "
     "results/demo/ckpt/<run>/projection.bin)"
 )
+FASTEST = "fastest"  # of --dtype
 # Arguments of vLLM that change speed and memory only.
 FREE_OF_VLLM = (
     "gpu_memory_utilization",
@@ -139,7 +140,13 @@ class Options:
         metavar="DIR",
         fixes_result=False,
     )
-    dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
+    # The record has the dtype that fastest chose (`settle_dtype`).
+    dtype: str = option(
+        "bfloat16",
+        "of the frozen models; fastest: bfloat16 on a GPU, on a CPU the faster of bfloat16 and float32, measured at "
+        "the first start",
+        choices=[*DTYPES, FASTEST],
+    )
     device: str = option(
         "auto", "cpu, cuda, in evaluation cuda:N; auto takes a GPU if there is one", fixes_result=False
     )

@@ -14,11 +14,13 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import DATE, NO_GENERATION_PROMPT, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder, backbone_word
-from experiment.arguments import naming
-from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
+from experiment.arguments import FASTEST, naming
+from model.backbone import DTYPES, ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
 from model.causal_lm import can_share_prefix, text_config
+from model.fastest import fastest_dtype
 from model.frozen_lm import IGNORE
 from model.prefix import can_share_instruction
+from model.processes import decided_by_main
 from utils import UserError
 
 
@@ -48,6 +50,22 @@ def device_of(args):
     if kind == "cuda" and (torch.device(args.device).index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {args.device}: torch sees {torch.cuda.device_count()} GPUs here, from 0")
     return args.device
+
+
+def settle_dtype(args, base_id: str, earlier=lambda: None) -> None:
+    """Replace --dtype fastest by a dtype, the same in all processes, and print it.
+
+    earlier: returns the file and the record of an earlier start of this run, whose dtype is then taken, or None.
+    """
+
+    def decide():
+        if (found := earlier()) and found[1].get("dtype") in DTYPES:
+            return found[1]["dtype"], f"as in {found[0]}"
+        return fastest_dtype(base_id, device_of(args), args.trust_remote_code)
+
+    if args.dtype == FASTEST:
+        args.dtype, reason = decided_by_main(decide)
+        print(f"--dtype {FASTEST}: {args.dtype}, {reason}", flush=True)
 
 
 def make_accelerator(args) -> Accelerator:

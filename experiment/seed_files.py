@@ -3,8 +3,20 @@
 from pathlib import Path
 
 from experiment.record import log_name
-from experiment.results import LogForm, SeedResults, scores_of
+from experiment.results import LogForm, SeedResults, read_result_file, scores_of
 from model.processes import decided_by_main
+
+
+def result_path(args, seed: int) -> Path:
+    """Return the path of a seed's result file."""
+    return Path(args.results_dir or args.log_dir, f"{log_name(args, seed)}.jsonl")
+
+
+def earlier_results(args) -> tuple[Path, dict] | None:
+    """Return file and record of the first seed's result file that the run continues, or None."""
+    paths = [] if args.overwrite else [result_path(args, seed) for seed in args.seeds()]
+    found = ((path, read_result_file(path)) for path in paths if path.is_file())
+    return next(((path, content[0]) for path, content in found if content), None)
 
 
 class SeedFiles:
@@ -24,10 +36,10 @@ class SeedFiles:
         """Open each seed's files and return its finished questions."""
         args, self.results = self.args, {}
         for seed in args.seeds():
-            name = log_name(args, seed)
+            path = result_path(args, seed)
             self.results[seed] = SeedResults(
-                Path(args.results_dir or args.log_dir, f"{name}.jsonl{ending}"),
-                None if ending else Path(args.log_dir, f"{name}.log"),
+                path.with_name(path.name + ending),
+                None if ending else Path(args.log_dir, f"{path.stem}.log"),
                 self.record | {"seed": seed},
                 self.form,
                 overwrite,
