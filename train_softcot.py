@@ -20,6 +20,7 @@ from experiment.loading import (
     share_instructions,
 )
 from experiment.method import build_for_training
+from experiment.model_card import write_model_card
 from experiment.plots import plot_loss
 from experiment.record import describe_run, run_name, training_record
 from experiment.resume import earlier_record, hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
@@ -110,7 +111,7 @@ def train(args, dev_k):
 
 
 def write_results(args, name, folder, softcot, base, assistant, description, history):
-    """Write adapters and projection, then run.json, which says that the run is finished; loss.json, loss.png."""
+    """Write adapters, losses, projection and model card, then run.json, which says that the run is finished."""
     for part, backbone, tuned in (
         ("base_model", base, args.tune_base_model),
         ("assistant_model", assistant, args.tune_assistant_model),
@@ -125,6 +126,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
     if args.num_thought_tokens:
         written = folder / "projection.bin"
         save_projection(softcot.projection_state(), written)
+        write_model_card(folder, args, history)
         description["projection"] = fingerprint(written)
     write_json(description, folder / "run.json")
     print(f"Wrote {written} and {results / 'loss.png'}", flush=True)

@@ -34,6 +34,7 @@ class Task:
     max_new_tokens: int = 1024
     qwen3_max_new_tokens: int = 4096
     keep_checkpoints: int = 2
+    hub_id: str | None = None  # the data set on the Hub, if the papers' data are there
 
     def loses_token(self, family):
         """Return whether the published training loses the last token of sequences for a base model of this family."""
@@ -63,6 +64,7 @@ TASKS = {
             "number",
             papers_form="socratic",
             keep_checkpoints=10,
+            hub_id="openai/gsm8k",
         ),
         Task(
             "asdiv-aug",
@@ -75,6 +77,7 @@ TASKS = {
             },
             "asdiv-aug.jinja",
             "number",
+            hub_id="xuyige/ASDiv-Aug",
         ),
         Task(
             "aqua",
@@ -83,6 +86,7 @@ TASKS = {
             "choice",
             choices="ABCDE",
             keep_checkpoints=10,
+            hub_id="deepmind/aqua_rat",
         ),
         Task(
             "strategyqa",

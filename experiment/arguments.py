@@ -20,6 +20,7 @@ from experiment.record import trained_with
 from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
 from model.controls import FROM_FILE, THOUGHTS
 from model.embedded import EMBEDDED
+from model.hub import local_projection
 from model.softcot import found_projection
 from utils import UserError
 
@@ -337,7 +338,10 @@ class Trained(Options):
     base_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}")
     assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model")
     params_file_name: str = option(
-        None, "projection.bin; only projected and shuffled thoughts read it", check=path_or_none, fixes_result=False
+        None,
+        "projection.bin, or user/repo or user/repo/file.bin on the Hub; only projected and shuffled thoughts read it",
+        check=path_or_none,
+        fixes_result=False,
     )
     base_model_ckpt: str = option(None, "LoRA adapter of the base model; None: none", check=path_or_none)
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
@@ -541,10 +545,12 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
     def implied(cls, given):
         if not given.get("params_file_name"):
             raise UserError(f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}")
-        with naming("--params_file_name"):
-            path = found_projection(given["params_file_name"])
-        if not path.is_file():
-            raise UserError(f"--params_file_name: no projection at {path}: {HOW_TO_GET_A_PROJECTION}")
+        try:
+            path = found_projection(local_projection(given["params_file_name"]))
+            if not path.is_file():
+                raise UserError(f"no projection at {path}")
+        except UserError as error:
+            raise UserError(f"--params_file_name: {error}; {HOW_TO_GET_A_PROJECTION}") from error
         trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
         return trained | given | {"params_file_name": str(path)}
 

@@ -11,6 +11,7 @@ from experiment.loading import load_backbones, make_encoder
 from experiment.record import check_against_training, describe_training, short_name, warn_of_other_models
 from model.backbone import DTYPES, Backbone
 from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot, batched_soft_thoughts
+from model.hub import local_projection
 from model.reference_engine import plain_soft_thoughts
 from model.softcot import (
     LoRAOnly,
@@ -63,7 +64,11 @@ def load_method(args, chains: int | None) -> Method:
     thinks, thoughts = args.num_thought_tokens > 0, getattr(args, "thoughts", "projected")
     engine = getattr(args, "engine", "transformers")
     own_engine = engine == "vllm"  # it loads the base model and its adapter itself
-    state = read_projection(args, chains) if thinks and thoughts in FROM_FILE else None
+    file = state = None
+    if thinks and thoughts in FROM_FILE:
+        with naming("--params_file_name"):
+            file = local_projection(args.params_file_name)
+        state = read_projection(args, file, chains)
     base, assistant = load_backbones(
         args,
         args.base_model_id,
@@ -74,7 +79,7 @@ def load_method(args, chains: int | None) -> Method:
     encoder, collate = make_encoder(args, base, assistant)
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
     if state:
-        path = found_projection(args.params_file_name)
+        path = found_projection(file)
         check_against_training(args, encoder, path)
         warn_of_other_models(hashes, path)
         hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state, **describe_training(path)}
@@ -90,13 +95,13 @@ def load_method(args, chains: int | None) -> Method:
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
 
 
-def read_projection(args, chains) -> dict[str, torch.Tensor]:
+def read_projection(args, file, chains) -> dict[str, torch.Tensor]:
     """Return the state of the projection's file. SoftCoT's has no chains, so N chains need noise (SoftCoT-P)."""
     with naming("--params_file_name"):
-        state = load_projection(args.params_file_name)
+        state = load_projection(file)
     if chains and "embedding" not in state and not getattr(args, "perturb_std", 0.0):
         raise UserError(
-            f"{args.params_file_name} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
+            f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
             "ask and evaluate it without --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"
         )
     return state

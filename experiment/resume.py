@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from experiment.model_card import CARD
 from experiment.record import data_hash, refuse_differences
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
@@ -30,11 +31,15 @@ def refuse_files_in_the_way(args, name) -> None:
                 raise UserError(
                     f"{path} is no folder, and this run would write there: move it, or take another --output_name"
                 )
+    for path in (Path("ckpt", name, file) for file in ("projection.bin", CARD, "run.json")):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, and this run would write a file there: move it away")
 
 
 def refuse_earlier_run(args, folder) -> None:
-    """Raise UserError if an earlier run would be overwritten: without --resume nothing is."""
-    if not args.resume and (checkpoints(folder) or (folder / "run.json").is_file()):
+    """Raise UserError if an earlier run, or a downloaded one, would be overwritten: without --resume nothing is."""
+    written = (path for path in (folder / "projection.bin", folder / CARD, folder / "run.json") if path.exists())
+    if not args.resume and (checkpoints(folder) or any(written)):
         raise UserError(
             f"{folder} holds an earlier run: --resume continues it from its last checkpoint; "
             "to start over, remove the folder or take another --output_name"

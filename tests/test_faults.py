@@ -140,7 +140,7 @@ def test_truncated_thought_states_are_computed_again(inputs, place, run):
         path.unlink()
     for path in (place / RUN).glob("thoughts-*.bin"):
         path.write_bytes(path.read_bytes()[:100])
-    code, output = run(train_softcot, TRAIN)
+    code, output = run(train_softcot, [*TRAIN, "--resume"])
     assert code == 0 and output.count("computed again") == 2
     assert projection(place) == projection(inputs / "whole")
 
