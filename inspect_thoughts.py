@@ -5,12 +5,16 @@ rows, and how alike the chains are (SoftCoT++; of SoftCoT: the positions). Print
 Loads, encodes and projects as evaluate_softcot.py does. Cosines and norms describe vectors, not what they do.
 """
 
+from experiment.arguments import InspectThoughts, Parser, naming
+
+if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
+    Parser(InspectThoughts, __doc__).parse_args()
+
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from experiment.arguments import InspectThoughts, Parser, naming
 from experiment.loading import encode_split, load_instances, quiet_libraries
 from experiment.method import load_method
 from experiment.plots import pyplot, save

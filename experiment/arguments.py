@@ -12,17 +12,16 @@ import re
 import sys
 from dataclasses import dataclass, fields
 
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-
 from data_loader.tasks import TASKS
 from experiment.protocol import ENGINES, PROTOCOLS, SWITCHES, Protocol, corrected_but
-from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
-from model.controls import FROM_FILE, THOUGHTS
+from model.choices import DEVICE_MAPS, DTYPES, FROM_FILE, QUANTIZATION, THOUGHTS
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
 SWEEP = (41, 45)  # the papers' seeds, first and last
 MODEL = "Hub id, directory, or embedded/..."
+# Those of accelerate, whose import takes seconds.
+TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
 # Arguments of vLLM that change speed and memory only.
 FREE_OF_VLLM = (
     "gpu_memory_utilization",
@@ -251,7 +250,7 @@ class Training(Options):
     report_to: str = option(
         "tensorboard",
         "where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
-        choices=("none", *sorted(LOGGER_TYPE_TO_CLASS)),
+        choices=("none", *TRACKERS),
         fixes_result=False,
     )
     logging_steps: int = option(10, "optimizer steps between two logged losses", check=positive, fixes_result=False)
