@@ -29,7 +29,7 @@ def backbones(models):
 
 def inspect(cwd, models, *words):
     command = [
-        sys.executable,
+        environment()["PYTHON"],
         str(ROOT / "inspect_thoughts.py"),
         "--base_model_id",
         str(models / PAIR[0]),
