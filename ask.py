@@ -11,9 +11,13 @@ prompts, L, chains and dtype are those of its training, by the run.json beside i
     texts, answers, vote = model.answer("A box has 3 bags of 4 red balls. How many red balls are in 5 boxes?")
 """
 
+from experiment.arguments import Ask, Parser
+
+if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
+    Parser(Ask, __doc__).parse_args()
+
 from pathlib import Path
 
-from experiment.arguments import Ask, Parser
 from experiment.asking import SoftCoTModel
 from experiment.loading import quiet_libraries
 from experiment.thoughts import describe, draw, show

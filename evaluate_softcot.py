@@ -4,12 +4,16 @@ One process loads the models once and serves all seeds; one log and one result f
 interruption, it continues.
 """
 
+from experiment.arguments import EvaluateSoftCoT, Parser, naming
+
+if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
+    Parser(EvaluateSoftCoT, __doc__).parse_args()
+
 from statistics import mean, stdev
 
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from experiment.arguments import EvaluateSoftCoT, Parser, naming
 from experiment.loading import (
     device_of,
     encode_split,

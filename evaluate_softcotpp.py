@@ -3,8 +3,12 @@
 Logs, result files and restarts as in evaluate_softcot.py.
 """
 
-from evaluate_softcot import ADVICE, evaluate
 from experiment.arguments import EvaluateSoftCoTPlusPlus, Parser
+
+if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
+    Parser(EvaluateSoftCoTPlusPlus, __doc__).parse_args()
+
+from evaluate_softcot import ADVICE, evaluate
 from utils import run_main
 
 

@@ -4,10 +4,14 @@ With --num_thought_tokens 0 --tune_base_model the LoRA baseline: the adapter alo
 arguments -> data -> models -> SoftCoT -> training loop -> ckpt/<run>/projection.bin, results/<run>/loss.png, logs/<run>
 """
 
+from experiment.arguments import Parser, TrainSoftCoT
+
+if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
+    Parser(TrainSoftCoT, __doc__).parse_args()
+
 from pathlib import Path
 
 from data_loader.tasks import get_task
-from experiment.arguments import Parser, TrainSoftCoT
 from experiment.loading import (
     device_of,
     encode_split,

@@ -4,6 +4,10 @@ The same files as train_softcot.py writes; projection.bin also holds the N initi
 """
 
 from experiment.arguments import Parser, TrainSoftCoTPlusPlus
+
+if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
+    Parser(TrainSoftCoTPlusPlus, __doc__).parse_args()
+
 from train_softcot import ADVICE, train
 from utils import run_main
 

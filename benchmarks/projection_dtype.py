@@ -23,7 +23,6 @@ from experiment.plots import plot_curves
 from experiment.record import short_name
 from experiment.results import read_result_file
 from experiment.summary import bootstrap_interval
-from model.backbone import DTYPES
 from model.embedded import EMBEDDED
 from model.softcot import load_projection
 from utils import write_json
@@ -64,7 +63,7 @@ def measure(args, dtype, seed):
     history = json.loads((args.out / "results" / name / "loss.json").read_text(encoding="utf-8"))
     state = load_projection(path)
     set_seed(seed)  # the weights that training started from
-    start = torch.nn.Linear(*state["weight"].shape[::-1], dtype=DTYPES[dtype]).weight.detach()
+    start = torch.nn.Linear(*state["weight"].shape[::-1], dtype=getattr(torch, dtype)).weight.detach()
     change = (state["weight"].double() - start.double()).abs()
     figures = {
         "dtype": dtype,

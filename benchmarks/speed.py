@@ -39,7 +39,6 @@ from benchmarks.workload import (
     use_heads,
 )
 from model.attention import NAME
-from model.backbone import DTYPES
 from model.fastest import CANDIDATES
 from model.frozen_lm import IGNORE
 from model.generation import Request, TransformersEngine
@@ -89,7 +88,7 @@ def matrix_rate(device, dtype, size=4096):
 
 def matrix_rates(device):
     """Return the rate of each dtype, in TFLOP/s."""
-    return {name: matrix_rate(device, DTYPES[name]) / 1e12 for name in CANDIDATES}
+    return {name: matrix_rate(device, getattr(torch, name)) / 1e12 for name in CANDIDATES}
 
 
 def needed_operations(model, made, collate, backward=True):
@@ -209,7 +208,7 @@ def measure_training(preset, method, device, dtype, repeats, backbones=None):
 
 
 def name_of(dtype) -> str:
-    return next(name for name, known in DTYPES.items() if known == dtype)
+    return str(dtype).removeprefix("torch.")
 
 
 def measure_dev_loss(preset, device, dtype, backbones):
@@ -438,7 +437,7 @@ def chosen_dtype(name, device):
     if name == "fastest":
         rates = matrix_rates(device) if device == "cpu" else {"bfloat16": 1.0}
         name = max(rates, key=rates.get)
-    return DTYPES[name]
+    return getattr(torch, name)
 
 
 def parse_arguments():

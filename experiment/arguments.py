@@ -12,16 +12,10 @@ import re
 import sys
 from dataclasses import dataclass, fields
 
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-
 from data_loader.tasks import TASKS
 from experiment.protocol import ENGINES, PROTOCOLS, SWITCHES, Protocol, corrected_but
 from experiment.record import trained_with
-from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
-from model.controls import FROM_FILE, THOUGHTS
-from model.embedded import EMBEDDED
-from model.hub import local_projection
-from model.softcot import found_projection
+from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, FROM_FILE, QUANTIZATION, THOUGHTS
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
@@ -32,6 +26,8 @@ HOW_TO_GET_A_PROJECTION = (
     "results/demo/ckpt/<run>/projection.bin)"
 )
 FASTEST = "fastest"  # of --dtype
+# Those of accelerate, whose import takes seconds.
+TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
 # Arguments of vLLM that change speed and memory only.
 FREE_OF_VLLM = (
     "gpu_memory_utilization",
@@ -283,7 +279,7 @@ class Training(ReadsData, Options):
     report_to: str = option(
         "tensorboard",
         "where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
-        choices=("none", *sorted(LOGGER_TYPE_TO_CLASS)),
+        choices=("none", *TRACKERS),
         fixes_result=False,
     )
     logging_steps: int = option(10, "optimizer steps between two logged losses", check=positive, fixes_result=False)
@@ -546,6 +542,8 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
         if not given.get("params_file_name"):
             raise UserError(f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}")
         try:
+            from model.hub import found_projection, local_projection  # huggingface_hub takes a second
+
             path = found_projection(local_projection(given["params_file_name"]))
             if not path.is_file():
                 raise UserError(f"no projection at {path}")

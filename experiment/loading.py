@@ -15,8 +15,9 @@ from data_loader.loaders import load_task
 from data_loader.prompts import DATE, NO_GENERATION_PROMPT, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder, backbone_word
 from experiment.arguments import FASTEST, naming
-from model.backbone import DTYPES, ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
+from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
 from model.causal_lm import can_share_prefix, text_config
+from model.choices import DTYPES
 from model.fastest import fastest_dtype
 from model.frozen_lm import IGNORE
 from model.prefix import can_share_instruction

@@ -9,8 +9,9 @@ from transformers import set_seed
 from experiment.arguments import naming
 from experiment.loading import load_backbones, make_encoder
 from experiment.record import check_against_training, describe_training, short_name, warn_of_other_models
-from model.backbone import DTYPES, Backbone
-from model.controls import FROM_FILE, SOFT, UNTRAINED_SEED, WITH_ASSISTANT, ThoughtSlot, batched_soft_thoughts
+from model.backbone import Backbone
+from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
+from model.controls import UNTRAINED_SEED, ThoughtSlot, batched_soft_thoughts
 from model.hub import local_projection
 from model.reference_engine import plain_soft_thoughts
 from model.softcot import (
@@ -146,7 +147,7 @@ def build_for_training(args, base, assistant):
     if switches.assistant_adapter == "fixed" and assistant:
         assistant.model.requires_grad_(False)
     if args.num_thought_tokens:
-        options["projection_dtype"] = DTYPES[switches.projection_dtype]
+        options["projection_dtype"] = getattr(torch, switches.projection_dtype)
     if chains_of(args):
         contrastive = args.model_name == "scaling-nce"
         options |= {"contrastive": contrastive, "tune_init_tokens": args.tune_init_tokens}

@@ -32,10 +32,6 @@ from model.causal_lm import DTYPE_ARGUMENT
 from model.embedded import EMBEDDED, embedded_model_dir
 from utils import UserError
 
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-DEVICE_MAPS = ("auto", "balanced", "sequential")
-QUANTIZATION = ("8bit", "4bit")
-
 
 class ThoughtTokensError(UserError):
     """A model's thought tokens are unknown, or not single tokens of its vocabulary."""
@@ -165,7 +161,7 @@ def load_backbone(
         placed["quantization_config"] = quantization_config(quantization, dtype)
     with loading("model", model_id):
         model = AutoModelForCausalLM.from_pretrained(
-            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: DTYPES[dtype]}, **placed
+            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: getattr(torch, dtype)}, **placed
         )
     model.requires_grad_(False)
     group_heads(model)
@@ -185,7 +181,9 @@ def quantization_config(quantization: str, dtype: str):
         )
     if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[dtype])
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype)
+    )
 
 
 class EmbeddingsOnly(torch.nn.Module):
@@ -223,7 +221,7 @@ def load_embeddings(
         name = next(name for name, module in skeleton.named_modules() if module is embeddings) + ".weight"
         weight = read_tensor(path, name)
         generation_config = generation_config_of(model_id, config)
-    embeddings.weight = torch.nn.Parameter(weight.to(DTYPES[dtype]), requires_grad=False)
+    embeddings.weight = torch.nn.Parameter(weight.to(getattr(torch, dtype)), requires_grad=False)
     model = EmbeddingsOnly(config, generation_config, embeddings).requires_grad_(False).eval()
     return Backbone(model.to(device), tokenizer, tokens, str(model_id))
 

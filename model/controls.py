@@ -7,21 +7,10 @@ end token differ. Knows tensors and token ids, never a task or text.
 import torch
 
 from model.causal_lm import embedding_table, embeddings_of
+from model.choices import SOFT
 from model.generation import row_generator
 from model.softcot import assistant_part, refuse_not_finite
 
-# Mode -> what fills the slot, as help shows it.
-THOUGHTS = {
-    "projected": "soft thoughts through the trained projection",
-    "shuffled": "those of the next question of the split (after the last, the first)",
-    "untrained": "soft thoughts through the projection that training starts from",
-    "zero": "zero vectors",
-    "placeholder": "the base model's own placeholder embeddings (CoT-Unk)",
-    "assistant_text": "up to L tokens of text that the assistant writes greedily (Assist-CoT)",
-}
-SOFT = ("projected", "shuffled", "untrained")  # modes with thought states and a projection
-FROM_FILE = ("projected", "shuffled")  # modes that read a projection.bin
-WITH_ASSISTANT = (*SOFT, "assistant_text")
 UNTRAINED_SEED = 42  # training's default seed: on a CPU and in float32 the same initial weights
 
 

@@ -9,10 +9,8 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from model.causal_lm import DTYPE_ARGUMENT, TRANSFORMERS_5
+from model.choices import EMBEDDED
 from utils import UserError, locked, replaced_folder
-
-EMBEDDED = "embedded/SmolLM2-135M-Instruct"
-EMBEDDED_REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the same model on the Hub
 
 
 def cache_dir() -> Path:

@@ -5,7 +5,7 @@ import time
 import torch
 from transformers import AutoConfig
 
-from model.backbone import DTYPES, loading, resolve
+from model.backbone import loading, resolve
 
 CANDIDATES = ("bfloat16", "float32")
 ROWS, WIDEST = 256, 2048  # of the matrix product; wider models rank the dtypes alike and would take seconds
@@ -18,7 +18,7 @@ def matrix_rates(width: int, inner: int) -> dict[str, float]:
     The candidates take turns, and the best round counts: other load on the machine hits both.
     """
     shapes = ((ROWS, width), (width, inner))
-    factors = {name: [torch.ones(shape, dtype=DTYPES[name]) for shape in shapes] for name in CANDIDATES}
+    factors = {name: [torch.ones(shape, dtype=getattr(torch, name)) for shape in shapes] for name in CANDIDATES}
     best, begin = dict.fromkeys(CANDIDATES, float("inf")), time.perf_counter()
     for round_number in range(ROUNDS + 1):
         for name, (left, right) in factors.items():

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-from model.embedded import EMBEDDED, EMBEDDED_REPO
+from model.choices import EMBEDDED, EMBEDDED_REPO
 from utils import UserError
 
 NAME = r"[A-Za-z0-9][\w.-]*"
@@ -20,6 +20,15 @@ def repo_of(model_id: str) -> str | None:
     if model_id == EMBEDDED:
         return EMBEDDED_REPO
     return model_id if REPO.fullmatch(model_id) and not Path(model_id).exists() else None
+
+
+def found_projection(path: str | Path) -> Path:
+    """Return the path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
+    path = Path(path)
+    if path.name != "projectin.bin" or path.is_file():
+        return path
+    other = path.with_name("projection.bin")
+    return other if other.is_file() else path
 
 
 def local_projection(asked: str | Path) -> Path:

@@ -17,6 +17,7 @@ from torch import nn
 from model.backbone import Backbone, first_line
 from model.causal_lm import embed, embedding_table, embeddings_of, learns
 from model.frozen_lm import frozen_lm_loss, label_weights
+from model.hub import found_projection
 from model.prefix import Prefix, continue_prefix, run_instruction, run_prefix
 from utils import UserError, replaced
 
@@ -346,15 +347,6 @@ def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
     torch.save(state, content)
     with replaced(path) as scratch:
         scratch.write_bytes(content.getvalue())
-
-
-def found_projection(path: str | Path) -> Path:
-    """Return the path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
-    path = Path(path)
-    if path.name != "projectin.bin" or path.is_file():
-        return path
-    other = path.with_name("projection.bin")
-    return other if other.is_file() else path
 
 
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ def environment():
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
-        "PYTHON": sys.executable,
+        "PYTHON": os.environ.get("WARM_PYTHON", sys.executable),
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(2**34),
         "MALLOC_TOP_PAD_": str(2**26),
@@ -37,7 +37,7 @@ def environment():
 def shell(command, cwd, code=0, **values):
     """Run a command line in `cwd`, the project's scripts by their full path; expect an exit code."""
     command = re.sub(r"\b(\w+\.(?:py|sh))\b", lambda match: f"'{ROOT}'/{match[1]}", command, count=1)
-    command = command.replace("python ", f"'{sys.executable}' ", 1)
+    command = command.replace("python ", '"$PYTHON" ', 1)
     done = subprocess.run(
         ["bash", "-c", command.format(**values)],
         cwd=cwd,

@@ -14,6 +14,7 @@ import evaluate_softcot
 import train_softcot
 import train_softcotpp
 from benchmarks import soak
+from tests import warm
 from tests.commands import save_data
 from tests.tiny import once, save_documented
 from tests.tiny_runs import EVALUATE, RUN, TRAIN
@@ -23,6 +24,11 @@ from utils import run_main
 # Tests compare bytes, and the last bits of a sum depend on the number of threads.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that they start
+
+
+def pytest_sessionstart():
+    os.environ["WARM_PYTHON"] = str(warm.start())
+
 
 SMOLLM2_SPECIAL_TOKENS = [
     "<|endoftext|>",

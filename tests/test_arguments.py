@@ -1,11 +1,17 @@
 """Each option stands once; wrong words and contradictions end with exit code 2; what fixes a result is derived."""
 
+import re
 import shlex
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from experiment.arguments import (
+    TRACKERS,
     Ask,
     EvaluateSoftCoT,
     EvaluateSoftCoTPlusPlus,
@@ -18,6 +24,14 @@ from model.backbone import ThoughtTokensError
 from utils import UserError
 
 ALL = (TrainSoftCoT, TrainSoftCoTPlusPlus, EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Ask)
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = (
+    "train_softcot.py",
+    "train_softcotpp.py",
+    "evaluate_softcot.py",
+    "evaluate_softcotpp.py",
+    "ask.py",
+)
 NEEDED = {
     TrainSoftCoT: ["--output_name", "x"],
     TrainSoftCoTPlusPlus: ["--output_name", "x"],
@@ -60,6 +74,20 @@ def test_help_shows_every_option_and_default(options, capsys):
         name = f"  {field.name}" if field.metadata["positional"] else f"--{field.name}"
         assert f"{name} " in text or f"{name}\n" in text
     assert "(default: bfloat16)" in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("words, code", [("--help", 0), ("--no_such_option 1", 2), ("--num_thought_tokens x", 2)])
+def test_help_and_wrong_arguments_import_no_torch(script, words, code, tmp_path):
+    command = [sys.executable, "-X", "importtime", str(ROOT / script), *words.split()]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == code
+    imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "argparse" in imported and not imported & {"torch", "transformers", "accelerate", "fastNLP"}
+
+
+def test_the_trackers_are_those_of_accelerate():
+    assert list(TRACKERS) == sorted(LOGGER_TYPE_TO_CLASS)
 
 
 def test_published_defaults():

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from model.backbone import FAMILIES
-from model.controls import THOUGHTS, UNTRAINED_SEED, ThoughtSlot
+from model.choices import THOUGHTS
+from model.controls import UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT, SoftCoTPlusPlus
 from tests import oracle
 from tests.commands import ROOT, refused_here, rows_of, save_data, shell

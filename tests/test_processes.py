@@ -35,6 +35,8 @@ def torchrun(command, cwd, code=0, meanwhile=None, **values):
             "torch.distributed.run",
             "--standalone",
             "--nproc_per_node=2",
+            "--no-python",
+            environment()["PYTHON"],
             str(ROOT / words[1]),
             *words[2:],
         ],

@@ -2,13 +2,11 @@
 
 import csv
 import json
-import os
 import random
 import re
 import shutil
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from experiment.protocol import CORRECTED, PUBLISHED
 from experiment.record import data_hash
 from experiment.results import LogForm, SeedResults, judge, skipped_row
 from experiment.summary import bootstrap_interval
+from tests.commands import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA = {"base_model_id": "meta-llama/Llama-3.1-8B-Instruct", "assistant_model_id": "meta-llama/Llama-3.2-1B-Instruct"}
@@ -35,14 +34,9 @@ PLAIN = {
 
 
 def summarize(cwd, *words, code=0):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "summarize_results.py"), *map(str, words)],
-        cwd=cwd,
-        text=True,
-        capture_output=True,
-        env=environment,
-    )
+    python = environment()["PYTHON"]
+    command = [python, str(ROOT / "summarize_results.py"), *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, text=True, capture_output=True, env=environment())
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -22,6 +22,11 @@ SMALL = "--dtype float32 --device cpu --data_dir {root}/data/mini --num_thought_
 VLLM = """--engine vllm --vllm_args '{{"enforce_eager": true, "gpu_memory_utilization": 0.2}}'"""  # no compilation
 
 
+@pytest.fixture(autouse=True)
+def new_interpreters(monkeypatch):
+    monkeypatch.delenv("WARM_PYTHON", raising=False)  # vLLM starts processes that import the script again
+
+
 def questions():
     lines = (ROOT / "data" / "mini" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["question"] for line in lines[:QUESTIONS]]
