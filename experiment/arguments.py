@@ -15,13 +15,14 @@ from dataclasses import dataclass, fields
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from data_loader.tasks import TASKS
-from experiment.protocol import ENGINES, PROTOCOLS, SWITCHES, Protocol, corrected_but
+from experiment.protocol import CLONE, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
 from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
 from model.controls import FROM_FILE, THOUGHTS
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
 SWEEP = (41, 45)  # the papers' seeds, first and last
+MOST_SEEDS = 256  # of a sweep: a process may usually have 1,024 open files
 MODEL = "Hub id, directory, or embedded/..."
 # Arguments of vLLM that change speed and memory only.
 FREE_OF_VLLM = (
@@ -73,6 +74,13 @@ def at_least(least, kind):
     return number
 
 
+def seed_of_libraries(text):
+    """Return a seed that NumPy takes too."""
+    if not 0 <= (seed := int(text)) < 2**32:
+        raise argparse.ArgumentTypeError(f"want 0 to {2**32 - 1}, got {text}")
+    return seed
+
+
 def above_zero(text):
     value = at_least(0, float)(text)
     if not value:
@@ -109,6 +117,25 @@ def file_name(text):
     """Return a text that can begin the name of a folder."""
     if not text.strip() or text in (".", "..") or set(text) & {"/", "\\"}:
         raise argparse.ArgumentTypeError(f"want a name without / and \\, not empty, . or .., got {text!r}")
+    return printable(text)
+
+
+def printable(text):
+    """Return a text that is part of names, and of lines of a log."""
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"want a text without line breaks and control characters, got {text!r}")
+    return text
+
+
+def not_empty(text):
+    if not text.strip():
+        raise argparse.ArgumentTypeError("want a path, got an empty text")
+    return text
+
+
+def png(text):
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"want a file that ends in .png, got {text!r}")
     return text
 
 
@@ -124,12 +151,15 @@ def path_or_none(text):
 class Options:
     """What all scripts share."""
 
-    data_dir: str = option(None, "folder of the task's files; default data/<task>", fixes_result=False)
-    prompt_dir: str = option(None, "folder with a <task>.jinja that replaces the built-in prompts", fixes_result=False)
+    data_dir: str = option(None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False)
+    prompt_dir: str = option(
+        None, "folder with a <task>.jinja that replaces the built-in prompts", check=not_empty, fixes_result=False
+    )
     published_code: str = option(
         None,
         "the user's own clone of the published repository, whose functions make prompts, ids and labels "
         "(models of llama, qwen2.5, qwen3)",
+        check=not_empty,
         metavar="DIR",
         fixes_result=False,
     )
@@ -163,6 +193,11 @@ class Options:
                 raise UserError(f"--{part}_thought_tokens {tokens}: want three tokens, PLACEHOLDER,BEGIN,END")
         if self.published_code and self.prompt_dir:
             raise UserError("--published_code and --prompt_dir both replace the built-in prompts: give one of them")
+        for name in OF_CLONE if self.published_code else ():
+            if (value := getattr(self, name, CLONE)) != CLONE:
+                raise UserError(
+                    f"--{name} {value} has no effect with --published_code, whose functions decide it: leave it out"
+                )
 
     def switches(self) -> Protocol:
         """Return the script's switches. Those that it has no option for are corrected."""
@@ -194,7 +229,8 @@ class Switched:
     def __post_init__(self):
         for name in SWITCHES.keys() & vars(self).keys():
             if getattr(self, name) is None:
-                setattr(self, name, getattr(PROTOCOLS[self.protocol], name))
+                of_clone = self.published_code and name in OF_CLONE
+                setattr(self, name, CLONE if of_clone else getattr(PROTOCOLS[self.protocol], name))
 
 
 def switches_of(script):
@@ -238,7 +274,7 @@ class Training(Options):
     tune_base_model: bool = flag("LoRA on the base model too")
     tune_assistant_model: bool = flag("LoRA on the assistant too")
     max_len: int = option(-1, "longest training example in base tokens, see --too_long; -1: no limit", check=limit)
-    learning_rate: float = option(2e-5, "start of the linear decay", check=above_zero)
+    learning_rate: float = option(2e-5, "start of the linear decay, at most 1", check=share)
     gradient_accumulation_steps: int = option(1, "batches a step", check=positive, fixes_result=False)
     micro_batch_size: int = option(
         0,
@@ -247,7 +283,7 @@ class Training(Options):
         check=natural,
         fixes_result=False,
     )
-    seed: int = option(42, "of initial weights and the order of examples", check=int)
+    seed: int = option(42, "of initial weights and the order of examples", check=seed_of_libraries)
     report_to: str = option(
         "tensorboard",
         "where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
@@ -396,7 +432,7 @@ class Evaluation(Trained):
     no_generation_prompt: bool = flag("the same as --generation_prompt no", fixes_result=False)
     log_dir: str = option("inference_logs", "folder of the logs, one a seed", fixes_result=False)
     results_dir: str = option(None, "folder of the result files, one a seed; default: --log_dir", fixes_result=False)
-    run_name: str = option("", "put before the log's name", fixes_result=False)
+    run_name: str = option("", "put before the log's name", check=printable, fixes_result=False)
     overwrite: bool = flag("start over if result files exist", fixes_result=False)
 
     def __post_init__(self):
@@ -419,6 +455,11 @@ class Evaluation(Trained):
                 "a sweep needs --seed_from and --seed_to, the second not below the first; "
                 f"got {sweep[0]} and {sweep[1]}"
             )
+        if sweep != (None, None) and self.seed_to - self.seed_from >= MOST_SEEDS:
+            raise UserError(
+                f"--seed_from {self.seed_from} --seed_to {self.seed_to}: a sweep keeps two files a seed open and has at "
+                f"most {MOST_SEEDS} seeds: run it in parts"
+            )
         for part in ("base", "assistant"):
             if getattr(self, f"tune_{part}_model") and not getattr(self, f"{part}_model_ckpt"):
                 raise UserError(
@@ -430,6 +471,7 @@ class Evaluation(Trained):
             raise UserError(
                 f"--no_generation_prompt and --generation_prompt {self.generation_prompt} contradict each other"
             )
+        self.check_sampling()
         self.check_slot()
         for name, instead in (
             ("quantization", "--vllm_args '{\"quantization\": ...}'"),
@@ -437,6 +479,16 @@ class Evaluation(Trained):
         ):
             if self.engine == "vllm" and getattr(self, name):
                 raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
+
+    def check_sampling(self):
+        """Raise UserError if options of sampling are given with --greedy, which does not sample."""
+        defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": None}
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        given += ["num_return_sequences"] if self.num_return_sequences > 1 else []
+        if self.greedy and given:
+            raise UserError(
+                f"--greedy does not sample, and --{given[0]} {getattr(self, given[0])} is for sampling: give one of them"
+            )
 
     def check_slot(self):
         """Raise UserError if the options on the thought slot contradict each other."""
@@ -494,7 +546,7 @@ class InspectThoughts(Trained):
     question: str = option(None, "a question's text, instead of one of the task's data")
     index: int = option(0, "the question's place in the split, from 0", check=natural)
     top: int = option(5, "nearest tokens of each thought", check=positive)
-    picture: str = option("results/thoughts.png", "the PNG to write")
+    picture: str = option("results/thoughts.png", "the PNG to write", check=png)
     json: str = option(None, "write all numbers there too", metavar="FILE")
 
     def check(self):

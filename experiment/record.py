@@ -251,6 +251,10 @@ def warn_of_other_models(hashes, params_file):
     file = params_file.absolute().with_name("run.json")
     trained = json.loads(file.read_text(encoding="utf-8")).get("record") if file.is_file() else None
     trained = trained if isinstance(trained, dict) else {}
+    if "base_tokenizer" not in trained:  # no fingerprints, or of an earlier version, which were made otherwise
+        if file.is_file():
+            print(f"note: {file} has no fingerprints to compare these models with", file=sys.stderr, flush=True)
+        return
     parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
     other = [part for part in parts if None not in (hashes[part], trained.get(part)) and hashes[part] != trained[part]]
     if other:
