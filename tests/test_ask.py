@@ -14,7 +14,7 @@ from benchmarks.tiny import TOKENS
 from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
 from model.backbone import load_backbone
-from tests.commands import rows_of
+from tests.commands import ROOT, rows_of
 from tests.oracle import thought_states
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
 
@@ -69,21 +69,26 @@ def test_the_rows_are_streamed_one_after_the_other(softcotpp, question):
         assert row or len(pieces) > 10
 
 
-def test_the_example_of_the_docstring_runs(inputs, question):
-    example = textwrap.dedent(re.search(r"In Python:\n\n(.*)", ask.__doc__, re.DOTALL)[1])
+def examples_of(text):
+    """Its blocks of Python, indented, that begin with the import of load_softcot."""
+    blocks = re.findall(r"^    from ask import load_softcot\n(?:(?:    .*)?\n)*", text, re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+def test_the_examples_of_the_docstring_and_the_readme_run(inputs):
+    examples = examples_of(ask.__doc__) + examples_of((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert examples
     projection = inputs / "whole" / RUN / "projection.bin"
-    for name, path in (
-        ("FILE", projection),
-        ('embedded/[^"]*', inputs / "base"),
-        ('embedded/[^"]*', inputs / "assistant"),
-    ):
-        example, count = re.subn(rf'"{name}"', f'"{path}"', example, count=1)
-        assert count
-    example = example.replace('projection.bin")', 'projection.bin", max_new_tokens=8)')
-    found = {}
-    exec(example, found)
-    assert found["answers"] == [extract("gsm8k", text) for text in found["texts"]]
-    assert [found["vote"]] == found["answers"]
+    for example in examples:
+        # The embedded pair and its projection become the tiny ones.
+        for name, path in (("embedded/", inputs / "base"), ("embedded/", inputs / "assistant")):
+            example = re.sub(rf'"{name}[^"]*"', f'"{path}"', example, count=1)
+        example, count = re.subn(r'"(?:FILE|[^"]*projection\.bin)"', f'"{projection}", max_new_tokens=8', example)
+        assert count == 1
+        found = {}
+        exec(example, found)
+        assert found["answers"] == [extract("gsm8k", text) for text in found["texts"]]
+        assert [found["vote"]] == found["answers"]
 
 
 # ---- --show_thoughts ----
