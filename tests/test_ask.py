@@ -13,11 +13,15 @@ from benchmarks import soak
 from benchmarks.tiny import TOKENS
 from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
+from experiment.asking import Answer
 from model.backbone import load_backbone
+from model.softcot import SoftCoT, save_projection
 from tests.commands import ROOT, rows_of
 from tests.oracle import thought_states
+from tests.tiny import tiny_model
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENGTH, CHAINS = 3, 2  # of the runs
 WHOLE, WHOLE_PP = params(), params("whole_pp", RUN_PP)
 SHORT = ["--max_new_tokens", "8"]
@@ -70,25 +74,29 @@ def test_the_rows_are_streamed_one_after_the_other(softcotpp, question):
 
 
 def examples_of(text):
-    """Its blocks of Python, indented, that begin with the import of load_softcot."""
-    blocks = re.findall(r"^    from ask import load_softcot\n(?:(?:    .*)?\n)*", text, re.MULTILINE)
-    return [textwrap.dedent(block) for block in blocks]
+    """Its blocks of Python, indented or fenced, that import load_softcot."""
+    fenced = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^    from ask import.*\n(?:(?:    .*)?\n)*", text, re.MULTILINE)
+    return [textwrap.dedent(block) for block in fenced + indented if "load_softcot(" in block]
 
 
-def test_the_examples_of_the_docstring_and_the_readme_run(inputs):
-    examples = examples_of(ask.__doc__) + examples_of((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert examples
-    projection = inputs / "whole" / RUN / "projection.bin"
-    for example in examples:
-        # The embedded pair and its projection become the tiny ones.
-        for name, path in (("embedded/", inputs / "base"), ("embedded/", inputs / "assistant")):
-            example = re.sub(rf'"{name}[^"]*"', f'"{path}"', example, count=1)
-        example, count = re.subn(r'"(?:FILE|[^"]*projection\.bin)"', f'"{projection}", max_new_tokens=8', example)
-        assert count == 1
-        found = {}
-        exec(example, found)
-        assert found["answers"] == [extract("gsm8k", text) for text in found["texts"]]
-        assert [found["vote"]] == found["answers"]
+@pytest.mark.parametrize("text", [ask.__doc__, README], ids=["docstring", "README"])
+def test_the_documented_example_runs(text, chatml_tokenizer, tmp_path, monkeypatch):
+    pair = tmp_path / "pair"  # in the place of the embedded model: of its family, and tiny
+    tiny_model("llama", 48, len(chatml_tokenizer), max_position_embeddings=4096).save_pretrained(pair)
+    chatml_tokenizer.save_pretrained(pair)
+    backbone = load_backbone(str(pair), dtype="float32")
+    folder = tmp_path / "results/demo/ckpt/demo-gsm8k-any-nce"
+    folder.mkdir(parents=True)
+    for path in (folder / "projection.bin", tmp_path / "FILE"):
+        save_projection(SoftCoT(backbone, backbone, 4).projection_state(), path)
+    monkeypatch.chdir(tmp_path)
+    (example,) = examples_of(text)
+    found = {}
+    exec(re.sub(r'"embedded/[^"]*"', f'"{pair}"', example), found)
+    answer = found.get("answer") or Answer(found["texts"], found["answers"], found["vote"])
+    assert len(answer.texts) == 1 and answer.texts[0]
+    assert answer.answers == [answer.vote] == [extract("gsm8k", answer.texts[0])]
 
 
 # ---- --show_thoughts ----
