@@ -178,7 +178,7 @@ def _read_gsm_style(task, row, where):
         )
     answer = solution.rsplit("####", 1)[1].strip()
     read = gold(task, answer)
-    if read is None or (task.choices and read not in task.choices):
+    if read in (None, float("inf"), float("-inf")) or (task.choices and read not in task.choices):
         expected = f"one letter of {task.choices}" if task.choices else "a number"
         raise DataError(f"{where}, field answer: {answer[:80]!r} after '####' is not {expected}: fix it")
     return {

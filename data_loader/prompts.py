@@ -129,7 +129,9 @@ class PromptEncoder:
             prefix, suffix = self._cut(self._chat(self.base_tokenizer, user, self.generation_prompt))
             labelled = range(0)
         else:
-            prompt, answer = self._conversation(user, self._render("target", context))
+            if not (target := self._render("target", context)):
+                raise PromptError(f"{self.path}, block target: it prints nothing, and training is on what it prints")
+            prompt, answer = self._conversation(user, target)
             prefix, suffix = self._cut(prompt, answer)
             suffix = suffix[:-1] if self.loses_last_token else suffix
             first = self._first_label(user, prefix, suffix)

@@ -25,6 +25,7 @@ FUNCTIONS = {
 SPLITS = {"train": "train", "dev": "dev", "eval": "test"}  # ours -> the functions'
 BACKBONES = {"llama": "llama", "qwen2.5": "qwen", "qwen3": "qwen3"}  # family -> the functions' word for it
 MASKS = {"input_ids": "attention_mask", "assistant_input_ids": "assistant_attention_mask"}
+RAISED = (Exception, SystemExit, KeyboardInterrupt)  # a signal raises none of them in the project's scripts
 KEYS = ("labels", "thought_index", *MASKS, *MASKS.values())
 
 
@@ -69,6 +70,7 @@ class PublishedEncoder:
             "input_ids": [token_id(base_tokenizer, token) for token in _listed(base_tokens)],
             "assistant_input_ids": [token_id(assistant_tokenizer, assistant_tokens.placeholder)],
         }
+        self._sizes = {"input_ids": len(base_tokenizer), "assistant_input_ids": len(assistant_tokenizer)}
         self._models = {
             "tokenizer": _returning_ids(base_tokenizer, date_string),
             "assistant_tokenizer": _returning_ids(assistant_tokenizer, date_string),
@@ -96,7 +98,7 @@ class PublishedEncoder:
         module.__file__ = self.path
         try:
             exec(compile(source, self.path, "exec"), vars(module))  # an import would write __pycache__ into the clone
-        except Exception as error:  # the file is the user's: whatever it raises
+        except RAISED as error:  # the file is the user's: whatever it raises
             raise PromptError(f"{self.where}: the file cannot be run: {_described(error)}") from error
         self._function = getattr(module, name, None)
         if not callable(self._function):
@@ -119,10 +121,12 @@ class PublishedEncoder:
             raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
         where = f"{self.where}, {split} example {instance['index']}"
         found = self._call(instance, split, where)
-        ids, assistant_ids = (_unpadded(found, key, where) for key in MASKS)
+        ids, assistant_ids = (_unpadded(found, key, self._sizes[key], where) for key in MASKS)
         labels = [-100] * len(ids) if split == "eval" else found["labels"][: len(ids)]
         if len(labels) != len(ids) or (split != "eval" and set(labels) == {-100}):
             raise PromptError(f"{where}: {len(found['labels'])} labels for {len(ids)} tokens, or no token with a loss")
+        if any(type(label) is not int or label not in (-100, token) for label, token in zip(labels, ids, strict=True)):
+            raise PromptError(f"{where}: labels are expected to be -100 or the token of input_ids at their place")
         if self.length:
             begin, end, assistant_begin, assistant_end = _slots_of(found, where)
             self._check_slot(ids, begin, end, "input_ids", where)
@@ -156,7 +160,7 @@ class PublishedEncoder:
         add_bot_eot = split != "eval" or self.length > 0
         try:
             found = self._function(raw, add_bot_eot=add_bot_eot, split=SPLITS[split], **self._models)
-        except Exception as error:  # the code is the user's: whatever it raises
+        except RAISED as error:  # the code is the user's: whatever it raises
             raise PromptError(f"{where}: {_described(error)}") from error
         wrong = [key for key in KEYS if not isinstance(found, dict) or not isinstance(found.get(key), list)]
         if wrong:
@@ -187,9 +191,14 @@ def _returning_ids(tokenizer, date_string):
     return wrapped
 
 
-def _unpadded(found, key, where):
-    """Return the ids under `key` without padding on the right. Raise PromptError if their mask has other zeros."""
+def _unpadded(found, key, size, where):
+    """Return the ids under `key` without padding on the right.
+
+    size: of the vocabulary. Raise PromptError if there is something else than its ids, or if the mask has other zeros.
+    """
     ids, mask = found[key], found[MASKS[key]]
+    if other := [token for token in ids if type(token) is not int or not 0 <= token < size]:
+        raise PromptError(f"{where}: {key} holds {str(other[0])[:40]}, which is no id of the tokenizer's {size}")
     count = mask.count(1)
     if len(mask) != len(ids) or mask != [1] * count + [0] * (len(ids) - count):
         raise PromptError(f"{where}: {MASKS[key]} is not one 1 for each token of {key}, then zeros")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from data_loader.tasks import TASKS
-from experiment.protocol import ENGINES, PROTOCOLS, SWITCHES, Protocol, corrected_but
+from experiment.protocol import CLONE, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
 from experiment.record import trained_with
 from model.backbone import DEVICE_MAPS, DTYPES, QUANTIZATION
 from model.controls import FROM_FILE, THOUGHTS
@@ -26,6 +26,7 @@ from utils import UserError
 
 REQUIRED = dataclasses.MISSING
 SWEEP = (41, 45)  # the papers' seeds, first and last
+MOST_SEEDS = 256  # of a sweep: a process may usually have 1,024 open files
 MODEL = "Hub id, directory, or embedded/..."
 HOW_TO_GET_A_PROJECTION = (
     "give the projection.bin that training wrote (train_softcot.py; `make demo` leaves one in "
@@ -82,6 +83,13 @@ def at_least(least, kind):
     return number
 
 
+def seed_of_libraries(text):
+    """Return a seed that NumPy takes too."""
+    if not 0 <= (seed := int(text)) < 2**32:
+        raise argparse.ArgumentTypeError(f"want 0 to {2**32 - 1}, got {text}")
+    return seed
+
+
 def above_zero(text):
     value = at_least(0, float)(text)
     if not value:
@@ -118,6 +126,25 @@ def file_name(text):
     """Return a text that can begin the name of a folder."""
     if not text.strip() or text in (".", "..") or set(text) & {"/", "\\"}:
         raise argparse.ArgumentTypeError(f"want a name without / and \\, not empty, . or .., got {text!r}")
+    return printable(text)
+
+
+def printable(text):
+    """Return a text that is part of names, and of lines of a log."""
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"want a text without line breaks and control characters, got {text!r}")
+    return text
+
+
+def not_empty(text):
+    if not text.strip():
+        raise argparse.ArgumentTypeError("want a path, got an empty text")
+    return text
+
+
+def png(text):
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"want a file that ends in .png, got {text!r}")
     return text
 
 
@@ -133,11 +160,14 @@ def path_or_none(text):
 class Options:
     """What all scripts share."""
 
-    prompt_dir: str = option(None, "folder with a <task>.jinja that replaces the built-in prompts", fixes_result=False)
+    prompt_dir: str = option(
+        None, "folder with a <task>.jinja that replaces the built-in prompts", check=not_empty, fixes_result=False
+    )
     published_code: str = option(
         None,
         "the user's own clone of the published repository, whose functions make prompts, ids and labels "
         "(models of llama, qwen2.5, qwen3)",
+        check=not_empty,
         metavar="DIR",
         fixes_result=False,
     )
@@ -179,6 +209,11 @@ class Options:
                 raise UserError(f"--{part}_thought_tokens {tokens}: want three tokens, PLACEHOLDER,BEGIN,END")
         if self.published_code and self.prompt_dir:
             raise UserError("--published_code and --prompt_dir both replace the built-in prompts: give one of them")
+        for name in OF_CLONE if self.published_code else ():
+            if (value := getattr(self, name, CLONE)) != CLONE:
+                raise UserError(
+                    f"--{name} {value} has no effect with --published_code, whose functions decide it: leave it out"
+                )
 
     def switches(self) -> Protocol:
         """Return the script's switches. Those that it has no option for are corrected."""
@@ -210,7 +245,8 @@ class Switched:
     def __post_init__(self):
         for name in SWITCHES.keys() & vars(self).keys():
             if getattr(self, name) is None:
-                setattr(self, name, getattr(PROTOCOLS[self.protocol], name))
+                of_clone = self.published_code and name in OF_CLONE
+                setattr(self, name, CLONE if of_clone else getattr(PROTOCOLS[self.protocol], name))
 
 
 def switches_of(script):
@@ -244,7 +280,9 @@ class Chains:
 class ReadsData:
     """What the scripts that read a task's files share."""
 
-    data_dir: str = option(None, "folder of the task's files; default data/<task>", fixes_result=False)
+    data_dir: str = option(
+        None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False
+    )
 
 
 @dataclass(kw_only=True)
@@ -270,7 +308,7 @@ class Training(ReadsData, Options):
         "longest training example in base tokens, see --too_long; -1: no limit but the model's context",
         check=limit,
     )
-    learning_rate: float = option(2e-5, "start of the linear decay", check=above_zero)
+    learning_rate: float = option(2e-5, "start of the linear decay, at most 1", check=share)
     gradient_accumulation_steps: int = option(1, "batches an optimizer step", check=positive, fixes_result=False)
     micro_batch_size: int = option(
         0,
@@ -279,7 +317,7 @@ class Training(ReadsData, Options):
         check=natural,
         fixes_result=False,
     )
-    seed: int = option(42, "of initial weights and the order of examples", check=int)
+    seed: int = option(42, "of initial weights and the order of examples", check=seed_of_libraries)
     report_to: str = option(
         "tensorboard",
         "where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
@@ -437,7 +475,7 @@ class Evaluation(Sampling, ReadsData, Trained):
     no_generation_prompt: bool = flag("the same as --generation_prompt no", fixes_result=False)
     log_dir: str = option("inference_logs", "folder of the logs, one a seed", fixes_result=False)
     results_dir: str = option(None, "folder of the result files, one a seed; default: --log_dir", fixes_result=False)
-    run_name: str = option("", "put before the log's name", fixes_result=False)
+    run_name: str = option("", "put before the log's name", check=printable, fixes_result=False)
     overwrite: bool = flag("start over if result files exist", fixes_result=False)
 
     def __post_init__(self):
@@ -460,6 +498,11 @@ class Evaluation(Sampling, ReadsData, Trained):
                 "a sweep needs --seed_from and --seed_to, the second not below the first; "
                 f"got {sweep[0]} and {sweep[1]}"
             )
+        if sweep != (None, None) and self.seed_to - self.seed_from >= MOST_SEEDS:
+            raise UserError(
+                f"--seed_from {self.seed_from} --seed_to {self.seed_to}: a sweep keeps two files a seed open and has at "
+                f"most {MOST_SEEDS} seeds: run it in parts"
+            )
         for part in ("base", "assistant"):
             if getattr(self, f"tune_{part}_model") and not getattr(self, f"{part}_model_ckpt"):
                 raise UserError(
@@ -471,6 +514,7 @@ class Evaluation(Sampling, ReadsData, Trained):
             raise UserError(
                 f"--no_generation_prompt and --generation_prompt {self.generation_prompt} contradict each other"
             )
+        self.check_sampling()
         self.check_slot()
         for name, instead in (
             ("quantization", "--vllm_args '{\"quantization\": ...}'"),
@@ -478,6 +522,16 @@ class Evaluation(Sampling, ReadsData, Trained):
         ):
             if self.engine == "vllm" and getattr(self, name):
                 raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
+
+    def check_sampling(self):
+        """Raise UserError if options of sampling are given with --greedy, which does not sample."""
+        defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": None}
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        given += ["num_return_sequences"] if self.num_return_sequences > 1 else []
+        if self.greedy and given:
+            raise UserError(
+                f"--greedy does not sample, and --{given[0]} {getattr(self, given[0])} is for sampling: give one of them"
+            )
 
     def check_slot(self):
         """Raise UserError if the options on the thought slot contradict each other."""
@@ -538,7 +592,7 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
     seed: int = option(42, "of sampling", check=int)
     show_thoughts: bool = flag("show the soft thoughts: nearest tokens, norms, similarity of chains")
     top: int = option(5, "nearest tokens of each thought", check=positive)
-    picture: str = option(None, "draw the soft thoughts into this PNG", metavar="FILE")
+    picture: str = option(None, "draw the soft thoughts into this PNG", check=png, metavar="FILE")
     json: str = option(None, "write all numbers of the soft thoughts there", metavar="FILE")
 
     @classmethod

@@ -24,12 +24,12 @@ NAME = re.compile(
 # What a log says, in order. Prompts and responses are read as a whole: nothing in them counts as a line of the log.
 EVENT = re.compile(
     r"^Args: (?P<arguments>.*)"
-    r"|(?<!Model )Answer \([\d-]+/\d+\): (?P<published_response>(?s:.*?))<\|end-of-response\|>"
+    r"|(?<!Model )Answer \([\d-]+/(?P<questions>\d+)\): (?P<published_response>(?s:.*?))<\|end-of-response\|>"
     r"|^Response: (?P<response>(?s:.*?))\n(?=Response: |Ground Truth Answer: .*\nModel Answer: )"
     r"|^Skipped: (?P<skipped>.*)\n(?=Ground Truth Answer: .*\nModel Answer: )"
     r"|^Raw Inputs for Base Model: (?P<input>(?s:.*?))\n"
     r"(?=Instance 1/1 - |(?:None Model )?Answer \(|Ground Truth Answer: .*\nModel Answer: )"
-    r"|^None Model Answer \([\d-]+/\d+\): (?P<unread>(?s:.*?))<\|end-of-response\|>"
+    r"|^None Model Answer \([\d-]+/(?P<of_questions>\d+)\): (?P<unread>(?s:.*?))<\|end-of-response\|>"
     r"|Ground Truth Answer: ?(?P<gold>.*)"
     r"|Average generated tokens \(\d+ instances\): ?(?P<tokens>\d+(?:\.\d+)?)"
     r"|Correct Count: ?(?P<count>\d+/\d+)",
@@ -47,9 +47,10 @@ NOT_IN_NAME = (
 )
 
 
-def read_log(path: Path) -> tuple[dict, list[dict], float | None] | None:
-    """Return a run's record, its rows and its average tokens a response (None: not there); None for another's log.
+def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
+    """Return a run's record, rows, average tokens a response (or None), number of questions; None for another's log.
 
+    The number is that of the questions that were to be asked, as far as the log says it: a log may be cut off.
     A row has index, gold (text), correct and responses, as far as the log holds them. Progress bars may stand between
     the lines and before them on the same line. A log that was started over counts from its last start. Raises UserError
     if lines are missing.
@@ -57,9 +58,10 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None] | None:
     name = NAME.fullmatch(path.stem)
     if not name:
         return None
-    arguments, rows, tokens, correct, row = {}, [], None, 0, {"responses": []}
+    arguments, rows, tokens, correct, row, questions = {}, [], None, 0, {"responses": []}, 0
     for event in EVENT.finditer(path.read_text(encoding="utf-8", errors="replace")):
         kind, text = event.lastgroup, event[event.lastgroup]
+        questions = int(event["questions"] or event["of_questions"] or questions)
         if kind == "arguments":
             arguments = arguments_of(path, text)
         elif kind == "published_response":
@@ -83,7 +85,8 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None] | None:
                 raise UserError(f"{path}: Correct Count goes from {found}: lines of the log are missing")
             rows.append(row | {"index": asked - 1, "correct": now > correct})
             correct, row = now, {"responses": []}
-    return record_of(name, arguments), rows, tokens
+    begun = len(rows) + (row != {"responses": []})
+    return record_of(name, arguments), rows, tokens, max(questions, begun)
 
 
 def arguments_of(path, text) -> dict:

@@ -123,6 +123,9 @@ SWITCHES = {entry.name: entry.metadata for entry in fields(Protocol)}
 CORRECTED = Protocol()
 PUBLISHED = Protocol(**{name: entry["published"] for name, entry in SWITCHES.items()})
 PROTOCOLS = {"corrected": CORRECTED, "published": PUBLISHED}
+# Decided by the functions of --published_code, if that is given; they are then recorded as CLONE.
+CLONE = "clone"
+OF_CLONE = ("generation_prompt", "last_token", "yes_no_dev_label")
 # What generates if no engine is named.
 ENGINES = {"corrected": "transformers", "published": "reference"}
 

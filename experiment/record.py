@@ -324,6 +324,10 @@ def warn_of_other_models(hashes, params_file):
     hashes: those of this run's models. Call it after `check_against_training`.
     """
     trained = record_of_training(params_file)
+    if "base_tokenizer" not in trained:  # no fingerprints, or of an earlier version, which were made otherwise
+        if (run_file := params_file.absolute().with_name("run.json")).is_file():
+            print(f"note: {run_file} has no fingerprints to compare these models with", file=sys.stderr, flush=True)
+        return
     parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
     other = [part for part in parts if None not in (hashes[part], trained.get(part)) and hashes[part] != trained[part]]
     if other:

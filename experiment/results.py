@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from data_loader.answers import ANSWER_RULE, count_votes, verdicts
+from data_loader.answers import ANSWER_RULE, count_votes, is_correct, majority_vote, verdicts
 from data_loader.tasks import get_task
 from experiment.record import refuse_differences, with_plain_ids
 from utils import UserError, deferred_signals, flush, lock_file, replaced
 
 ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"
-# Field of a row -> its type. An answer is a number, a letter, a boolean, or None if it could not be read.
+ANSWER = (int, float, str, bool, type(None))  # a number, a letter, a boolean, or None if it could not be read
+# Field of a row -> its type.
 ROW = {
     "index": int,  # the question's place in its split, from 0
     "gold": (int, float, str, bool),
     "answers": list,  # of the N x R responses, chain by chain, by the published rule
-    "vote": (int, float, str, bool, type(None)),
+    "vote": ANSWER,
     "correct": bool,
     "answers_strict": list,
-    "vote_strict": (int, float, str, bool, type(None)),
+    "vote_strict": ANSWER,
     "correct_strict": bool,
     "tokens": list,  # length of each response
 }
@@ -36,7 +37,12 @@ OPTIONAL = {
     "unread": list,  # the responses without a number, with special tokens, if no responses are written
     "skipped": str,  # why the question was not asked of the model
 }
-ELEMENTS = {"tokens": int, "responses": str, "raw_responses": str, "unread": str}  # of lists
+# Types of the elements of lists.
+ELEMENTS = {
+    **dict.fromkeys(("answers", "answers_strict"), ANSWER),
+    **dict.fromkeys(("responses", "raw_responses", "unread"), (str,)),
+    "tokens": (int,),
+}
 
 
 # ---- rows ----
@@ -80,11 +86,25 @@ def fault_of(row, questions_in_split=None) -> str | None:
     for field, kind in OPTIONAL.items():
         if not isinstance(row.get(field, kind()), kind):
             return f"the field {field} is {json.dumps(row[field])[:80]}"
-    for field, kind in ELEMENTS.items():
-        if not all(type(element) is kind for element in row.get(field, [])):
+    for field, kinds in ELEMENTS.items():
+        if not all(type(element) in kinds for element in row.get(field, [])):
             return f"the field {field} is {json.dumps(row[field])[:80]}"
+    if not all(0 <= count < 2**31 for count in row["tokens"]):
+        return f"the field tokens is {str(row['tokens'])[:80]}"
     if row["index"] < 0 or questions_in_split is not None and row["index"] >= questions_in_split:
         return f"the index {row['index']} is not in the split of {questions_in_split} questions"
+    return None
+
+
+def contradiction_of(row) -> str | None:
+    """Return in what a row without faults contradicts itself by today's answer rule, or None: it was edited."""
+    for field in ("answers_strict", "tokens", "responses", "raw_responses"):
+        if len(row.get(field, row["answers"])) != len(row["answers"]):
+            return f"{len(row[field])} {field} stand beside {len(row['answers'])} answers"
+    if row["vote"] != majority_vote(row["answers"]):
+        return f"the vote is {json.dumps(row['vote'])}, which is not that of the answers"
+    if row["correct"] != is_correct(row["vote"], row["gold"]):
+        return f"correct is {json.dumps(row['correct'])}, the vote {row['vote']!r} and the gold answer {row['gold']!r}"
     return None
 
 
@@ -110,17 +130,23 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
     rows, seen = [], set()
     for number, text in enumerate(lines[1:], 2):
         try:
-            row = json.loads(text)
+            row = json.loads(text, parse_constant=refuse_constant)
         except (ValueError, RecursionError):
             row = None
         fault = fault_of(row, run.get("questions_in_split"))
         if not fault and row["index"] in seen:
             fault = f"question {row['index']} is there twice"
+        if not fault and run.get("answer_rule") == ANSWER_RULE:
+            fault = contradiction_of(row)
         if fault:
             raise UserError(f"{path}, line {number}: {fault}: correct or move the file, or start over with --overwrite")
         seen.add(row["index"])
         rows.append(row)
     return with_plain_ids(run), rows
+
+
+def refuse_constant(text):
+    raise ValueError(f"{text} is no answer")
 
 
 def whole_lines(path: Path) -> list[bytes]:

@@ -10,7 +10,7 @@ from experiment.record import data_hash, refuse_differences
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
 from model.weight_files import model_hashes
-from utils import UserError, locked, remove_stale
+from utils import UserError, fingerprint, locked, remove_stale
 
 
 def hashes_of(encoder, base, assistant, train_data, dev_data) -> dict:
@@ -71,8 +71,7 @@ def open_training(args, folder, record):
             refuse_earlier_run(args, folder)  # again, now that no other run can write there
             remedy = "resume with the arguments and data the run was started with, or take another --output_name"
             if (folder / "run.json").is_file():
-                found = read_json(folder / "run.json").get("record") or {}
-                refuse_differences(found, record, f"{folder} holds a finished run with", remedy)
+                refuse_differences(finished_record(folder), record, f"{folder} holds a finished run with", remedy)
                 return True, None
             path, state = newest_checkpoint(folder) or (None, None)
             if state:
@@ -82,8 +81,20 @@ def open_training(args, folder, record):
         yield decided_by_main(begin)
 
 
-def read_json(path):
+def finished_record(folder: Path) -> dict:
+    """Return the record of a finished run. Raises UserError if run.json or the projection it describes is damaged."""
+    path, file = folder / "run.json", folder / "projection.bin"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}): correct or remove it") from None
+    record = described.get("record") if isinstance(described, dict) else None
+    if not record or not isinstance(record, dict):
+        raise UserError(f"{path} has no record of a run: it is damaged, or of an earlier version: correct or remove it")
+    written = described.get("projection")
+    if written and (not file.is_file() or fingerprint(file) != written):
+        raise UserError(
+            f"{path} says that the run is finished, but {file.name} is not there or not the one that it wrote: "
+            "remove run.json, and --resume writes it again from the last checkpoint"
+        )
+    return record

@@ -51,6 +51,7 @@ class Run:
     tokens: float | None
     recorded: list[bool]
     skipped: int = 0  # questions that the model was not asked
+    questions: int = 0  # that were to be asked, as far as a log says it
     rejudged: dict | None = None  # number of questions judged again; how many published verdicts differ
     flags: list[str] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)  # with the same verdicts
@@ -73,9 +74,12 @@ def read_runs(paths, data_dirs=()) -> list[Run]:
     folders that may hold the gold answers of a file of an older answer rule.
     """
     files = []
+    for folder in data_dirs:
+        if not Path(folder).is_dir():
+            raise UserError(f"{folder}: no such folder of data")
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.suffix in (".jsonl", ".log"))
+            files += sorted(p for p in path.rglob("*") if p.suffix in (".jsonl", ".log") and p.is_file())
         elif path.is_file() and path.suffix in (".jsonl", ".log"):
             files.append(path)
         else:
@@ -143,9 +147,15 @@ def run_of_results(path, data_dirs) -> Run | None:
     record, rows = found
     check_record(path, record)
     tokens = [count for row in rows for count in row["tokens"]]
+    votes = {len(row["answers"]) for row in rows if "skipped" not in row}
     run = run_of(path, record, rows, sum(tokens) / len(tokens) if tokens else None)
     if run.settings["answer_rule"] != ANSWER_RULE:
         judge_results_again(run, rows, data_dirs)
+    elif votes - {votes_of(run.settings)}:
+        raise UserError(
+            f"{path}: rows have {', '.join(map(str, sorted(votes)))} answers, and the run's record says "
+            f"{votes_of(run.settings)} (num_return_sequences, num_scaling_times): correct or move the file"
+        )
     return run
 
 
@@ -154,9 +164,10 @@ def run_of_log(path) -> Run | None:
     found = read_log(path)
     if not found:
         return None
-    record, rows, tokens = found
+    record, rows, tokens, questions = found
     check_record(path, record)
     run = run_of(path, record, rows, tokens)
+    run.questions = questions
     judge_log_again(run, rows)
     if run.settings["answer_rule"] != ANSWER_RULE:
         run.flags.append("gold answers may lack their sign: the log's Args line is missing or of another answer rule")
@@ -172,10 +183,15 @@ def check_record(path, record) -> None:
         elif wanted is str:
             fits, text = isinstance(value, str) and value and value.isprintable(), "a text"
         else:
-            least, text = (-(2**63) if name == "seed" else 0), "a whole number" if wanted is int else "a number"
+            least = {"seed": -(2**63), "num_return_sequences": 1}.get(name, 0)
+            text = "a whole number" if wanted is int else "a number"
             fits = type(value) in (int, wanted) and least <= value < 2**63
         if not fits and (needed or value is not None):
             raise UserError(f"{path}, line 1: the run's {name} is {json.dumps(value)[:80]}, not {text}: correct it")
+    if (rule := record.get("answer_rule") or 0) > ANSWER_RULE:
+        raise UserError(
+            f"{path}, line 1: answer_rule {rule} is of a later version of this project, which has to read it"
+        )
     if re.search(r"[\ud800-\udfff]", json.dumps(record, ensure_ascii=False)):
         raise UserError(f"{path}, line 1: the run's record has half a character (a surrogate): correct it")
 

@@ -42,7 +42,10 @@ class Cell:
 
 
 def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
-    """Return the cells in the table's order. A run with fewer questions than others of its data is incomplete."""
+    """Return the cells in the table's order.
+
+    A run with fewer questions than others of its data, or than its log says, is incomplete.
+    """
     cells = []
     for same in grouped(runs, lambda run: to_json(run.settings)).values():
         s = same[0].settings
@@ -50,8 +53,9 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
         cells.append(Cell(s, method_of(s), task))
         for run in sorted(same, key=lambda run: run.seed):
             add_run(cells[-1], run)
+        refuse_other_gold(cells[-1])
     for same in grouped(cells, lambda c: (c.settings["base_model_id"], c.task, c.settings.get("data_hash"))).values():
-        questions = max(len(run.rows) for cell in same for run in cell.runs)
+        questions = max(max(len(run.rows), run.questions) for cell in same for run in cell.runs)
         for cell in same:
             cell.questions = questions
             for run in [run for run in cell.runs if len(run.rows) < questions]:
@@ -62,6 +66,16 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
                     cell.left_out.append(run)
     name_cells(cells)
     return sorted(cells, key=place_in_table)
+
+
+def refuse_other_gold(cell) -> None:
+    """Raise UserError if two seeds have another gold answer for a question of the same data."""
+    if not cell.settings.get("data_hash") or len(cell.runs) < 2:
+        return
+    answers = pd.DataFrame({str(run.path): run.rows.gold for run in cell.runs})
+    for index, row in answers[answers.nunique(axis=1) > 1].iterrows():
+        found = ", ".join(f"{gold} in {path}" for path, gold in row.dropna().items())
+        raise UserError(f"the gold answer of question {index} is {found}: one of the files was edited: correct it")
 
 
 def add_run(cell, run) -> None:

@@ -260,6 +260,8 @@ def first_line(error: BaseException) -> str:
 
 def resolve(model_id: str) -> str:
     """Return the path or Hub id for transformers; the embedded model is converted on first use."""
+    if not str(model_id).strip():
+        raise UserError("the id of a model is empty: give a Hub id or a directory")
     if str(model_id) == EMBEDDED:
         return str(embedded_model_dir())
     if str(model_id).startswith("embedded/"):

@@ -5,6 +5,7 @@
 
 NAME=${NAME:-mini}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+((! $#)) || refuse "mini.sh takes no models: it is for the embedded one"
 cd "$ROOT" # data/mini is there
 SHORT=SmolLM2-135M-Instruct
 DATA=(--data_dir data/mini --prompt_dir data/mini/prompts)

@@ -64,12 +64,12 @@ def save_run(folder, name, seed, pairs, **settings):
                 "index": index,
                 "gold": index,
                 "answers": [index if right else -1],
-                "vote": None,
+                "vote": index if right else -1,
                 "correct": right,
-                "answers_strict": [],
+                "answers_strict": [None],
                 "vote_strict": None,
                 "correct_strict": strict,
-                "tokens": [100 + seed, 200],
+                "tokens": [129 + seed],
             }
         )
     results.file.close()
