@@ -54,7 +54,18 @@ PAIR, OWN = (
     "--base_model_id ../llama --assistant_model_id ../llama",
     "--large_model_id ../llama --small_model_id ../llama",
 )
-PUBLISHED = ["--published_code", "../clone", "--data_dir", "../data", "--dtype", "float32", "--device", "cpu", "--num_thought_tokens", "3"]
+PUBLISHED = [
+    "--published_code",
+    "../clone",
+    "--data_dir",
+    "../data",
+    "--dtype",
+    "float32",
+    "--device",
+    "cpu",
+    "--num_thought_tokens",
+    "3",
+]
 # The first word of a case's command -> script, its options before those of the case.
 COMMANDS = {
     "train": (train_softcot, TRAIN),

@@ -1074,7 +1074,7 @@ SCRIPTS = [
             ("N_EPOCHS", "0 -1 1.5 x 08 ' '"),
             ("L_TRAIN", "0 -1 x 3.0"),
             ("TASKS", "gsm9k 'gsm8k gsm9k' ' ' gsm8k,aqua 'gsm8k gsm8k'"),
-            ("NAME", "a/b . 'a b' ' '"),
+            ("NAME", "a/b 'a b' ' '"),
             (
                 "TRAIN_OPTIONS",
                 "'--n_epochs 3' --output_name=x '--task_name aqua' '--resume --num_thought_tokens 3' '--tune_base_model'",

@@ -500,8 +500,8 @@ class Evaluation(Sampling, ReadsData, Trained):
             )
         if sweep != (None, None) and self.seed_to - self.seed_from >= MOST_SEEDS:
             raise UserError(
-                f"--seed_from {self.seed_from} --seed_to {self.seed_to}: a sweep keeps two files a seed open and has at "
-                f"most {MOST_SEEDS} seeds: run it in parts"
+                f"--seed_from {self.seed_from} --seed_to {self.seed_to}: a sweep keeps two files a seed open, and at "
+                f"most {MOST_SEEDS} seeds can be one: run it in parts"
             )
         for part in ("base", "assistant"):
             if getattr(self, f"tune_{part}_model") and not getattr(self, f"{part}_model_ckpt"):
@@ -530,7 +530,7 @@ class Evaluation(Sampling, ReadsData, Trained):
         given += ["num_return_sequences"] if self.num_return_sequences > 1 else []
         if self.greedy and given:
             raise UserError(
-                f"--greedy does not sample, and --{given[0]} {getattr(self, given[0])} is for sampling: give one of them"
+                f"--greedy does not sample, as --{given[0]} {getattr(self, given[0])} wants: give one of them"
             )
 
     def check_slot(self):

@@ -119,6 +119,12 @@ def test_words_become_values(words, name, value):
         (EvaluateSoftCoT, "--run_name", "--run_name"),
         (EvaluateSoftCoT, "--run_name --print_input", "--run_name"),
         (EvaluateSoftCoT, "stray", "stray"),
+        (EvaluateSoftCoT, "--published_code=", "--published_code"),
+        (EvaluateSoftCoT, "--prompt_dir=", "--prompt_dir"),
+        (InspectThoughts, "--picture thoughts.pdf", "--picture"),
+        (TrainSoftCoT, "--learning_rate 3.5e38", "--learning_rate"),
+        (TrainSoftCoT, "--seed -1", "--seed"),
+        (TrainSoftCoT, f"--seed {2**32}", "--seed"),
         (TrainSoftCoT, "--num_thought_tokens -1", "--num_thought_tokens"),
         (TrainSoftCoT, "--task_name du", "--task_name"),
         (TrainSoftCoT, "--n_epochs 0", "--n_epochs"),
@@ -131,11 +137,23 @@ def test_a_wrong_word_is_refused_and_named(options, words, option, capsys):
     assert option in refused(options, [*NEEDED[options], *words.split()], capsys)
 
 
-@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "/a", "../a", "a\\b"])
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "/a", "../a", "a\\b", "a\nb"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_run_s_name_is_no_path_and_not_empty(name, before, capsys):
     words = ["--output_name", name]
     assert "--output_name" in refused(TrainSoftCoT, [*words, "--seed", "1"] if before else words, capsys)
+
+
+def test_a_line_break_would_part_a_log_s_name(capsys):
+    assert "--run_name" in refused(EvaluateSoftCoT, [*NEEDED[EvaluateSoftCoT], "--run_name", "a\nb"], capsys)
+
+
+def test_the_switches_that_a_clone_decides_are_recorded_as_its_own(capsys):
+    args = parse(TrainSoftCoT, "--published_code", "d", "--protocol", "published")
+    assert (args.last_token, args.yes_no_dev_label, args.date) == ("clone", "clone", "today")
+    assert args.fixing_result()["last_token"] == "clone" and parse(TrainSoftCoT).last_token == "kept"
+    assert parse(EvaluateSoftCoT, "--published_code", "d").generation_prompt == "clone"
+    assert parse(InspectThoughts, "--published_code", "d").published_code == "d"
 
 
 def test_a_missing_option_is_named(capsys):
@@ -154,6 +172,14 @@ def test_a_missing_option_is_named(capsys):
         (EvaluateSoftCoT, "--thoughts zero --tune_assistant_model", ["--assistant_model_ckpt"]),
         (EvaluateSoftCoT, "--thoughts zero --seed_from 3 --seed_to 2", ["--seed_from", "--seed_to"]),
         (EvaluateSoftCoT, "--thoughts zero --seed_from 3", ["--seed_to"]),
+        (EvaluateSoftCoT, "--thoughts zero --seed_from 0 --seed_to 256", ["--seed_to 256", "256 seeds"]),
+        (EvaluateSoftCoT, "--thoughts zero --greedy --temperature 0.5", ["--greedy", "--temperature 0.5"]),
+        (EvaluateSoftCoT, "--thoughts zero --greedy --top_k 5", ["--greedy", "--top_k 5"]),
+        (EvaluateSoftCoT, "--thoughts zero --greedy --num_return_sequences 2", ["--num_return_sequences 2"]),
+        (EvaluateSoftCoT, "--thoughts zero --published_code d --generation_prompt no", ["--generation_prompt no"]),
+        (EvaluateSoftCoT, "--thoughts zero --published_code d --no_generation_prompt", ["--generation_prompt no"]),
+        (TrainSoftCoT, "--output_name x --published_code d --last_token kept", ["--last_token kept"]),
+        (TrainSoftCoT, "--output_name x --published_code d --yes_no_dev_label word", ["--yes_no_dev_label"]),
         (EvaluateSoftCoT, "--thoughts zero --seed_to 3", ["--seed_from"]),
         (EvaluateSoftCoT, "--thoughts zero --engine vllm --quantization 4bit", ["--quantization", "--vllm_args"]),
         (EvaluateSoftCoT, "--thoughts zero --engine vllm --base_device_map auto", ["--base_device_map"]),

@@ -99,3 +99,5 @@ def test_names():
     assert resolve("meta-llama/Llama-3.1-8B-Instruct") == "meta-llama/Llama-3.1-8B-Instruct"
     with pytest.raises(UserError, match="unknown embedded model"):
         resolve("embedded/Other")
+    with pytest.raises(UserError, match="empty"):
+        resolve("")

@@ -57,6 +57,7 @@ CORPUS = {  # content -> what the error says; None: it loads
     "deep from the start": (b"[" * 100_000, "not usable JSON"),
     "a number too long to read": (line() + b'{"n": ' + b"9" * 5000 + b"}\n", "line 2: not usable JSON"),
     "an answer too long to read": (line(answer="#### " + "9" * 5000), "is not a number"),
+    "an answer beyond all numbers": (line(answer="#### " + "9" * 400 + ".0"), "is not a number"),
     "no question": (line() + b'{"answer": "#### 1"}\n', "line 2, field question: missing"),
     "a strange key": (b'{"a\\nb' + b"x" * 3000 + b'": 1}\n', "field question: missing"),
     "a blank question": (line(question=" \n\t "), "field question: blank"),

@@ -471,6 +471,7 @@ JOINED = (
         ({"base": "{{ question"}, "TemplateSyntaxError"),
         ({"target": None}, "gsm8k.jinja: no block target: add it"),
         ({"target": "{{ answer + 1 }}"}, "block target"),
+        ({"target": ""}, "block target.* nothing"),
         ({"assistant_reply": "<|endoftext|>"}, "slot is not exactly 2 placeholders"),
         ({"head": '{% extends "gsm8k.jinja" %}'}, "extends it again"),
         ({"head": '{% extends "none.jinja" %}'}, "none.jinja"),

@@ -270,6 +270,7 @@ def test_a_task_without_a_function(clone, llama_tokenizer):
         ("    num_thought_tokens,\n", "    number,\n"),
         ("import random", "import a_package_that_is_not_there"),
         ("def encode(", "def encode(("),
+        ("import random", "raise SystemExit(0)"),
     ],
 )
 def test_another_file_or_function_is_named(tmp_path, llama_tokenizer, old, new):
@@ -305,6 +306,27 @@ def test_another_slot_than_the_one_returned_is_refused(tmp_path, qwen3_tokenizer
     encoder = encoder_of(clone_of(tmp_path / "clone", (old, new)), "du", "qwen3", qwen3_tokenizer)
     with pytest.raises(UserError, match=f"pre_process_du.* {named}"):
         encoder.encode(load(tmp_path, "du"), split)
+
+
+@pytest.mark.parametrize(
+    "old, new, named",
+    [
+        ('"input_ids": ids', '"input_ids": [float(token) for token in ids]', "input_ids"),
+        ('"input_ids": ids', '"input_ids": [True, *ids[1:]]', "input_ids"),
+        ('"input_ids": ids', '"input_ids": [10**6, *ids[1:]]', "input_ids"),
+        ('"input_ids": ids', '"input_ids": [-1, *ids[1:]]', "input_ids"),
+        ('"assistant_input_ids": assistant_ids', '"assistant_input_ids": [None] * len(assistant_ids)', "assistant_in"),
+        ('"labels": labels', '"labels": [float(label) for label in labels]', "labels"),
+        ('"labels": labels', '"labels": labels[1:] + labels[-1:]', "labels"),
+        ('"labels": labels', '"labels": [-1 if label > 0 else label for label in labels]', "labels"),
+        ("    return {", "    raise SystemExit(0)\n    return {", "SystemExit"),
+        ("    return {", "    raise KeyboardInterrupt\n    return {", "KeyboardInterrupt"),
+    ],
+)
+def test_ids_and_labels_are_of_the_vocabulary(tmp_path, llama_tokenizer, old, new, named):
+    encoder = encoder_of(clone_of(tmp_path / "clone", (old, new)), "aqua", "llama", llama_tokenizer)
+    with pytest.raises(UserError, match=f"pre_process_aqua, train example 0: .*{named}"):
+        encoder.encode(load(tmp_path, "aqua"), "train")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Names of runs, logs and methods; what a record holds and which mismatch is refused."""
 
+import json
 import re
 
 import pytest
@@ -19,9 +20,41 @@ from experiment.record import (
     refuse_differences,
     run_name,
     training_record,
+    warn_of_other_models,
 )
+from experiment.resume import finished_record
 from tests.commands import ROOT
 from utils import UserError, fingerprint
+
+
+def test_a_finished_run_is_one_with_its_record_and_its_projection(tmp_path):
+    record, path = {"seed": 42}, tmp_path / "run.json"
+    (tmp_path / "projection.bin").write_bytes(b"weights")
+    path.write_text(json.dumps({"record": record, "projection": fingerprint(tmp_path / "projection.bin")}))
+    assert finished_record(tmp_path) == record
+    (tmp_path / "projection.bin").write_bytes(b"others")
+    with pytest.raises(UserError, match="run.json.* projection.bin"):
+        finished_record(tmp_path)
+    (tmp_path / "projection.bin").unlink()
+    with pytest.raises(UserError, match="run.json.* projection.bin"):
+        finished_record(tmp_path)
+    for content in ("[]", "null", "{}", '{"record": 7}', "{"):
+        path.write_text(content)
+        with pytest.raises(UserError, match="run.json"):
+            finished_record(tmp_path)
+
+
+def test_fingerprints_of_an_earlier_version_are_not_compared(tmp_path, capsys):
+    hashes = {f"{part}_{kind}": "new" for part in ("base", "assistant") for kind in ("weights", "tokenizer")}
+    for record, word in (
+        ({"base_weights": "made otherwise"}, "no fingerprints"),
+        (hashes | {"base_weights": "old"}, "base weights new, was old"),
+        (hashes, ""),
+    ):
+        (tmp_path / "run.json").write_text(json.dumps({"record": record}))
+        warn_of_other_models(hashes, tmp_path / "projection.bin")
+        printed = capsys.readouterr().err
+        assert word in printed and bool(printed) == bool(word)
 
 
 def test_published_names_of_training_runs():

@@ -70,6 +70,28 @@ def test_other_files_are_none_of_ours(tmp_path, content):
     assert read_result_file(tmp_path / "x.jsonl") is None
 
 
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"answers": []}, "answers_strict"),
+        ({"answers": [[1]]}, "answers"),
+        ({"answers_strict": []}, "answers_strict"),
+        ({"responses": []}, "responses"),
+        ({"tokens": []}, "tokens"),
+        ({"tokens": [-3]}, "tokens"),
+        ({"tokens": [10**400]}, "tokens"),
+        ({"vote": 2}, "vote"),
+        ({"correct": False}, "correct"),
+        ({"gold": 2}, "correct"),
+        ({"gold": float("nan")}, "line 2"),
+    ],
+)
+def test_a_row_that_was_edited_is_refused(tmp_path, change, named):
+    (tmp_path / "x.jsonl").write_bytes(head() + line(**change))
+    with pytest.raises(UserError, match=f"x.jsonl, line 2: .*{named}" if named != "line 2" else named):
+        read_result_file(tmp_path / "x.jsonl")
+
+
 def test_a_row_that_was_cut_off_is_dropped(tmp_path):
     (tmp_path / "x.jsonl").write_bytes(head() + line() + line(index=1)[:-9])
     assert len(read_result_file(tmp_path / "x.jsonl")[1]) == 1

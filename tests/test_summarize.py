@@ -18,7 +18,9 @@ from data_loader.loaders import load_task
 from experiment.protocol import CORRECTED, PUBLISHED
 from experiment.record import data_hash
 from experiment.results import LogForm, SeedResults, judge, skipped_row
-from experiment.summary import bootstrap_interval
+from experiment.runs import read_runs
+from experiment.summary import bootstrap_interval, make_cells
+from utils import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA = {"base_model_id": "meta-llama/Llama-3.1-8B-Instruct", "assistant_model_id": "meta-llama/Llama-3.2-1B-Instruct"}
@@ -455,6 +457,41 @@ def test_a_log_with_other_verdicts_than_its_result_file_is_a_run_beside_it(tmp_p
     assert all(cell["mean"] == pytest.approx(100 / 3) and len(cell["runs"]) == 1 for cell in cells.values())
 
 
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"num_return_sequences": 0}, "num_return_sequences"),
+        ({"num_return_sequences": 5}, "num_return_sequences"),
+        ({"answer_rule": 9}, "answer_rule 9"),
+    ],
+)
+def test_a_record_that_its_rows_contradict_is_refused(tmp_path, change, named):
+    save_run(tmp_path, "soft", 41, verdicts(41))
+    first, rows = (tmp_path / "soft-41.jsonl").read_text(encoding="utf-8").split("\n", 1)
+    changed = json.dumps({"run": json.loads(first)["run"] | change})
+    (tmp_path / "soft-41.jsonl").write_text(f"{changed}\n{rows}", encoding="utf-8")
+    with pytest.raises(UserError, match=f"soft-41.jsonl.*{named}"):
+        read_runs([tmp_path / "soft-41.jsonl"])
+
+
+def test_seeds_with_other_gold_answers_are_refused(tmp_path):
+    for seed, pairs in ((41, [(True, True), (False, True)]), (42, [(False, True), (False, True)])):
+        save_run(tmp_path, "soft", seed, pairs, data_hash="0")
+    make_cells(read_runs([tmp_path]))
+    path = tmp_path / "soft-42.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"gold": 1', '"gold": 7'), encoding="utf-8")
+    (tmp_path / "soft-42.log").unlink()
+    with pytest.raises(UserError, match="question 1 .*soft-41.jsonl.*soft-42.jsonl"):
+        make_cells(read_runs([tmp_path]))
+
+
+def test_a_folder_of_a_file_s_name_is_searched_and_a_missing_one_of_data_named(tmp_path):
+    save_run(tmp_path / "of.jsonl", "soft", 41, verdicts(41))
+    assert len(read_runs([tmp_path])) == 1
+    with pytest.raises(UserError, match="nowhere"):
+        read_runs([tmp_path], [tmp_path / "nowhere"])
+
+
 # ---- logs alone ----
 
 
@@ -634,6 +671,18 @@ def test_a_published_log_is_judged_from_its_responses_whatever_they_say(tmp_path
     assert cell["runs"][0]["rejudged"] == {"questions": 3, "differ": 1}
     assert (cell["mean"], cell["strict_mean"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
     assert any("1 of 3" in flag and flag in done.stdout for flag in cell["flags"])
+
+
+@pytest.mark.parametrize("rest", ["", "Ground Truth Answer: 3\n"])
+def test_a_log_that_was_cut_off_is_incomplete_also_alone(tmp_path, rest):
+    path = tmp_path / LOG.format(model="", seed=41, chains="")
+    answer = "Answer (1-1/3): The answer is 1.<|end-of-response|>\n"
+    block = "Ground Truth Answer: 1\n{}Model Answer: 1\nIs Correct: True\nCorrect Count: {}/{}\n"
+    path.write_text(block.format("" if rest else answer, 1, 1) + block.format("", 2, 2) + rest, encoding="utf-8")
+    (cell,) = make_cells(read_runs([path]))
+    assert (cell.questions, cell.runs, len(cell.left_out)) == (3, [], 1)
+    (cell,) = make_cells(read_runs([path]), include_incomplete=True)
+    assert "2 of 3 questions" in cell.runs[0].flags[0]
 
 
 def test_a_log_that_lacks_responses_keeps_its_verdicts_and_says_so(tmp_path):

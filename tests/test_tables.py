@@ -196,7 +196,7 @@ def test_every_table_is_documented():
 
 
 @pytest.mark.parametrize("table", METHODS)
-@pytest.mark.parametrize("words", [["--no_such"], ["org/Big-1B"]])
+@pytest.mark.parametrize("words", [["--no_such"], ["org/Big-1B"], ["", ""]])
 def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
     done = bash(table, *words, cwd=tmp_path, DRY_RUN="1")
     assert done.returncode == 2 and "DRY_RUN" in done.stderr and not done.stdout
@@ -209,9 +209,13 @@ def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
         ("TRAIN_OPTIONS", f"--k_shot 4 {word}")
         for word in ("--n_epochs 1", "--num_thought_tokens=8", "--output_name x")
     ]
-    + [("TRAIN_OPTIONS", word) for word in ("--model_name scaling", "--num_scaling_times 5", "--large_model_id x")],
+    + [("TRAIN_OPTIONS", word) for word in ("--model_name scaling", "--num_scaling_times 5", "--large_model_id x")]
+    + [("TRAIN_OPTIONS", "--tune_base_model"), ("EVAL_OPTIONS", "--num_thought_tokens 8")]
+    + [("EVAL_OPTIONS", f"--test_k 3 {word}") for word in ("--log_dir x", "--thoughts=zero", "--task_name aqua")]
+    + [("TASKS", value) for value in (" ", "gsm9k", "gsm8k,aqua", "gsm8k gsm8k")]
+    + [("NAME", "a/b"), ("NAME", "a b"), ("PYTHON", "no-such-python")],
 )
-def test_a_variable_that_would_part_training_and_evaluation_is_refused(name, value, tmp_path):
+def test_a_variable_that_the_table_cannot_follow_is_refused(name, value, tmp_path):
     done = bash("softcotpp", cwd=tmp_path, DRY_RUN="1", **{name: value})
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr and not done.stdout
 
@@ -223,7 +227,7 @@ def test_help_shows_usage_and_variables(table, tmp_path):
 
 
 def test_the_first_failure_stops_the_table_with_its_exit_code(tmp_path):
-    done = bash("softcot", *PAIR, cwd=tmp_path, PYTHON=sys.executable, TASKS="no_such_task")
+    done = bash("softcot", *PAIR, cwd=tmp_path, PYTHON=sys.executable, TRAIN_OPTIONS="--no_such")
     assert done.returncode == 2  # argparse's, of the first training
     assert done.stdout.count("$ python") == 1
 
