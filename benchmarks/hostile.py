@@ -47,52 +47,24 @@ from utils import run_main, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN, RUN_PP = "ckpt/soak-gsm8k-1.0-3-base-assistant", "ckpt/soak-gsm8k-1.0-3-2-base-assistant-nce"
-LLAMA = ["<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"]
+LLAMA_TOKENS = ["<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"]
 TRAIN = [*TRAIN, "--n_epochs", "1", "--k_shot", "4", "--dev_k", "2"]
 EVALUATE = [*EVALUATE, "--test_k", "3", "--max_new_tokens", "4"]
-PAIR, OWN = (
-    "--base_model_id ../llama --assistant_model_id ../llama",
-    "--large_model_id ../llama --small_model_id ../llama",
-)
-PUBLISHED = [
-    "--published_code",
-    "../clone",
-    "--data_dir",
-    "../data",
-    "--dtype",
-    "float32",
-    "--device",
-    "cpu",
-    "--num_thought_tokens",
-    "3",
-]
+SETTINGS = "--data_dir ../data --dtype float32 --device cpu --num_thought_tokens 3"
+INSPECTED = "--base_model_id ../base --assistant_model_id ../assistant"
+LLAMA_TRAINED = "--large_model_id ../llama --small_model_id ../llama --output_name pub"
+LLAMA_EVALUATED = "--base_model_id ../llama --assistant_model_id ../llama --thoughts untrained"
+CLONE = f"--published_code ../clone {SETTINGS}"
 # The first word of a case's command -> script, its options before those of the case.
 COMMANDS = {
     "train": (train_softcot, TRAIN),
     "train++": (train_softcotpp, [*TRAIN, *CHAINS]),
     "evaluate": (evaluate_softcot, [*EVALUATE, "--params_file_name", f"{RUN}/projection.bin"]),
     "evaluate++": (evaluate_softcotpp, [*EVALUATE, *CHAINS, "--params_file_name", f"{RUN_PP}/projection.bin"]),
-    "inspect": (
-        inspect_thoughts,
-        [
-            *COMMON.split(),
-            "--base_model_id",
-            "../base",
-            "--assistant_model_id",
-            "../assistant",
-            "--params_file_name",
-            f"{RUN}/projection.bin",
-        ],
-    ),
+    "inspect": (inspect_thoughts, f"{COMMON} {INSPECTED} --params_file_name {RUN}/projection.bin".split()),
     "summarize": (summarize_results, ["--no_plots", "--resamples", "100"]),
-    "train-published": (
-        train_softcot,
-        [*OWN.split(), *PUBLISHED, *["--output_name", "pub", "--n_epochs", "1", "--k_shot", "2", "--dev_k", "1"]],
-    ),
-    "evaluate-published": (
-        evaluate_softcot,
-        [*PAIR.split(), *PUBLISHED, *["--thoughts", "untrained", "--test_k", "2", "--max_new_tokens", "2"]],
-    ),
+    "train-published": (train_softcot, f"{CLONE} {LLAMA_TRAINED} --n_epochs 1 --k_shot 2 --dev_k 1".split()),
+    "evaluate-published": (evaluate_softcot, f"{CLONE} {LLAMA_EVALUATED} --test_k 2 --max_new_tokens 2".split()),
 }
 OUTCOMES = ("clear error", "accepted", "traceback", "wrong in silence", "refused")
 
@@ -102,7 +74,7 @@ def make_template(folder):
     (folder / "work").mkdir(parents=True)
     make_inputs(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
-    tokenizer.add_special_tokens({"additional_special_tokens": LLAMA})
+    tokenizer.add_special_tokens({"additional_special_tokens": LLAMA_TOKENS})
     tokenizer.save_pretrained(folder / "llama")
     model = AutoModelForCausalLM.from_pretrained(folder / "base")
     model.resize_token_embeddings(len(tokenizer))

@@ -222,7 +222,7 @@ OPTIONS = [
     ("evaluate --no_generation_prompt --generation_prompt yes", [], "error contradict"),
     ("evaluate --num_thought_tokens 9 --overwrite", [], "accepted"),
     ("evaluate --overwrite --test_k 99", [], "accepted 8 questions"),
-    ("evaluate --overwrite --perturb_std 1e39", [], "error NaN or inf|perturb_std"),
+    ("evaluate --overwrite --perturb_std 1e39", [], "error NaN or .inf"),
     ("evaluate --log_dir n --temperature 1e-30", [], "accepted"),
     ("evaluate --log_dir n --temperature 1e30", [], "accepted"),
     ("evaluate --log_dir n --top_k 99999999999999999999", [], "accepted"),
@@ -414,7 +414,7 @@ PROJECTION = [
     projection(shaped(embedding=(1, 32)), "error embedding", "evaluate++", BIN_PP),
     projection(filled(float("nan")), "error NaN"),
     projection(filled(float("-inf")), "error NaN or inf"),
-    projection(filled(1e38), "error NaN or inf"),
+    projection(filled(1e38), "error NaN or .inf"),
     projection(lambda state: {"weight": state["weight"]}, "error bias"),
     projection(lambda state: {k: v.tolist() for k, v in state.items()}, "error projection"),
     projection(lambda state: {k: v.long() for k, v in state.items()}, "error int64"),
@@ -462,11 +462,7 @@ PROJECTION = [
 
 def run_json(expected, command="evaluate --overwrite", **values):
     """Return a case with other values in the training's run.json."""
-    return (
-        command,
-        [(keys, f"{RUN}/run.json", None, *()) if not values else (set_keys, f"{RUN}/run.json", values)],
-        expected,
-    )
+    return (command, [(set_keys, f"{RUN}/run.json", values)], expected)
 
 
 def set_keys(path, values):
@@ -615,7 +611,6 @@ def set_row(path, line, values):
     keys(path, line, **values)
 
 
-UNTIL_2 = [(keep_lines, ROWS, 2)] if False else []
 CONTINUED = [
     ("evaluate", [], "same"),
     ("evaluate", [(remove, ROWS, LOG)], "same"),
@@ -757,9 +752,7 @@ SUMMARY = [
     summary("accepted 42", (remove, ROWS, LOG)),
     summary("accepted 2 of 3 questions", (cut, ROWS, -1), (remove, LOG)),
     summary("accepted 2 of 3 questions", (cut, ROWS, -1)),
-    summary("accepted incomplete|0 of 3", (keys, ROWS, 0), (cut_lines, ROWS, 1))
-    if False
-    else summary("accepted", (write, "logs/x.jsonl", "")),
+    summary("accepted", (write, "logs/x.jsonl", "")),
     summary("accepted", (write, "logs/x.jsonl", "not json\n")),
     summary("accepted", (write, "logs/x.log", b"\xff\xfe\0\0")),
     summary("accepted", (write, "logs/notes.jsonl/x", "")),
@@ -778,7 +771,7 @@ SUMMARY = [
     summary_row("error tokens", tokens=[-1]),
     summary_row("error gold", gold=None),
     summary_row("error gold", gold={"a": 1}),
-    summary_row("error gold", gold=float("nan")),
+    summary_row("error line 2", gold=float("nan")),
     summary_row("error answers", answers=[[1]]),
     summary_row("error gold", gold=987654),
     summary_row("error correct", correct=True, vote=123456),
@@ -813,14 +806,14 @@ SUMMARY = [
     summary_row("accepted date=", 0, run__date="today"),
     summary_row("accepted base_weights=", 0, run__base_weights="0"),
     summary_row("error surrogate", 0, run__run_name="\ud800"),
-    summary("accepted partial|2 of 3|incomplete|lines", (remove, ROWS), (cut, LOG, -60)),
+    summary("accepted 2 of 3 questions", (remove, ROWS), (cut, LOG, -60)),
     summary(
-        "accepted partial|cut off|incomplete",
+        "accepted incomplete|1 of 2 questions",
         (remove, "logs"),
         (
             write,
             "one/gsm8k--seed_41-ntt_3-nrs_1-base-assistant.log",
-            "Ground Truth Answer: 1\nModel Answer: 2\nIs Correct: False\nCorrect Count: 0/1\n----\nGround Truth Answer: 1\n",
+            "Ground Truth Answer: 1\nModel Answer: 2\nIs Correct: False\nCorrect Count: 0/1\nGround Truth Answer: 1\n",
         ),
         command="summarize one",
     ),
@@ -832,12 +825,10 @@ SUMMARY = [
     summary(
         "error both seed",
         (copy, ROWS, "two/" + ROWS),
-        (set_row, "two/" + ROWS, 1, {"correct": True, "vote": 1, "gold": 1}),
+        (set_row, "two/" + ROWS, 1, {"correct": True, "vote": 1, "gold": 1, "answers": [1]}),
         command="summarize logs two",
     ),
-    summary("error room", (write, "n", ""), command="summarize logs --out n2")
-    if False
-    else ("summarize logs", [], "error room", {"limit": 100}),
+    ("summarize logs", [], "error room", {"limit": 100}),
     ("summarize logs --out n", [(rights, "logs", 0)], "error logs", {"without_rights": True}),
     ("summarize logs", [(rights, ROWS, 0)], "error Permission", {"without_rights": True}),
     ("summarize logs --data_dir nowhere", [], "error nowhere"),
@@ -1005,7 +996,10 @@ def whole_template(text, expected):
     return ("evaluate --log_dir n --prompt_dir ../prompts", [(write, "../prompts/gsm8k.jinja", text)], expected)
 
 
-BLOCKS = "{% block base %}B %s{% endblock %}{% block target %}t{% endblock %}{% block assistant %}a{% endblock %}{% block assistant_reply %}r{% endblock %}"
+BLOCKS = (
+    "{% block base %}B %s{% endblock %}{% block target %}t{% endblock %}"
+    "{% block assistant %}a{% endblock %}{% block assistant_reply %}r{% endblock %}"
+)
 PROMPTS = [
     whole_template("", "error block"),
     whole_template("hello", "error block"),
@@ -1056,7 +1050,6 @@ PROMPTS = [
 
 TABLE, BATCH = "bash $ROOT/tables", "bash $ROOT/run_batch_softcot"
 SCRIPTS = [
-    *((f"DRY_RUN=1 {words}".replace("DRY_RUN=1 bash", "bash DRY_RUN=1 bash"), [], expected) for words, expected in ()),
     (f"bash DRY_RUN=1 {TABLE}/softcot.sh", [], "accepted train_softcot.py"),
     (f"bash DRY_RUN=1 {TABLE}/softcotpp.sh a/b c/d", [], "accepted b-d"),
     (f"bash DRY_RUN=1 {TABLE}/controls.sh", [], "accepted --thoughts zero"),
@@ -1075,14 +1068,10 @@ SCRIPTS = [
             ("L_TRAIN", "0 -1 x 3.0"),
             ("TASKS", "gsm9k 'gsm8k gsm9k' ' ' gsm8k,aqua 'gsm8k gsm8k'"),
             ("NAME", "a/b 'a b' ' '"),
-            (
-                "TRAIN_OPTIONS",
-                "'--n_epochs 3' --output_name=x '--task_name aqua' '--resume --num_thought_tokens 3' '--tune_base_model'",
-            ),
-            (
-                "EVAL_OPTIONS",
-                "'--num_thought_tokens 3' '--log_dir x' '--task_name aqua' '--thoughts zero' '--params_file_name x' '--base_model_id x'",
-            ),
+            ("TRAIN_OPTIONS", "'--n_epochs 3' --output_name=x '--task_name aqua' --tune_base_model"),
+            ("TRAIN_OPTIONS", "'--resume --num_thought_tokens 3'"),
+            ("EVAL_OPTIONS", "'--num_thought_tokens 3' '--log_dir x' '--task_name aqua' '--thoughts zero'"),
+            ("EVAL_OPTIONS", "'--params_file_name x' '--base_model_id x'"),
         )
         for value in shlex.split(values)
     ),

@@ -123,7 +123,7 @@ class PublishedEncoder:
         found = self._call(instance, split, where)
         ids, assistant_ids = (_unpadded(found, key, self._sizes[key], where) for key in MASKS)
         labels = [-100] * len(ids) if split == "eval" else found["labels"][: len(ids)]
-        if len(labels) != len(ids) or (split != "eval" and set(labels) == {-100}):
+        if len(labels) != len(ids) or (split != "eval" and set(labels) <= {-100}):
             raise PromptError(f"{where}: {len(found['labels'])} labels for {len(ids)} tokens, or no token with a loss")
         if any(type(label) is not int or label not in (-100, token) for label, token in zip(labels, ids, strict=True)):
             raise PromptError(f"{where}: labels are expected to be -100 or the token of input_ids at their place")
@@ -170,7 +170,7 @@ class PublishedEncoder:
     def _check_slot(self, ids, first, end, key, where):
         """Raise PromptError unless ids[first:end] is exactly L placeholders, the base's between begin and end token."""
         placeholder, *marks = self._slots[key]
-        around = [ids[first - 1] if first > 0 else None, ids[end] if end < len(ids) else None]
+        around = [ids[place] if 0 <= place < len(ids) else None for place in (first - 1, end)]
         as_expected = around == marks if marks else placeholder not in around
         if first < 0 or ids[first:end] != [placeholder] * self.length or not as_expected:
             raise PromptError(

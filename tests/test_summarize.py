@@ -60,18 +60,19 @@ def save_run(folder, name, seed, pairs, **settings):
     """A result file and its log as an evaluation writes them."""
     run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "seed": seed, **settings}
     results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, LogForm(len(pairs)))
+    votes = (run.get("num_scaling_times") or 1) * run["num_return_sequences"]
     for index, (right, strict) in enumerate(pairs):
         results.add(
             {
                 "index": index,
                 "gold": index,
-                "answers": [index if right else -1],
+                "answers": [index if right else -1] * votes,
                 "vote": index if right else -1,
                 "correct": right,
-                "answers_strict": [None],
+                "answers_strict": [None] * votes,
                 "vote_strict": None,
                 "correct_strict": strict,
-                "tokens": [129 + seed],
+                "tokens": [129 + seed] * votes,
             }
         )
     results.file.close()

@@ -196,7 +196,7 @@ def test_every_table_is_documented():
 
 
 @pytest.mark.parametrize("table", METHODS)
-@pytest.mark.parametrize("words", [["--no_such"], ["org/Big-1B"], ["", ""]])
+@pytest.mark.parametrize("words", [["--no_such"], ["org/Big-1B"]])
 def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
     done = bash(table, *words, cwd=tmp_path, DRY_RUN="1")
     assert done.returncode == 2 and "DRY_RUN" in done.stderr and not done.stdout
@@ -218,6 +218,11 @@ def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
 def test_a_variable_that_the_table_cannot_follow_is_refused(name, value, tmp_path):
     done = bash("softcotpp", cwd=tmp_path, DRY_RUN="1", **{name: value})
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr and not done.stdout
+
+
+def test_an_empty_model_id_is_refused(tmp_path):
+    done = bash("softcot", "org/Big-1B", "", cwd=tmp_path, DRY_RUN="1")
+    assert done.returncode == 2 and "empty" in done.stderr and not done.stdout
 
 
 @pytest.mark.parametrize("table", METHODS)
