@@ -188,7 +188,7 @@ OPTIONS = [
     ("train --output_name n --large_model_id ../base/config.json", [], "error config.json"),
     ("train --output_name n --small_model_id nobody/nothing", [], "error nobody/nothing"),
     ("train --output_name n --large_model_id embedded/Llama", [], "error embedded"),
-    ("train --output_name n --data_dir ''", [], "error train"),
+    ("train --output_name n --data_dir ''", [], "error data_dir"),
     ("train --output_name n --data_dir ../nowhere", [], "error ../nowhere"),
     ("train --output_name n --data_dir ../data/train.jsonl", [], "error train.jsonl"),
     ("train --output_name n --data_dir ../base", [], "error ../base"),
