@@ -280,9 +280,7 @@ class Chains:
 class ReadsData:
     """What the scripts that read a task's files share."""
 
-    data_dir: str = option(
-        None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False
-    )
+    data_dir: str = option(None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False)
 
 
 @dataclass(kw_only=True)

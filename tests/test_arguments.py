@@ -14,6 +14,7 @@ from experiment.arguments import (
     TrainSoftCoTPlusPlus,
     naming,
 )
+from experiment.protocol import protocol_name
 from model.backbone import ThoughtTokensError
 from utils import UserError
 
@@ -121,7 +122,7 @@ def test_words_become_values(words, name, value):
         (EvaluateSoftCoT, "stray", "stray"),
         (EvaluateSoftCoT, "--published_code=", "--published_code"),
         (EvaluateSoftCoT, "--prompt_dir=", "--prompt_dir"),
-        (InspectThoughts, "--picture thoughts.pdf", "--picture"),
+        (Ask, "--picture thoughts.pdf", "--picture"),
         (TrainSoftCoT, "--learning_rate 3.5e38", "--learning_rate"),
         (TrainSoftCoT, "--seed -1", "--seed"),
         (TrainSoftCoT, f"--seed {2**32}", "--seed"),
@@ -153,7 +154,7 @@ def test_the_switches_that_a_clone_decides_are_recorded_as_its_own(capsys):
     assert (args.last_token, args.yes_no_dev_label, args.date) == ("clone", "clone", "today")
     assert args.fixing_result()["last_token"] == "clone" and parse(TrainSoftCoT).last_token == "kept"
     assert parse(EvaluateSoftCoT, "--published_code", "d").generation_prompt == "clone"
-    assert parse(InspectThoughts, "--published_code", "d").published_code == "d"
+    assert protocol_name(args.fixing_result()) == "published"
 
 
 def test_a_missing_option_is_named(capsys):
