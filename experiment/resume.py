@@ -49,7 +49,7 @@ def refuse_earlier_run(args, folder) -> None:
 def earlier_record(folder) -> tuple[Path, dict] | None:
     """Return file and record of the run that the folder holds, finished or not, or None."""
     if (folder / "run.json").is_file():
-        return folder / "run.json", read_json(folder / "run.json").get("record") or {}
+        return folder / "run.json", finished_record(folder)
     if found := newest_checkpoint(folder):
         return found[0], found[1]["record"]
     return None
