@@ -29,11 +29,11 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-import inspect_thoughts
 import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import ask
 import evaluate_softcot
 import evaluate_softcotpp
 import summarize_results
@@ -41,7 +41,7 @@ import train_softcot
 import train_softcotpp
 from benchmarks.hostile_cases import AREAS
 from benchmarks.soak import CHAINS, EVALUATE, LAZY, TRAIN
-from benchmarks.tiny import COMMON, make_inputs
+from benchmarks.tiny import TOKENS, make_inputs
 from experiment.results import read_result_file
 from utils import run_main, write_json
 
@@ -51,7 +51,7 @@ LLAMA_TOKENS = ["<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_s
 TRAIN = [*TRAIN, "--n_epochs", "1", "--k_shot", "4", "--dev_k", "2"]
 EVALUATE = [*EVALUATE, "--test_k", "3", "--max_new_tokens", "4"]
 SETTINGS = "--data_dir ../data --dtype float32 --device cpu --num_thought_tokens 3"
-INSPECTED = "--base_model_id ../base --assistant_model_id ../assistant"
+ASKED = f"--dtype float32 --device cpu --max_new_tokens 4 {TOKENS} --params_file_name {RUN}/projection.bin"
 LLAMA_TRAINED = "--large_model_id ../llama --small_model_id ../llama --output_name pub"
 LLAMA_EVALUATED = "--base_model_id ../llama --assistant_model_id ../llama --thoughts untrained"
 CLONE = f"--published_code ../clone {SETTINGS}"
@@ -61,7 +61,7 @@ COMMANDS = {
     "train++": (train_softcotpp, [*TRAIN, *CHAINS]),
     "evaluate": (evaluate_softcot, [*EVALUATE, "--params_file_name", f"{RUN}/projection.bin"]),
     "evaluate++": (evaluate_softcotpp, [*EVALUATE, *CHAINS, "--params_file_name", f"{RUN_PP}/projection.bin"]),
-    "inspect": (inspect_thoughts, f"{COMMON} {INSPECTED} --params_file_name {RUN}/projection.bin".split()),
+    "ask": (ask, ASKED.split()),
     "summarize": (summarize_results, ["--no_plots", "--resamples", "100"]),
     "train-published": (train_softcot, f"{CLONE} {LLAMA_TRAINED} --n_epochs 1 --k_shot 2 --dev_k 1".split()),
     "evaluate-published": (evaluate_softcot, f"{CLONE} {LLAMA_EVALUATED} --test_k 2 --max_new_tokens 2".split()),

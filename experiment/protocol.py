@@ -144,7 +144,7 @@ def differing(one: dict, other: dict) -> list[str]:
 def protocol_name(values: dict) -> str | None:
     """Return `corrected`, `published`, or the switches that are not corrected; None if there are none. values: options
     or a record."""
-    own = switches_in(values)
+    own = {name: value for name, value in switches_in(values).items() if value != CLONE}
     for name, protocol in PROTOCOLS.items():
         if own and own == {switch: getattr(protocol, switch) for switch in own}:
             return name

@@ -325,12 +325,8 @@ def warn_of_other_models(hashes, params_file):
     """
     trained = record_of_training(params_file)
     if "base_tokenizer" not in trained:  # no fingerprints, or of an earlier version, which were made otherwise
-        if trained:
-            print(
-                f"note: the run.json of {params_file} has no fingerprints to compare these models with",
-                file=sys.stderr,
-                flush=True,
-            )
+        if (run_file := params_file.absolute().with_name("run.json")).is_file():
+            print(f"note: {run_file} has no fingerprints to compare these models with", file=sys.stderr, flush=True)
         return
     parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
     other = [part for part in parts if None not in (hashes[part], trained.get(part)) and hashes[part] != trained[part]]

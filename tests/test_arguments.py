@@ -20,6 +20,7 @@ from experiment.arguments import (
     TrainSoftCoTPlusPlus,
     naming,
 )
+from experiment.protocol import protocol_name
 from model.backbone import ThoughtTokensError
 from utils import UserError
 
@@ -181,6 +182,7 @@ def test_the_switches_that_a_clone_decides_are_recorded_as_its_own(capsys):
     assert (args.last_token, args.yes_no_dev_label, args.date) == ("clone", "clone", "today")
     assert args.fixing_result()["last_token"] == "clone" and parse(TrainSoftCoT).last_token == "kept"
     assert parse(EvaluateSoftCoT, "--published_code", "d").generation_prompt == "clone"
+    assert protocol_name(args.fixing_result()) == "published"
 
 
 def test_a_missing_option_is_named(capsys):

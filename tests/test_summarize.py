@@ -177,9 +177,10 @@ def test_methods_are_compared_on_the_same_questions(table):
 def test_other_questions_are_not_compared(table):
     for seed in (41, 42, 43):
         path = table / "logs" / f"soft-{seed}.jsonl"
-        path.write_text(
-            path.read_text(encoding="utf-8").replace('"index": 7, "gold": 7', '"index": 7, "gold": 8'), encoding="utf-8"
-        )
+        text = path.read_text(encoding="utf-8")
+        text = text.replace('"gold": 7, "answers": [7], "vote": 7', '"gold": 8, "answers": [8], "vote": 8')
+        text = text.replace('"gold": 7,', '"gold": 8,')
+        path.write_text(text, encoding="utf-8")
     done = summarize(table, "logs", "--out", "out", "--no_plots")
     assert "SoftCoT (L=4) and Zero-Shot CoT" in done.stderr
     assert cells_of(table / "out")[1]["comparisons"] == []
