@@ -26,8 +26,11 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.workload import (
+    DEV_LABELS,
     EPOCHS,
     PRESETS,
+    RESULTS,
+    STATES_BATCH,
     add_states,
     build,
     examples,
@@ -46,10 +49,8 @@ from model.softcot import assistant_part
 from model.training import Progress, dev_loss, on_device
 from utils import write_json
 
-RESULTS = Path(__file__).resolve().parent / "results"
 GIB = 2**30
-DEV_LABELS, DEV_EXAMPLES = 5, 32  # the last tokens are the dev labels
-STATES_BATCH = 16  # examples of the assistant's pass
+DEV_EXAMPLES = 32
 GENERATE_ROWS = 64  # of transformers' generate, as a user would batch it
 
 

@@ -6,6 +6,7 @@ project's step, benchmarks/paper_scale.py counts both.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ from model.prefix import positions, real_columns
 from model.softcot import SoftCoT, SoftCoTPlusPlus, assistant_part
 from model.training import on_device
 
+RESULTS = Path(__file__).resolve().parent / "results"
+DEV_LABELS = 5  # the last tokens
+STATES_BATCH = 16  # examples of the assistant's pass
 EPOCHS = 10  # of the papers: over which the one pass of the assistant is spread
 PLACEHOLDER, FIRST_INITIAL = 7, 40
 # Shares of the mean prompts that all examples begin with: this project's GSM8K prompts, Llama 3.1's tokenizer.

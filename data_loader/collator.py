@@ -55,6 +55,13 @@ def common_start(examples, key, keep: int) -> tuple[int, ...]:
     return tuple(os.path.commonprefix(rows)[: max(0, min(map(len, rows)) - keep)])
 
 
+def behind(example, key, instruction: tuple[int, ...]) -> list[int]:
+    """Return the ids that follow the instruction's. Raises ValueError if the example begins with others."""
+    if tuple(example[key][: len(instruction)]) != instruction:
+        raise ValueError(f"{key} of example {example['index']} do not begin with the instruction")
+    return example[key][len(instruction) :]
+
+
 def _label_columns(example) -> list[int]:
     """Return which suffix tokens are labels. Raises ValueError if a label is not its token."""
     columns = [place for place, label in enumerate(example["labels"]) if label != -100]
@@ -65,10 +72,7 @@ def _label_columns(example) -> list[int]:
 
 def _pad(examples, key, fill, left=False, without=()):
     """Return ids `[B, longest]` padded with `fill`, without the ids they begin with, and the rows' lengths."""
-    for example in examples:
-        if tuple(example[key][: len(without)]) != without:
-            raise ValueError(f"{key} of example {example['index']} do not begin with the instruction")
-    rows = [example[key][len(without) :] for example in examples]
+    rows = [behind(example, key, without) for example in examples]
     lengths = [len(row) for row in rows]
     padding = [[fill] * (max(lengths) - length) for length in lengths]
     padded = [pad + row if left else row + pad for row, pad in zip(rows, padding, strict=True)]

@@ -7,6 +7,7 @@ from itertools import product
 import torch
 from tqdm import tqdm
 
+from data_loader.collator import behind
 from experiment.method import ignores_base_adapter
 from model.causal_lm import embeddings_of
 from model.generation import Request, TransformersEngine, end_ids_of
@@ -46,6 +47,8 @@ def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:
     """
     for start in range(0, len(todo), QUESTIONS_AT_ONCE):
         chosen = todo[start : start + QUESTIONS_AT_ONCE]
+        for example, _ in chosen:
+            behind(example, "prefix_ids", method.collate.instruction)  # the engine does not look
         prompts = in_parts(lambda part: soft_prompts(method, part), [example for example, _ in chosen])
         for (example, seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
             for seed, (chain, tail), sample in product(seeds, enumerate(tails), range(num_return_sequences)):

@@ -15,7 +15,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from model.causal_lm import bare, can_share_prefix, embed, embeddings_of
+from model.causal_lm import bare, can_share_prefix, embed
 from model.head_loss import label_logits
 from model.memory import free_memory, is_out_of_memory
 from model.prefix import additive, continue_prefix, real_columns, run_instruction, run_prefix
@@ -237,7 +237,8 @@ class TransformersEngine:
 
     A prompt runs once for all rows that share it, finished rows leave the batch, and waiting ones
     take their place when a quarter of it is free. Rows that run out of memory are tried again half as
-    many at a time.
+    many at a time. instruction: the ids that every prompt begins with, which the caller has compared: comparing
+    embeddings here would wait for the device.
     """
 
     def __init__(
@@ -254,7 +255,7 @@ class TransformersEngine:
     ):
         self.model, self.rows, self.name = bare(backbone.model), rows, backbone.model_id
         self.instruction = run_instruction(self.model, instruction) if instruction else None
-        self.instruction_embeds = embeddings_of(self.model, instruction)
+        self.shared = len(instruction)
         self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
 
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
@@ -345,10 +346,8 @@ class Batch:
         self.ids += [[] for _ in requests]
         prefixes = list({id(r.prefix): r.prefix for r in requests}.values())
         tails = list({id(r.tail): r for r in requests}.values())
-        device, engine, shared = tails[0].tail.device, self.engine, len(self.engine.instruction_embeds)
-        if not all(torch.equal(prefix[:shared], engine.instruction_embeds) for prefix in prefixes):
-            raise ValueError("a prompt does not begin with the instruction")
-        prefix = run_prefix(self.model, *padded([p[shared:] for p in prefixes], left=True), engine.instruction)
+        device, shared = tails[0].tail.device, self.engine.shared
+        prefix = run_prefix(self.model, *padded([p[shared:] for p in prefixes], left=True), self.engine.instruction)
         place = {id(one): i for i, one in enumerate(prefixes)}
         question = [place[id(r.prefix)] for r in tails]
         embeds, after = padded([r.tail for r in tails])

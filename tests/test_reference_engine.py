@@ -157,6 +157,16 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
     assert not found and len(lengths) > 1  # some end, some are cut
 
 
+def test_a_prompt_that_begins_otherwise_than_the_instruction_is_refused(pair):
+    method, _ = method_of(pair, None)
+    example = ragged_examples(L)[0]
+    method.collate.instruction = (example["prefix_ids"][0],)
+    assert list(requests_of([(example, [41])], method, 1))
+    method.collate.instruction = (example["prefix_ids"][0] + 1,)
+    with pytest.raises(ValueError, match="instruction"):
+        list(requests_of([(example, [41])], method, 1))
+
+
 def test_chains_share_their_noise_only_with_several_samples(pair):
     method, _ = method_of(pair, None)
     method.slot = ThoughtSlot("zero", method.base, None, L, 2)  # both chains have one prompt

@@ -1,0 +1,402 @@
+"""Cost of the papers' runs, traced with this project's real code: python -m benchmarks.paper_scale --preset llama-8b-1b
+
+Models of the papers' shapes run a training step, a prefill and a decoding step on `meta` tensors, which have shapes but
+no numbers: nothing is downloaded, and no GPU is needed. Beside them runs the plain algorithm of benchmarks/workload.py.
+Counted are floating-point operations (by FlopCounterMode's formulas), bytes of live tensors, operations that start a
+kernel, and reads from the device, for which the host would wait. Hours follow from a stated matrix rate and memory
+bandwidth: they are projections, not measurements. A tensor on the wrong device fails the trace. (Fake `cuda` tensors
+would serve as well, but PyTorch's CPU build takes no backward pass through them.)
+Prints JSON and writes it to benchmarks/results/paper_scale.json, one entry a preset and number of chains.
+"""
+
+import argparse
+import json
+import time
+import weakref
+from dataclasses import replace
+from types import SimpleNamespace
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks.workload import (
+    DEV_LABELS,
+    EPOCHS,
+    PRESETS,
+    RESULTS,
+    STATES_BATCH,
+    add_states,
+    build,
+    examples,
+    plain_batch,
+    plain_chain,
+    plain_step,
+    sharing_collator,
+    use_heads,
+)
+from model.attention import NAME
+from model.causal_lm import TRANSFORMERS_5
+from model.frozen_lm import IGNORE
+from model.generation import Batch, Request, TransformersEngine
+from model.prefix import causal_mask, positions
+from model.training import CLIP, backward, on_device
+from utils import write_json
+
+PAIRS = ("llama-8b-1b", "qwen2.5-7b-1.5b", "qwen3-8b-0.6b")
+TRAINED, EVALUATED, SEEDS = 7473, 1319, 5  # examples of GSM8K, questions of its test set, seeds
+LONGEST = 1024  # new tokens
+ROWS, MICRO_BATCHES, PLAIN_BATCHES = (16, 64, 256), (1, 2, 4, 8, 16, 40), (1, 2, 4)
+CARDS = (80, 48, 24)  # GB
+RESERVED = 1.5e9  # bytes of a card that CUDA, its libraries' workspaces and fragments take: an assumption
+BLOCK = 512  # bytes to which CUDA's allocator rounds
+DEVICE = "meta"
+COPIES = ("_to_copy", "copy_", "lift_fresh")  # may cross devices
+READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2")
+
+
+class Trace(TorchDispatchMode):
+    """Follows the operations on a device and the storages of their results. Raises RuntimeError on mixed devices."""
+
+    def __init__(self, device=DEVICE):
+        super().__init__()
+        self.device, self.sizes, self.live, self.peak = device, {}, 0, 0
+        self.flops, self.operations, self.reads = 0, 0, []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._overloadpacket.__name__
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        devices = {tensor.device.type for tensor in given if tensor.dim() or tensor.device.type != "cpu"}
+        if len(devices) > 1 and name not in COPIES:
+            raise RuntimeError(f"aten.{name} has tensors on {' and '.join(sorted(devices))}")
+        is_ours = any(tensor.device.type == self.device for tensor in given)
+        if is_ours and is_read(name, args, kwargs or {}):
+            self.reads.append(name)
+        result = function(*args, **(kwargs or {}))
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        made = [tensor for tensor in made if tensor.device.type == self.device]
+        if made and function._overloadpacket in flop_registry:  # what FlopCounterMode counts
+            self.flops += flop_registry[function._overloadpacket](*args, **(kwargs or {}), out_val=result)
+        self.operations += bool(made) and not function.is_view and name != "detach"
+        for tensor in made:
+            self.follow(tensor)
+        return result
+
+    def follow(self, tensor) -> None:
+        """Count the bytes of the tensor's storage until it is freed."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.sizes:
+            size = -(-storage.nbytes() // BLOCK) * BLOCK
+            self.sizes[storage._cdata] = size
+            self.live += size
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self.freed, storage._cdata)
+
+    def freed(self, storage) -> None:
+        self.live -= self.sizes.pop(storage)
+
+    def restart(self) -> None:
+        """Forget the counts so far, but not what is live."""
+        self.peak, self.flops, self.operations, self.reads = self.live, 0, 0, []
+
+
+def is_read(name, args, kwargs) -> bool:
+    """Return whether an operation on device tensors needs their values on the host."""
+    if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    if name == "_to_copy":
+        return torch.device(kwargs.get("device") or DEVICE).type == "cpu" and args[0].device.type != "cpu"
+    if name == "copy_":
+        return args[0].device.type == "cpu"
+    return name in READS
+
+
+class CudaAttention(TorchFunctionMode):
+    """Lets scaled_dot_product_attention trace the kernel that a GPU takes: with a mask the memory-efficient one."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            return cuda_attention(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def cuda_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    if enable_gqa:  # of the flash kernel, which repeats nothing; its one pass a run is not worth a formula
+        groups = query.shape[1] // key.shape[1]
+        key, value = (part.repeat_interleave(groups, 1) for part in (key, value))
+    if attn_mask is None:
+        return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[
+            0
+        ]
+    mask = attn_mask.expand(*query.shape[:3], key.shape[2])
+    if mask.dtype == torch.bool:
+        mask = query.new_zeros(mask.shape)
+    return torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, mask, query.requires_grad, dropout_p, is_causal, scale=scale
+    )[0]
+
+
+def traced(function, trace, times=1) -> dict:
+    """Return the counts of `function`, which runs inside `trace`."""
+    trace.restart()
+    with CudaAttention(), trace:
+        function()
+    return {
+        "tflop": trace.flops / 1e12 * times,
+        "peak_gb": trace.peak / 1e9,
+        "aten_operations": trace.operations * times,
+        "device_reads": len(trace.reads) * times,
+    }
+
+
+def four_dimensional(mask, dtype):
+    """Return the causal mask `[B, 1, T, T]` of a padding mask, from which transformers would read back."""
+    return causal_mask(mask.bool(), mask.shape[1], dtype)
+
+
+def make_pair(preset, method, micro_batch_size, trace, backbones=None, dtype=torch.bfloat16):
+    """Return the method's module and its models, whose storages `trace` follows."""
+    model, backbones = build(preset, method, DEVICE, dtype, backbones, micro_batch_size)
+    for part in (model, *model.models):
+        for tensor in (*part.parameters(), *part.buffers()):
+            trace.follow(tensor)
+    return model, backbones
+
+
+def training_step(model, made, collate, optimizer, device=DEVICE) -> None:
+    """Take a step as `training_loop` takes it; device: to which the batch goes."""
+    use_heads(model, NAME)
+    one_process = SimpleNamespace(device=device, num_processes=1, process_index=0)
+    backward(model.train(), made, collate, len(made), one_process)
+    torch.nn.utils.clip_grad_norm_(model.projection.parameters(), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def trace_training(preset, method, micro_batch_size, backbones=None) -> tuple[dict, tuple]:
+    """Return the counts of a step of the training loop, its thought states given, and the models."""
+    trace = Trace()
+    model, backbones = make_pair(preset, method, micro_batch_size, trace, backbones)
+    collate, made, with_states = inputs(preset, model)
+    optimizer = torch.optim.AdamW(model.projection.parameters(), lr=2e-5, weight_decay=0.0)
+
+    def step():
+        training_step(model, with_states, collate, optimizer)
+
+    traced(step, trace)  # runs the instruction and makes the optimizer's state
+    return traced(step, trace), backbones
+
+
+def inputs(preset, model):
+    """Return the collator, a batch of examples, and the same with thought states, which are on the CPU."""
+    made = examples(preset, preset.batch)
+    collate = sharing_collator(preset, made)
+    states = torch.empty(len(made), model.num_chains, preset.thoughts, model.width_assistant, dtype=torch.bfloat16)
+    return collate, made, [e | {"thought_states": own} for e, own in zip(made, states, strict=True)]
+
+
+def trace_plain_training(preset, method, batch_size, backbones) -> dict:
+    """Return the counts of a plain step over the batch, `batch_size` examples at a time."""
+    trace = Trace()
+    model, _ = make_pair(preset, method, 0, trace, backbones)
+    made = examples(preset, preset.batch)
+    optimizer = torch.optim.AdamW(model.projection.parameters(), lr=2e-5, weight_decay=0.0)
+
+    def step():
+        for start in range(0, len(made), batch_size):
+            plain_step(model, plain_batch(made[start : start + batch_size], DEVICE), four_dimensional)
+        torch.nn.utils.clip_grad_norm_(model.projection.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    traced(step, trace)
+    return traced(step, trace)
+
+
+def trace_forward(preset, method, backbones) -> dict:
+    """Return the operations of an example outside the steps: thought states, dev loss and plain dev loss."""
+    trace = Trace()
+    model, _ = make_pair(preset, method, 0, trace, backbones)
+    collate, made, with_states = inputs(preset, model)
+    for example in (*made, *with_states):
+        suffix = example["suffix_ids"]
+        example["labels"] = [IGNORE] * (len(suffix) - DEV_LABELS) + suffix[-DEV_LABELS:]
+    model.eval()
+    many = examples(preset, STATES_BATCH)
+    states_collate = sharing_collator(preset, many)
+
+    @torch.no_grad()
+    def plain_dev():
+        use_heads(model, "sdpa")
+        for initial in model.embedding:
+            plain_chain(model, plain_batch(made, DEVICE), initial, four_dimensional)
+
+    @torch.no_grad()
+    def dev():
+        use_heads(model, NAME)
+        model(**on_device(collate(with_states), DEVICE))
+
+    def thought_states():
+        add_states(model, many, states_collate, DEVICE)
+
+    found = {}
+    for name, function, count in (
+        ("thought_states", thought_states, len(many)),
+        ("dev_loss", dev, len(made)),
+        ("plain_dev_loss", plain_dev, len(made)),
+    ):
+        traced(function, trace)
+        counts = traced(function, trace)
+        found[name] = {"tflop": counts["tflop"] / count, "device_reads": counts["device_reads"]}
+    return found
+
+
+def trace_evaluation(preset, method, rows, backbones) -> dict:
+    """Return the counts of a prefill of `rows` rows and of decoding steps, at the mean length and at the longest."""
+    trace = Trace()
+    model, (base, _) = make_pair(preset, method, 0, trace, backbones)
+    use_heads(model.eval(), NAME)
+    base.model.generation_config.update(eos_token_id=5, pad_token_id=5)
+    chains = model.num_chains
+    made = examples(preset, -(-rows // (SEEDS * chains)))
+    collate, width = sharing_collator(preset, made), preset.base.hidden_size
+    with trace:
+        engine = TransformersEngine(base, rows=rows, instruction=collate.instruction)
+        requests = []
+        for index, example in enumerate(made):
+            prefix = torch.empty(len(example["prefix_ids"]), width, dtype=torch.bfloat16, device=DEVICE)
+            for chain in range(chains):
+                tail = torch.empty(preset.thoughts + 4, width, dtype=torch.bfloat16, device=DEVICE)
+                requests += [Request((seed, index, chain, 0), prefix, tail) for seed in range(SEEDS)]
+    batch, tokens = Batch(engine, LONGEST), torch.zeros(rows, dtype=torch.long, device=DEVICE)
+    found = {"rows": rows, "questions": rows / SEEDS / chains}
+    with torch.no_grad():
+        found["prefill"] = traced(lambda: batch.add(requests[:rows]), trace)
+        for name, more in (("decode_mean", preset.response // 2), ("decode_longest", LONGEST - preset.response // 2)):
+            batch.slots.lengths = [length + more for length in batch.slots.lengths]
+            found[name] = traced(lambda: batch.decode(tokens), trace)
+            found[name]["tflop"] += 2 * rows * width * preset.base.vocab_size / 1e12  # the vocabulary's product
+            found[name]["cache_gb"] = sum(buffer.nbytes for buffer in batch.slots.buffers) / 1e9
+    return found
+
+
+def trace_plain_prefill(preset, method, backbones) -> dict:
+    """Return the counts of the plain prefill of a question: each seed and chain runs its whole prompt."""
+    trace = Trace()
+    model, (base, _) = make_pair(preset, method, 0, trace, backbones)
+    use_heads(model.eval(), "sdpa")
+    length = preset.prefix + preset.thoughts + 4
+    mask = torch.ones(1, length, dtype=torch.long, device=DEVICE)
+    embeds = torch.empty(1, length, preset.base.hidden_size, dtype=torch.bfloat16, device=DEVICE)
+
+    @torch.no_grad()
+    def prefill():
+        base.model(
+            inputs_embeds=embeds,
+            attention_mask=four_dimensional(mask, embeds.dtype),
+            position_ids=positions(mask),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+
+    return traced(prefill, trace, SEEDS * model.num_chains)
+
+
+def hours_of_a_row(found, preset, chains, tflops, bandwidth) -> dict:
+    """Return the projected hours of one GSM8K row of a table: 10 epochs with dev losses, then 5 seeds.
+
+    Time of operations: TFLOP / tflops. A decoding step also reads weights and keys and values: GB / bandwidth.
+    """
+    steps = -(-TRAINED // preset.batch) * EPOCHS
+    forward, evaluation = found["examples"], found["evaluation"][-1]
+    ours, plain = found["training"][0]["tflop"], found["plain_training"][-1]["tflop"]
+    weights = found["base_weights_gb"]
+    decode = evaluation["decode_mean"]
+    token_steps = EVALUATED * SEEDS * chains * preset.response / evaluation["rows"]
+    seconds = {
+        "training": steps * ours / tflops,
+        "thought_states": (TRAINED + 2 * EVALUATED) * forward["thought_states"]["tflop"] / tflops,
+        "dev_losses": EPOCHS * EVALUATED * forward["dev_loss"]["tflop"] / tflops,
+        "prefill": EVALUATED / evaluation["questions"] * evaluation["prefill"]["tflop"] / tflops,
+        "decoding": token_steps * max(decode["tflop"] / tflops, (weights + decode["cache_gb"]) / bandwidth),
+    }
+    plain_seconds = {
+        "training": steps * plain / tflops,
+        "dev_losses": EPOCHS * EVALUATED * forward["plain_dev_loss"]["tflop"] / tflops,
+        "prefill": EVALUATED * found["plain_prefill"]["tflop"] / tflops,
+        "decoding": EVALUATED * SEEDS * preset.response * weights / bandwidth,  # the chains are one batch
+    }
+    return {
+        "tflops": tflops,
+        "bandwidth_gb_s": bandwidth,
+        "ours": {name: value / 3600 for name, value in seconds.items()} | {"total": sum(seconds.values()) / 3600},
+        "plain": {n: value / 3600 for n, value in plain_seconds.items()}
+        | {"total": sum(plain_seconds.values()) / 3600},
+    }
+
+
+def fits(found) -> dict:
+    """Return what fits each card: the largest micro-batch of training and rows of evaluation; None: nothing does."""
+    table = {}
+    for card in CARDS:
+        room = card - RESERVED / 1e9
+        ours = [row["micro_batch"] for row in found["training"] if row["peak_gb"] <= room and row["micro_batch"]]
+        plain = [row["batch"] for row in found["plain_training"] if row["peak_gb"] <= room]
+        rows = [row["rows"] for row in found["evaluation"] if row["decode_longest"]["peak_gb"] <= room]
+        table[f"{card} GB"] = {
+            "training_micro_batch": max(ours, default=None),
+            "plain_training_batch": max(plain, default=None),
+            "evaluation_rows": max(rows, default=None),
+        }
+    return table
+
+
+def trace_preset(preset, chains, tflops, bandwidth) -> dict:
+    method = "softcot" if chains == 1 else "softcotpp"
+    preset = replace(preset, chains=chains)
+    rows = preset.batch * chains
+    found, backbones = {"chains": chains, "batch": preset.batch, "training": []}, None
+    for micro_batch_size in (0, *(size for size in MICRO_BATCHES if rows / 10 <= size <= rows)):
+        counts, backbones = trace_training(preset, method, micro_batch_size, backbones)
+        found["training"].append({"micro_batch": micro_batch_size or None, **counts})
+        print(f"training, micro-batch {micro_batch_size or 'by tokens'}: {counts}", flush=True)
+    found["plain_training"] = [
+        {"batch": size, **trace_plain_training(preset, method, size, backbones)} for size in PLAIN_BATCHES
+    ]
+    found["base_weights_gb"], found["assistant_weights_gb"] = (
+        sum(parameter.nbytes for parameter in one.model.parameters()) / 1e9 for one in backbones
+    )
+    found["examples"] = trace_forward(preset, method, backbones)
+    width = preset.assistant.hidden_size
+    found["thought_states_gb"] = 2 * (TRAINED + EVALUATED) * chains * preset.thoughts * width / 1e9
+    found["evaluation"] = [trace_evaluation(preset, method, count, backbones) for count in ROWS]
+    found["plain_prefill"] = trace_plain_prefill(preset, method, backbones)
+    found["hours_of_a_gsm8k_row"] = hours_of_a_row(found, preset, chains, tflops, bandwidth)
+    return found | {"fits": fits(found)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PAIRS, required=True)
+    parser.add_argument("--chains", type=int, default=1, help="N; 1 is SoftCoT (default: 1)")
+    parser.add_argument("--tflops", type=float, default=396, help="matrix rate (default: 396, 40 %% of an H100's peak)")
+    parser.add_argument("--bandwidth", type=float, default=3350, help="of memory in GB/s (default: 3350, an H100's)")
+    args = parser.parse_args()
+    if not 1 <= args.chains <= 10:
+        parser.error(f"--chains {args.chains}: the presets have 1 to 10 initial tokens")
+    if not TRANSFORMERS_5:
+        parser.error("transformers 4.51 runs no models on meta tensors: install transformers 5")
+    start = time.perf_counter()
+    found = trace_preset(PRESETS[args.preset], args.chains, args.tflops, args.bandwidth)
+    found |= {"seconds_to_trace": time.perf_counter() - start, "torch": torch.__version__}
+    path = RESULTS / "paper_scale.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known[f"{args.preset}, N = {args.chains}"] = found
+    write_json(known, path)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
