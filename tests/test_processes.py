@@ -161,9 +161,9 @@ def child_of(process, rank):
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_path, here):
     values = {"m": models, "data": data}
-    command = f"{TRAIN} --n_epochs 20 --output_name"
+    command = f"{TRAIN} --n_epochs 10 --output_name"
     here(f"{command} whole --batch_size 2", **values)
-    folder = tmp_path / "ckpt" / "stopped-gsm8k-20.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+    folder = tmp_path / "ckpt" / "stopped-gsm8k-10.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
 
     def stop(process):
         while not checkpoints(folder) and process.poll() is None:
@@ -174,7 +174,7 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_
     assert done.stderr.count("stopped by SIGTERM") == 1
     assert not (folder / "projection.bin").exists() and not list(folder.glob(".*"))
     newest = checkpoints(folder)[0]
-    assert read_checkpoint(newest) and 3 <= int(newest.stem.split("-")[1]) < 60
+    assert read_checkpoint(newest) and 3 <= int(newest.stem.split("-")[1]) < 30
     here(f"{command} stopped --batch_size 2 --resume", **values)
     assert difference(projection(tmp_path, "whole"), projection(tmp_path, "stopped")) < 1e-5
 
