@@ -582,11 +582,12 @@ def test_a_public_log_judged_again_from_its_text_has_every_verdict_as_logged(tmp
     (log,) = SHARED_LOGS.glob("*.log")
     golds = re.findall(r"^Ground Truth Answer: (.*)\nModel Answer", log.read_text(encoding="utf-8"), re.M)
     assert len(golds) == 400 and sum(gold.startswith("-") for gold in golds) == 20
-    summarize(tmp_path, log, "--out", "out", "--no_plots")
+    summarize(tmp_path, log, "--out", "out", "--no_plots", "--include_incomplete")  # it ends after 400 of 1,038
     cell = cells_of(tmp_path / "out")[0]["SoftCoT (L=4)", "asdiv-aug"]
-    assert (cell["questions"], cell["mean"]) == (400, 100 * 339 / 400)
+    assert (cell["questions"], cell["mean"]) == (1038, 100 * 339 / 400)
     assert cell["runs"] == [{"file": str(log.resolve()), "seed": 42, "rejudged": {"questions": 400, "differ": 0}}]
     assert cell["strict_mean"] > cell["mean"]  # it reads the minus signs
+    assert any("400 of 1038" in flag for flag in cell["flags"])
 
 
 QUESTIONS = ("-5", "4", "3.14159", "1,080", "7")
@@ -684,7 +685,7 @@ def test_a_log_that_was_cut_off_is_incomplete_also_alone(tmp_path, rest):
 def test_a_log_that_lacks_responses_keeps_its_verdicts_and_says_so(tmp_path):
     blocks = [published_block(1, 5, ["6", "6"], [], 1), published_block(2, 7, ["8"], [], 2)]
     write_published_log(tmp_path / LOG.format(model="scaling", seed=41, chains="-nst_2"), blocks)
-    summarize(tmp_path, ".", "--out", "out", "--no_plots")
+    summarize(tmp_path, ".", "--out", "out", "--no_plots", "--include_incomplete")  # 2 of 3 questions
     cell = cells_of(tmp_path / "out")[0]["SoftCoT++ (L=4, N=2)", "gsm8k"]
     assert (cell["mean"], cell["strict_mean"]) == (100, None) and "rejudged" not in cell["runs"][0]
     assert any("1 of 2 questions" in flag for flag in cell["flags"])
