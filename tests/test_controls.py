@@ -318,7 +318,7 @@ def test_softcot_s_projection_without_noise_is_no_softcotpp(work, models, data, 
         f"python evaluate_softcotpp.py {IDS} --params_file_name projection.bin {SMALL} {PLUS}",
         work,
         monkeypatch,
-        "all chains would be the same; give --perturb_std",
+        "--perturb_std",
         m=models,
         data=data,
     )
