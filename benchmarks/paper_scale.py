@@ -170,9 +170,7 @@ def training_step(model, made, collate, optimizer, device=DEVICE) -> None:
     use_heads(model, NAME)
     one_process = SimpleNamespace(device=device, num_processes=1, process_index=0)
     backward(model.train(), made, collate, len(made), one_process)
-    torch.nn.utils.clip_grad_norm_(model.projection.parameters(), CLIP)
-    optimizer.step()
-    optimizer.zero_grad()
+    finish(model, optimizer)
 
 
 def trace_training(preset, method, micro_batch_size, backbones=None) -> tuple[dict, tuple]:
@@ -182,11 +180,9 @@ def trace_training(preset, method, micro_batch_size, backbones=None) -> tuple[di
     collate, made, with_states = inputs(preset, model)
     optimizer = torch.optim.AdamW(model.projection.parameters(), lr=2e-5, weight_decay=0.0)
 
-    def step():
-        training_step(model, with_states, collate, optimizer)
-
-    traced(step, trace)  # runs the instruction and makes the optimizer's state
-    return traced(step, trace), backbones
+    # A first step of one example runs the instruction and makes the optimizer's state.
+    traced(lambda: training_step(model, with_states[:1], collate, optimizer), trace)
+    return traced(lambda: training_step(model, with_states, collate, optimizer), trace), backbones
 
 
 def inputs(preset, model):
@@ -207,12 +203,18 @@ def trace_plain_training(preset, method, batch_size, backbones) -> dict:
     def step():
         for start in range(0, len(made), batch_size):
             plain_step(model, plain_batch(made[start : start + batch_size], DEVICE), four_dimensional)
-        torch.nn.utils.clip_grad_norm_(model.projection.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+        finish(model, optimizer)
 
-    traced(step, trace)
+    model.projection.weight.grad, model.projection.bias.grad = map(torch.zeros_like, model.projection.parameters())
+    traced(lambda: finish(model, optimizer), trace)  # makes the optimizer's state
     return traced(step, trace)
+
+
+def finish(model, optimizer) -> None:
+    """Clip and step, as `training_loop` does."""
+    torch.nn.utils.clip_grad_norm_(model.projection.parameters(), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def trace_forward(preset, method, backbones) -> dict:
@@ -234,20 +236,20 @@ def trace_forward(preset, method, backbones) -> dict:
             plain_chain(model, plain_batch(made, DEVICE), initial, four_dimensional)
 
     @torch.no_grad()
-    def dev():
+    def dev(count=None):
         use_heads(model, NAME)
-        model(**on_device(collate(with_states), DEVICE))
+        model(**on_device(collate(with_states[:count]), DEVICE))
 
-    def thought_states():
-        add_states(model, many, states_collate, DEVICE)
+    def thought_states(count=None):
+        add_states(model, many[:count], states_collate, DEVICE)
 
     found = {}
+    traced(lambda: (dev(1), thought_states(1)), trace)  # runs the instructions
     for name, function, count in (
         ("thought_states", thought_states, len(many)),
         ("dev_loss", dev, len(made)),
         ("plain_dev_loss", plain_dev, len(made)),
     ):
-        traced(function, trace)
         counts = traced(function, trace)
         found[name] = {"tflop": counts["tflop"] / count, "device_reads": counts["device_reads"]}
     return found
@@ -362,8 +364,10 @@ def trace_preset(preset, chains, tflops, bandwidth) -> dict:
         counts, backbones = trace_training(preset, method, micro_batch_size, backbones)
         found["training"].append({"micro_batch": micro_batch_size or None, **counts})
         print(f"training, micro-batch {micro_batch_size or 'by tokens'}: {counts}", flush=True)
+    # Plain chains follow one another, so that N of them hold what one holds.
+    sizes = PLAIN_BATCHES if chains == 1 else PLAIN_BATCHES[-1:]
     found["plain_training"] = [
-        {"batch": size, **trace_plain_training(preset, method, size, backbones)} for size in PLAIN_BATCHES
+        {"batch": size, **trace_plain_training(preset, method, size, backbones)} for size in sizes
     ]
     found["base_weights_gb"], found["assistant_weights_gb"] = (
         sum(parameter.nbytes for parameter in one.model.parameters()) / 1e9 for one in backbones
