@@ -9,7 +9,8 @@ edited, damaged or removed before it. Each runs in a forked process in a folder 
 - wrong in silence: accepted though it is wrong, or other answers without a note;
 - refused: an error, but not the clear one that is expected.
 
-Writes benchmarks/results/hostile.json if all areas run; exit code 1 if a case has none of the first two outcomes.
+Writes the counts of the areas that run into benchmarks/results/hostile.json. Exit code 1 if a case has none of the
+first two outcomes.
 """
 
 import argparse
@@ -66,6 +67,7 @@ COMMANDS = {
     "train-published": (train_softcot, f"{CLONE} {LLAMA_TRAINED} --n_epochs 1 --k_shot 2 --dev_k 1".split()),
     "evaluate-published": (evaluate_softcot, f"{CLONE} {LLAMA_EVALUATED} --test_k 2 --max_new_tokens 2".split()),
 }
+RESULTS = ROOT / "benchmarks" / "results" / "hostile.json"
 OUTCOMES = ("clear error", "accepted", "traceback", "wrong in silence", "refused")
 
 
@@ -231,9 +233,10 @@ def main():
     total = sum(map(Counter, counts.values()), Counter())
     for area, count in [*counts.items(), ("all", total)]:
         print(f"{area:12}", *(f"{outcome}: {count[outcome]:3}" for outcome in OUTCOMES), sep="  ")
-    if areas == list(AREAS) and not args.only:
-        table = {area: {outcome: count[outcome] for outcome in OUTCOMES} for area, count in counts.items()}
-        write_json({"areas": table, "not as expected": wrong}, ROOT / "benchmarks" / "results" / "hostile.json")
+    if not args.only:
+        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+        known |= {area: {outcome: count[outcome] for outcome in OUTCOMES} for area, count in counts.items()}
+        write_json({area: known[area] for area in AREAS if area in known}, RESULTS)
     sys.exit(bool(wrong))
 
 
