@@ -340,7 +340,7 @@ def hours_of_a_row(found, preset, chains, tflops, bandwidth) -> dict:
 
 
 def fits(found) -> dict:
-    """Return what fits each card: the largest micro-batch of training and rows of evaluation; None: nothing does."""
+    """Return the largest micro-batch, plain batch and rows that fit each card; None: none of those traced."""
     table = {}
     for card in CARDS:
         room = card - RESERVED / 1e9
@@ -360,7 +360,7 @@ def trace_preset(preset, chains, tflops, bandwidth) -> dict:
     preset = replace(preset, chains=chains)
     rows = preset.batch * chains
     found, backbones = {"chains": chains, "batch": preset.batch, "training": []}, None
-    for micro_batch_size in (0, *(size for size in MICRO_BATCHES if rows / 10 <= size <= rows)):
+    for micro_batch_size in (0, *(size for size in MICRO_BATCHES if rows / 20 <= size <= rows)):
         counts, backbones = trace_training(preset, method, micro_batch_size, backbones)
         found["training"].append({"micro_batch": micro_batch_size or None, **counts})
         print(f"training, micro-batch {micro_batch_size or 'by tokens'}: {counts}", flush=True)
