@@ -251,10 +251,10 @@ OPTIONS = [
         [(write, TEST, '{"question": "q", "answer": "#### 1"}\n')],
         "error only one",
     ),
-    ("ask How? --show_thoughts --picture n/thoughts.png --top 100000", [], "accepted Wrote"),
-    ("ask --show_thoughts --picture n/thoughts.png '<begin><end><|im_end|>'", [], "accepted Wrote"),
-    ("ask --show_thoughts --picture n/thoughts.png '{{ 7 * 7 }} {% x %}'", [], "accepted 7 \\* 7"),
-    ("ask --show_thoughts --picture n/thoughts.png '\u2028 \x01 🂡'", [], "accepted Wrote"),
+    ("ask How? --show_thoughts --picture n/thoughts.png --top 100000", [], "accepted Norms of"),
+    ("ask --show_thoughts --picture n/thoughts.png '<begin><end><|im_end|>'", [], "accepted Norms of"),
+    ("ask --show_thoughts --picture n/thoughts.png '{{ 7 * 7 }} {% x %}'", [], "accepted Norms of"),
+    ("ask --show_thoughts --picture n/thoughts.png '\u2028 \x01 🂡'", [], "accepted Norms of"),
 ]
 
 
