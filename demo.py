@@ -1,15 +1,17 @@
-"""The whole story on the embedded default: zero-shot CoT, SoftCoT (also with a vote, as SoftCoT++ has) and SoftCoT++
-on data/mini.
+"""The whole story on the embedded default: zero-shot CoT, SoftCoT (also with a vote, as SoftCoT++ has), its control
+with shuffled thoughts, and SoftCoT++, on data/mini.
 
-SmolLM2-135M-Instruct reasons and assists, frozen. Runs the project's own scripts one after the other, in results/demo,
-which then holds all that they write, summary.json, table.md, accuracy.png and the loss curves. Table and plot are made
-as summarize_results.py makes them. Starts from nothing each time: results/demo is removed first.
+SmolLM2-135M-Instruct reasons and assists, frozen. Prints the project's commands and runs each in this one process,
+which imports the libraries once. All files are in results/demo: summary.json, table.md, accuracy.png, the loss curves.
+Table and plot are made as summarize_results.py makes them. Starts over each time: results/demo is removed first.
 """
 
 import argparse
+import contextlib
+import math
+import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -18,6 +20,10 @@ from statistics import mean
 
 import torch
 
+import evaluate_softcot
+import evaluate_softcotpp
+import train_softcot
+import train_softcotpp
 from experiment.arguments import FASTEST
 from experiment.plots import plot_tasks
 from experiment.runs import read_runs
@@ -33,45 +39,62 @@ OUT = ROOT / "results" / "demo"
 SHORT = MODEL.split("/")[1]
 SEEDS = (41, 42)
 LENGTH, CHAINS, SAMPLES = 16, 2, 2  # thought tokens; chains of SoftCoT++ and samples a chain that vote
-LEARNING_RATE = 4e-3  # 200 steps must do what the papers' tens of thousands of 2e-5 do
+LEARNING_RATE = 4e-3  # 100 steps must do what the papers' tens of thousands of 2e-5 do
 TEMPERATURE = 0.5  # for every method; the papers' 1.0 suits larger models
 SPLITS = {"test": "test (kinds seen in training)", "unseen": "unseen (kinds never seen)"}
 DATA = ("--data_dir", str(ROOT / "data/mini"), "--prompt_dir", str(ROOT / "data/mini/prompts"))
+# In this order; the percentage of the whole time that each took when it was measured.
+STAGES = {
+    "evaluate_zero_shot": 15,
+    "train_softcot": 30,
+    "evaluate_softcot": 4,
+    "evaluate_softcot_sc": 8,
+    "evaluate_shuffled": 4,
+    "train_softcotpp": 31,
+    "evaluate_softcotpp": 8,
+}
+
+
+@contextlib.contextmanager
+def stage(name, seconds, minutes):
+    """Print the stage and the time that is left; put the stage's seconds into `seconds` when it ends.
+
+    seconds: of the finished stages; minutes: what the whole takes, as long as none is finished.
+    """
+    done = sum(STAGES[finished] for finished in seconds)
+    whole = sum(seconds.values()) / done * 100 / 60 if done else minutes
+    left = math.ceil(whole * (100 - done) / 100)
+    title = name.replace("_", " ")
+    print(f"\n== stage {len(seconds) + 1} of {len(STAGES)}, {title}; about {left} min left in all", flush=True)
+    start = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - start
 
 
 def run(script, options):
-    """Run one of the project's scripts in OUT, on data/mini; its progress shows. Return the seconds it took."""
-    words = [str(ROOT / script), *options.split(), *DATA]
-    print(f"\n$ python {shlex.join(words)}", flush=True)
-    start = time.monotonic()
-    if subprocess.run([sys.executable, *words], cwd=OUT).returncode:
-        sys.exit(f"error: {script} failed; see above")
-    return time.monotonic() - start
+    """Print a command line of one of the project's scripts, without `.py`, and run it here, on data/mini."""
+    sys.argv = [str(ROOT / f"{script.__name__}.py"), *options.split(), *DATA]
+    print(f"\n$ python {shlex.join(sys.argv)}", flush=True)
+    script.main()
 
 
 def train(script, name, plan, options=""):
-    """Train for one epoch; return the run's name and seconds. The loss curve is copied to results/demo."""
-    size = f"--k_shot {plan['train']} --batch_size {plan['batch']} --n_epochs 1 --dtype {plan['dtype']}"
+    """Train for one epoch; return the options that take the projection. The loss curve is copied to results/demo."""
+    size = f"--k_shot {plan['train']} --batch_size {plan['batch']} --n_epochs 1 --dev_k 32 --dtype {plan['dtype']}"
     models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH}"
-    seconds = run(script, f"{models} --output_name demo {size} --learning_rate {LEARNING_RATE} {options}")
+    run(script, f"{models} --output_name demo {size} --learning_rate {LEARNING_RATE} {options}")
     (folder,) = (path for path in OUT.glob("results/demo-gsm8k-*") if path.name.endswith("-nce") == bool(options))
     shutil.copy(folder / "loss.png", OUT / f"loss_{name}.png")
-    return folder.name, seconds
+    return f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder.name}/projection.bin"
 
 
 def evaluate(script, name, plan, options):
-    """Evaluate all seeds on both splits; return the seconds."""
+    """Evaluate all seeds on both splits."""
     sampling = f"--max_new_tokens 120 --temperature {TEMPERATURE} --seed_from {SEEDS[0]} --seed_to {SEEDS[-1]}"
-    fixed = (
-        f"--base_model_id {MODEL} --assistant_model_id {MODEL} {sampling} --dtype {plan['dtype']} --eval_batch_size 192"
-    )
-    return sum(
-        run(
-            script,
-            f"{fixed} --split {split} --test_k {plan[split]} --print_response --log_dir logs/{name}/{split} {options}",
-        )
-        for split in SPLITS
-    )
+    models = f"--base_model_id {MODEL} --assistant_model_id {MODEL} --dtype {plan['dtype']} --eval_batch_size 192"
+    for split in SPLITS:
+        files = f"--split {split} --test_k {plan[split]} --print_response --log_dir logs/{name}/{split}"
+        run(script, f"{models} {sampling} {files} {options}")
 
 
 def write_report(folder, questions, seconds):
@@ -87,13 +110,18 @@ def write_report(folder, questions, seconds):
 
     cells = make_cells(runs)
     table = make_table(cells)
-    comparisons, _ = compare_methods(cells, [("SoftCoT", "Zero-Shot CoT"), ("SoftCoT++", "SoftCoT-SC")])
+    pairs = [("SoftCoT", "Zero-Shot CoT"), ("SoftCoT", "Shuffled thoughts"), ("SoftCoT++", "SoftCoT-SC")]
+    comparisons, _ = compare_methods(cells, pairs)
     titles = {"gsm8k" if split == "test" else f"gsm8k ({split})": title for split, title in SPLITS.items()}
     flags = dict.fromkeys(flag for flags in table["flags"] for flag in flags)
     report = f"""{markdown_table(overview(table).rename(columns=titles))}
 Accuracy in percent, mean ± standard deviation over seeds {SEEDS[0]} and {SEEDS[-1]}, sampled at temperature \
 {TEMPERATURE}. {SHORT}, frozen, is base and assistant model; {seconds["total"] / 60:.1f} minutes in all. \
 †: {"; ".join(flags)}.
+
+Shuffled thoughts are SoftCoT's, but each question gets those of the next question. Only what SoftCoT has above them \
+do its thoughts carry about their own question. What both have above zero-shot CoT, training has put into the thoughts \
+of every question: how such problems are answered.
 
 Paired differences in points, with 95 % bootstrap intervals over questions:
 
@@ -111,34 +139,39 @@ def main():
     dtype = "of the frozen models in all runs; fastest: measured once (default: %(default)s)"
     parser.add_argument("--dtype", default=FASTEST, choices=[*DTYPES, FASTEST], help=dtype)
     args = parser.parse_args()
-    plan = {"train": 800, "batch": 4, "test": 64, "unseen": 24, "dtype": args.dtype}
+    plan = {"train": 800, "batch": 8, "test": 64, "unseen": 24, "dtype": args.dtype, "minutes": 8}
     if args.quick:
-        plan |= {"train": 16, "batch": 8, "test": 4, "unseen": 4}
+        plan |= {"train": 16, "test": 4, "unseen": 4, "minutes": 1}
     if args.dtype == FASTEST:
         plan["dtype"], reason = fastest_dtype(MODEL, "cuda" if torch.cuda.is_available() else "cpu")
         print(f"--dtype {FASTEST}: {plan['dtype']}, {reason}", flush=True)
 
+    if OUT.exists():
+        print(f"Removing {OUT.relative_to(ROOT)} of an earlier demo: every stage runs again", flush=True)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
+    os.chdir(OUT)
     start, seconds = time.monotonic(), {}
 
     # 1) The base model alone
-    script = "evaluate_softcot.py"
-    seconds["evaluate_zero_shot"] = evaluate(script, "zero_shot", plan, "--num_thought_tokens 0")
+    with stage("evaluate_zero_shot", seconds, plan["minutes"]):
+        evaluate(evaluate_softcot, "zero_shot", plan, "--num_thought_tokens 0")
 
-    # 2) SoftCoT: one answer, and a vote of as many as SoftCoT++ has
-    folder, seconds["train_softcot"] = train("train_softcot.py", "softcot", plan)
-    trained = f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder}/projection.bin"
-    for name, samples in (("softcot", 1), ("softcot_sc", CHAINS * SAMPLES)):
-        votes = f"--num_return_sequences {samples}"
-        seconds[f"evaluate_{name}"] = evaluate(script, name, plan, f"{trained} {votes}")
+    # 2) SoftCoT: one answer, a vote of as many as SoftCoT++ has, and one answer with another question's thoughts
+    with stage("train_softcot", seconds, plan["minutes"]):
+        trained = train(train_softcot, "softcot", plan)
+    votes = f"--num_return_sequences {CHAINS * SAMPLES}"
+    for name, more in (("softcot", ""), ("softcot_sc", votes), ("shuffled", "--thoughts shuffled")):
+        with stage(f"evaluate_{name}", seconds, plan["minutes"]):
+            evaluate(evaluate_softcot, name, plan, f"{trained} {more}")
 
     # 3) SoftCoT++
     chains = f"--num_scaling_times {CHAINS} --model_name scaling-nce"
-    folder, seconds["train_softcotpp"] = train("train_softcotpp.py", "softcotpp", plan, chains)
-    trained = f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder}/projection.bin"
+    with stage("train_softcotpp", seconds, plan["minutes"]):
+        trained = train(train_softcotpp, "softcotpp", plan, chains)
     votes = f"--num_return_sequences {SAMPLES} {chains}"
-    seconds["evaluate_softcotpp"] = evaluate("evaluate_softcotpp.py", "softcotpp", plan, f"{trained} {votes}")
+    with stage("evaluate_softcotpp", seconds, plan["minutes"]):
+        evaluate(evaluate_softcotpp, "softcotpp", plan, f"{trained} {votes}")
     seconds["total"] = time.monotonic() - start
 
     # 4) Table and plot
@@ -148,4 +181,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, on_stop="run it again: it starts over")

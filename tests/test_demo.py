@@ -1,13 +1,14 @@
-"""The demo's report, from result files of its folders; what the demo removes."""
+"""The demo's report, from result files of its folders; the time it says is left; what it removes."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from demo import ROOT, SEEDS, SPLITS, write_report
+from demo import ROOT, SEEDS, SPLITS, STAGES, stage, write_report
 from tests.commands import environment
 from tests.test_summarize import METHOD_SETTINGS, save_run, verdicts
 
@@ -15,6 +16,7 @@ METHODS = {
     "zero_shot": "Zero-Shot CoT",
     "softcot": "SoftCoT (L=4)",
     "softcot_sc": "SoftCoT-SC (L=4, R=10)",
+    "shuffled": "Shuffled thoughts (L=4)",
     "softcotpp": "SoftCoT++ (L=4, N=2)",
 }
 
@@ -39,7 +41,22 @@ def test_the_report_holds_means_seeds_table_and_plot(tmp_path):
         assert summary[name] == {split: pytest.approx(sum(of) / 2) for split, of in expected[name].items()}
         (row,) = (line for line in table.splitlines() if line.startswith(f"| {label} |"))
         assert all(f"| {100 * mean:.2f} ± " in row for mean in summary[name].values())
+    compared = [line for line in table.splitlines() if "| SoftCoT (L=4) | Shuffled thoughts (L=4) |" in line]
+    assert len(compared) == len(SPLITS)
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_stage_says_its_place_and_the_time_left(capsys):
+    seconds, (first, second, *_) = {}, STAGES
+    with stage(first, seconds, minutes=7):
+        pass
+    assert sum(STAGES.values()) == 100 and seconds[first] < 1
+    seconds[first] = 6 * STAGES[first]  # 600 seconds for the whole
+    with stage(second, seconds, minutes=7):
+        pass
+    numbers = [list(map(int, re.findall(r"\d+", line))) for line in capsys.readouterr().out.split("\n\n")]
+    left = -(-6 * (100 - STAGES[first]) // 60)
+    assert numbers == [[1, len(STAGES), 7], [2, len(STAGES), left]]
 
 
 def test_it_removes_what_an_earlier_demo_wrote_and_no_run_of_the_user(tmp_path):
@@ -58,3 +75,4 @@ def test_it_removes_what_an_earlier_demo_wrote_and_no_run_of_the_user(tmp_path):
     assert done.returncode == 1 and f"{project}/data/mini" in done.stderr, done.stderr
     assert all(folder.is_dir() for folder in own)
     assert list((project / "results" / "demo").iterdir()) == []
+    assert "results/demo" in done.stdout  # a second demo says that it starts over
