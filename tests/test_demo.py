@@ -29,12 +29,13 @@ def test_the_report_holds_means_seeds_table_and_plot(tmp_path):
                 pairs = verdicts(f"{seed} {name} {split}", count=8)
                 save_run(tmp_path / "logs" / name / split, "x", seed, pairs, split=split, **METHOD_SETTINGS[label])
                 expected.setdefault(name, {}).setdefault(split, []).append(sum(right for right, _ in pairs) / 8)
-    write_report(tmp_path, {"test": 8, "unseen": 8}, {"train_softcot": 1.23, "total": 90.0})
+    write_report(tmp_path, {"test": 8, "unseen": 8}, {"train_softcot": 1.23, "total": 90, "total_cpu": 150})
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["seeds"] == expected
     assert summary["questions"] == {"test": 8, "unseen": 8} and summary["seconds"] == {
         "train_softcot": 1.2,
         "total": 90,
+        "total_cpu": 150,
     }
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
     for name, label in METHODS.items():
