@@ -90,7 +90,9 @@ def train(script, name, plan, options=""):
 
 def evaluate(script, name, plan, options):
     """Evaluate all seeds on both splits."""
-    sampling = f"--max_new_tokens 120 --temperature {TEMPERATURE} --seed_from {SEEDS[0]} --seed_to {SEEDS[-1]}"
+    sampling = (
+        f"--max_new_tokens {plan['tokens']} --temperature {TEMPERATURE} --seed_from {SEEDS[0]} --seed_to {SEEDS[-1]}"
+    )
     models = f"--base_model_id {MODEL} --assistant_model_id {MODEL} --dtype {plan['dtype']} --eval_batch_size 192"
     for split in SPLITS:
         files = f"--split {split} --test_k {plan[split]} --print_response --log_dir logs/{name}/{split}"
@@ -139,9 +141,9 @@ def main():
     dtype = "of the frozen models in all runs; fastest: measured once (default: %(default)s)"
     parser.add_argument("--dtype", default=FASTEST, choices=[*DTYPES, FASTEST], help=dtype)
     args = parser.parse_args()
-    plan = {"train": 640, "batch": 4, "test": 64, "unseen": 24, "dtype": args.dtype, "minutes": 8}
+    plan = {"train": 640, "batch": 4, "test": 64, "unseen": 24, "tokens": 120, "dtype": args.dtype, "minutes": 8}
     if args.quick:
-        plan |= {"train": 16, "batch": 8, "test": 4, "unseen": 4, "minutes": 1}
+        plan |= {"train": 16, "batch": 8, "test": 2, "unseen": 2, "tokens": 16, "minutes": 1}
     if args.dtype == FASTEST:
         plan["dtype"], reason = fastest_dtype(MODEL, "cuda" if torch.cuda.is_available() else "cpu")
         print(f"--dtype {FASTEST}: {plan['dtype']}, {reason}", flush=True)
