@@ -111,7 +111,7 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
             torch.frombuffer(bytearray(path.read_bytes()[:-64]), dtype=torch.float32) for path in (ours, theirs)
         )
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    assert not list((tmp_path / "ckpt").glob("*/.*"))
+    assert not list((tmp_path / "ckpt").glob("*/.*.tmp"))
 
     # What two processes began, one continues, with the same product of processes and batch only.
     (run,) = (tmp_path / "ckpt").glob("two-*")

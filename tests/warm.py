@@ -99,6 +99,8 @@ def run(connection):
         if type(handler) is logging.StreamHandler:
             handler.setStream(sys.stderr)
     atexit._clear()
+    # A pool of threads does not survive the fork: PyTorch makes a new one, and fails if several threads ask at once.
+    sys.modules["torch"].set_num_threads(1)
     sys.argv, sys.path[0:0] = words, [str(Path(words[0]).parent)]
     code = 1
     try:
