@@ -3,12 +3,14 @@
 For each run of train_softcot.py and the first --questions of its training and test set: the code length of the target
 (its cross-entropy in bits, teacher forced) with soft thoughts of the question, of the next question, of the untrained
 projection, and with zero vectors in the slot. Bits that own thoughts save over those of the next question are about
-this question; the interval is over questions. Prints a table, and writes it as JSON and as a picture into --out.
+this question. Prints a table with intervals over questions, and writes it as JSON into --out, with a picture: the bits,
+and the accuracies of the result files under --out/logs.
 """
 
 import argparse
 import math
 from pathlib import Path
+from statistics import mean
 
 import torch
 
@@ -19,6 +21,7 @@ from experiment.method import load_method, load_softcot
 from experiment.plots import pyplot, save
 from experiment.record import trained_with
 from experiment.responses import take_next_questions_thoughts
+from experiment.runs import read_runs
 from experiment.summary import bootstrap_interval
 from model.controls import ThoughtSlot
 from model.frozen_lm import frozen_lm_loss
@@ -42,8 +45,8 @@ def load(run, data_dir):
 
 
 @torch.no_grad()
-def answer_bits(method, untrained, split, questions) -> list[list[float]]:
-    """Return the bits of each target under each of CONTENTS, `[questions][4]`. split: its Instances."""
+def answer_bits(method, untrained, split, questions) -> dict[str, list[float]]:
+    """Return {content: bits of each target}. split: its Instances, of which the first `questions` count."""
     base, length, rows = method.base, method.encoder.length, []
     slots = [ThoughtSlot("untrained", base, untrained, length, 1), ThoughtSlot("zero", base, None, length, 1)]
     for first in range(0, questions, BATCH):
@@ -62,18 +65,17 @@ def answer_bits(method, untrained, split, questions) -> list[list[float]]:
         suffix = (batch[key] for key in ("suffix_ids", "suffix_lengths", "label_columns"))
         nats = frozen_lm_loss(base.model, prompts, soft, *suffix, weights=[1.0] * len(examples))
         rows += (nats / math.log(2)).tolist()
-    return rows
+    return dict(zip(CONTENTS, zip(*rows, strict=True), strict=True))
 
 
 def measured(run, split, bits) -> dict:
     """Return mean bits of each content, and what own thoughts save over each other with its interval."""
-    columns = dict(zip(CONTENTS, zip(*bits, strict=True), strict=True))
-    found = {"run": Path(run).name, "split": split, "questions": len(bits)}
-    for name, column in columns.items():
-        found[name] = sum(column) / len(column)
-        saved = [other - own for own, other in zip(columns["own"], column, strict=True)]
+    found = {"run": Path(run).name, "split": split, "questions": len(bits["own"])}
+    for name, column in bits.items():
+        found[name] = mean(column)
         if name != "own":
-            found[f"saved over {name}"] = sum(saved) / len(saved)
+            saved = [other - own for own, other in zip(bits["own"], column, strict=True)]
+            found[f"saved over {name}"] = mean(saved)
             found[f"interval over {name}"] = bootstrap_interval(saved)
     return found
 
@@ -89,16 +91,27 @@ def table(rows) -> str:
     return "\n".join(lines)
 
 
-def draw(rows, path):
-    """Draw the bits of each content, a group of bars a run and split."""
-    figure, axes = pyplot().subplots(figsize=(1.2 * len(rows) + 4, 4), layout="constrained")
+def accuracies(logs) -> list[dict]:
+    """Return, for each folder of result files, its name and each content's verdicts in percent."""
+    found = {}
+    for run in read_runs([logs]):
+        content = run.settings["thoughts"].replace("projected", "own")
+        found.setdefault(run.path.parent.name, {})[content] = list(100 * run.rows.correct)
+    return [{"label": name, **verdicts} for name, verdicts in sorted(found.items(), reverse=True)]
+
+
+def draw(groups, axes, ylabel):
+    """Draw a group of bars for each of `groups` {label, content: values}: means and their intervals over questions."""
     for place, name in enumerate(CONTENTS):
-        left = [row + (place - 1.5) * 0.2 for row in range(len(rows))]
-        axes.bar(left, [row[name] for row in rows], 0.2, label=name)
-    axes.set_xticks(range(len(rows)), [f"{row['run'].split('-gsm8k')[0]}\n{row['split']}" for row in rows], fontsize=8)
-    axes.set(ylabel="bits of an answer")
+        left = [row + (place - 1.5) * 0.2 for row in range(len(groups))]
+        middle = [mean(group[name]) for group in groups]
+        ends = [bootstrap_interval(group[name]) for group in groups]
+        sides = [[m - low for m, (low, _) in zip(middle, ends, strict=True)]]
+        sides += [[high - m for m, (_, high) in zip(middle, ends, strict=True)]]
+        axes.bar(left, middle, 0.2, yerr=sides, capsize=3, label=name)
+    axes.set_xticks(range(len(groups)), [group["label"] for group in groups])
+    axes.set(ylabel=f"{ylabel}, 95 % interval")
     axes.legend(fontsize="small", title="the slot holds")
-    save(figure, path)
 
 
 def main():
@@ -109,7 +122,7 @@ def main():
     parser.add_argument("--out", default="results/information", help="(default: %(default)s)")
     args = parser.parse_args()
     quiet_libraries()
-    rows = []
+    rows, groups = [], []
     for run in args.runs:
         options, method = load(run, args.data_dir)
         untrained = load_softcot(options, method.base, method.assistant, None, None)
@@ -117,11 +130,15 @@ def main():
             instances = load_instances(options, split)
             bits = answer_bits(method, untrained, instances, min(args.questions, len(instances)))
             rows.append(measured(run, split, bits))
+            groups.append({"label": f"{Path(run).name.split('-gsm8k')[0]}\n{split} set", **bits})
             print(table(rows[-1:]).splitlines()[-1], flush=True)
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
     write_json({"machine": machine("cpu"), "rows": rows}, folder / "slot_bits.json")
-    draw(rows, folder / "slot_bits.png")
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    draw(accuracies(folder / "logs"), left, "accuracy on the test set in %")
+    draw(groups, right, "bits of a target")
+    save(figure, folder / "information.png")
     print("\n" + table(rows))
 
 
