@@ -100,18 +100,34 @@ def accuracies(logs) -> list[dict]:
     return [{"label": name, **verdicts} for name, verdicts in sorted(found.items(), reverse=True)]
 
 
-def draw(groups, axes, ylabel):
-    """Draw a group of bars for each of `groups` {label, content: values}: means and their intervals over questions."""
+def draw(rows, logs, path):
+    """Draw the accuracy under each content, and the bits that own thoughts save over shuffled ones, with intervals."""
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(11, 4), layout="constrained")
+    groups = accuracies(logs)
     for place, name in enumerate(CONTENTS):
-        left = [row + (place - 1.5) * 0.2 for row in range(len(groups))]
         middle = [mean(group[name]) for group in groups]
-        ends = [bootstrap_interval(group[name]) for group in groups]
-        sides = [[m - low for m, (low, _) in zip(middle, ends, strict=True)]]
-        sides += [[high - m for m, (_, high) in zip(middle, ends, strict=True)]]
-        axes.bar(left, middle, 0.2, yerr=sides, capsize=3, label=name)
-    axes.set_xticks(range(len(groups)), [group["label"] for group in groups])
-    axes.set(ylabel=f"{ylabel}, 95 % interval")
-    axes.legend(fontsize="small", title="the slot holds")
+        sides = sides_of(middle, [bootstrap_interval(group[name]) for group in groups])
+        left.bar(
+            [row + (place - 1.5) * 0.2 for row in range(len(groups))], middle, 0.2, yerr=sides, capsize=3, label=name
+        )
+    left.set_xticks(range(len(groups)), [group["label"] for group in groups])
+    left.set(ylabel="accuracy on the test set in %", title="Accuracy by what the slot holds")
+    left.legend(fontsize="small")
+    middle = [row["saved over shuffled"] for row in rows]
+    sides = sides_of(middle, [row["interval over shuffled"] for row in rows])
+    right.errorbar(range(len(rows)), middle, yerr=sides, fmt="o", capsize=4)
+    right.set_xticks(range(len(rows)), [f"{row['run'].split('-gsm8k')[0]}\n{row['split']}" for row in rows], fontsize=8)
+    right.axhline(0, color="black", linewidth=1)
+    right.set(
+        ylabel="bits of a target", title="Bits that own thoughts save over shuffled ones", xlim=(-0.5, len(rows) - 0.5)
+    )
+    save(figure, path)
+
+
+def sides_of(middle, intervals) -> list[list[float]]:
+    """Return how far the intervals reach below and above."""
+    ends = list(zip(middle, intervals, strict=True))
+    return [[value - low for value, (low, _) in ends], [high - value for value, (_, high) in ends]]
 
 
 def main():
@@ -122,7 +138,7 @@ def main():
     parser.add_argument("--out", default="results/information", help="(default: %(default)s)")
     args = parser.parse_args()
     quiet_libraries()
-    rows, groups = [], []
+    rows = []
     for run in args.runs:
         options, method = load(run, args.data_dir)
         untrained = load_softcot(options, method.base, method.assistant, None, None)
@@ -130,15 +146,11 @@ def main():
             instances = load_instances(options, split)
             bits = answer_bits(method, untrained, instances, min(args.questions, len(instances)))
             rows.append(measured(run, split, bits))
-            groups.append({"label": f"{Path(run).name.split('-gsm8k')[0]}\n{split} set", **bits})
             print(table(rows[-1:]).splitlines()[-1], flush=True)
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
     write_json({"machine": machine("cpu"), "rows": rows}, folder / "slot_bits.json")
-    figure, (left, right) = pyplot().subplots(1, 2, figsize=(12, 4.5), layout="constrained")
-    draw(accuracies(folder / "logs"), left, "accuracy on the test set in %")
-    draw(groups, right, "bits of a target")
-    save(figure, folder / "information.png")
+    draw(rows, folder / "logs", folder / "information.png")
     print("\n" + table(rows))
 
 

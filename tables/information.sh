@@ -26,9 +26,8 @@ for question in visible hidden; do
     # 2) Evaluate what the slot may hold: soft thoughts of the question, of the next one, untrained ones, zero vectors.
     for thoughts in projected shuffled untrained zero; do
         run python evaluate_softcot.py --base_model_id "$BASE" --assistant_model_id "$ASSISTANT" "${shared[@]}" \
-            --params_file_name "$projection" --thoughts "$thoughts" --greedy --seed 42 --test_k 100 \
-            --max_new_tokens 120 --eval_batch_size 100 --print_response --log_dir "$OUT/logs/$question" \
-            "${EVAL_OPTIONS[@]}"
+            --params_file_name "$projection" --thoughts "$thoughts" --greedy --seed 42 --max_new_tokens 120 \
+            --eval_batch_size 100 --print_response --log_dir "$OUT/logs/$question" "${EVAL_OPTIONS[@]}"
     done
 
     # 3) The table, and SoftCoT against each control, question by question.
