@@ -423,6 +423,23 @@ def test_the_demos_template(chatml_tokenizer):
     assert text_of(chatml_tokenizer, ids[end + 2 :]) == target
 
 
+def test_only_the_assistant_sees_a_hidden_question(chatml_tokenizer):
+    folders = (Path(__file__).resolve().parent.parent / "data/mini" / name for name in ("prompts", "prompts_hidden"))
+    args = ("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    visible, hidden = (PromptEncoder(*args, prompt_dir=folder) for folder in folders)
+    other = {**MATH, "question": "Bo reads 5 books. What is left of 9?"}
+    for split in ("train", "eval"):
+        one, two, seen = hidden.encode(MATH, split), hidden.encode(other, split), visible.encode(MATH, split)
+        assert [one[key] for key in ("prefix_ids", "suffix_ids")] == [two[key] for key in ("prefix_ids", "suffix_ids")]
+        assert one["assistant_ids"] == seen["assistant_ids"] != two["assistant_ids"]
+        assert MATH["question"] in text_of(chatml_tokenizer, one["assistant_ids"])
+        # Nothing but the question is another than in the visible prompt.
+        line = f"Problem: {MATH['question']}\n"
+        with_question, without = (text_of(chatml_tokenizer, piece["prefix_ids"]) for piece in (seen, one))
+        assert with_question.replace(line, "") == without and line in with_question
+        assert (seen["suffix_ids"], seen["labels"]) == (one["suffix_ids"], one["labels"])
+
+
 def test_a_yes_no_target_without_the_answer_has_no_dev_label(tmp_path, chatml_tokenizer):
     blocks = {**BLOCKS, "target": "It is {{ 'true' if answer == 'Yes' else 'false' }}"}
     text = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())

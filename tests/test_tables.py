@@ -13,7 +13,7 @@ from benchmarks.tiny import TOKENS, make_inputs
 from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, switches_in
 from experiment.record import log_name, method_of, run_name
 from tests.commands import environment
-from tests.test_docs import NAMES, parser_of
+from tests.test_docs import NAMES, commands, parser_of
 
 ROOT = Path(__file__).resolve().parent.parent
 REPRODUCING = (ROOT / "docs" / "REPRODUCING.md").read_text(encoding="utf-8")
@@ -36,9 +36,10 @@ METHODS = {
         1,
     ),
     "switches": (["SoftCoT"] * 3 * 11, 1, 1),  # three seeds
+    "information": (["SoftCoT", "Shuffled thoughts", "Untrained projection", "Zero vectors"] * 2, 1, 1),  # two prompts
 }
 # Defaults of N_EPOCHS and L_TRAIN.
-TRAINED = dict.fromkeys(METHODS, (10, 32)) | {"switches": (1, 16)}
+TRAINED = dict.fromkeys(METHODS, (10, 32)) | dict.fromkeys(("switches", "information"), (1, 16))
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +81,15 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
     assert {options.num_thought_tokens for options in evaluated} == {
         "mini": {0, 16},
         "switches": {16},
+        "information": {16},
         "softcotpp": {4},
         "sweep_thought_tokens": {1, 2, 4, 8, 16, 32},
     }.get(table, {0, 4})
     files = [Path(o.log_dir, log_name(o, o.seed)) for o in evaluated]
     assert len(set(files)) == len(files), "two evaluations write the same file"
-    script, summary = commands[-1]
-    assert script == "summarize_results.py"
-    assert all(set(map(Path, summary.paths)) & set(file.parents) for file in files)
+    assert commands[-1][0] == "summarize_results.py"
+    summed_up = {Path(path) for script, o in commands if script == "summarize_results.py" for path in o.paths}
+    assert all(summed_up & set(file.parents) for file in files)
 
 
 @pytest.mark.parametrize("variables", [{}, {"TASKS": "du gsm8k", "N_EPOCHS": "1", "L_TRAIN": "8"}, {"TASKS": "du"}])
@@ -109,6 +111,21 @@ def test_an_evaluation_reads_what_the_table_trained_before_it(table, variables, 
         assert {options.n_epochs for options in trained.values()} == {float(variables.get("N_EPOCHS", epochs))}
         lengths = {options.num_thought_tokens for options in trained.values()} - {0}
         assert lengths == {int(variables.get("L_TRAIN", length))}
+
+
+def test_the_two_prompts_of_information_are_trained_evaluated_and_summed_up_apart(parsers, tmp_path):
+    plans = {"visible": [], "hidden": []}
+    for script, options in plan("information", parsers, tmp_path):
+        named = vars(options)
+        text = " ".join(str(named.get(key)) for key in ("output_name", "params_file_name", "log_dir", "paths", "out"))
+        (question,) = (name for name in plans if name in text)
+        plans[question].append((script, options))
+    for question, planned in plans.items():
+        assert [script.split("_")[0] for script, _ in planned] == ["train"] + ["evaluate"] * 4 + ["summarize"]
+        folder = ROOT / "data" / "mini" / {"visible": "prompts", "hidden": "prompts_hidden"}[question]
+        assert {Path(o.prompt_dir) for _, o in planned[:-1]} == {folder}
+        assert all(left == "SoftCoT" for left, _ in planned[-1][1].compare)
+        assert {right for _, right in planned[-1][1].compare} == {method_of(vars(o)) for _, o in planned[2:-1]}
 
 
 def test_the_papers_settings(parsers, tmp_path):
@@ -175,6 +192,19 @@ def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
             assert (options.test_k, options.seed_from, options.seed_to) == (3, 41, 42)
             assert options.task_name in ("aqua", "du") and options.log_dir.startswith("my results/logs/")
     assert commands[-1][1].tasks == ["aqua", "du"] and commands[-1][1].out == "my results/summary"
+
+
+@pytest.mark.parametrize("command", commands("bash tables/"))
+def test_the_documented_tables_are_understood(command, parsers, tmp_path):
+    command = command.replace("tables/", f"{ROOT}/tables/")
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env={**environment(), "DRY_RUN": "1"}, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        if line.startswith("$ "):
+            _, script, *options = shlex.split(line)[1:]
+            parsers[script].parse_args(options)
 
 
 def test_every_table_is_documented():

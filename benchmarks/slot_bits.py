@@ -1,0 +1,158 @@
+"""Measure how many bits of the answer come through the thought slot: python -m benchmarks.slot_bits ckpt/RUN ...
+
+For each run of train_softcot.py and the first --questions of its training and test set: the code length of the target
+(its cross-entropy in bits, teacher forced) with soft thoughts of the question, of the next question, of the untrained
+projection, and with zero vectors in the slot. Bits that own thoughts save over those of the next question are about
+this question. Prints a table with intervals over questions, and writes it as JSON into --out, with a picture: the bits,
+and the accuracies of the result files under --out/logs.
+"""
+
+import argparse
+import math
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from benchmarks.speed import machine
+from experiment.arguments import EvaluateSoftCoT
+from experiment.loading import load_instances, quiet_libraries
+from experiment.method import load_method, load_softcot
+from experiment.plots import pyplot, save
+from experiment.record import trained_with
+from experiment.responses import take_next_questions_thoughts
+from experiment.runs import read_runs
+from experiment.summary import bootstrap_interval
+from model.controls import ThoughtSlot
+from model.frozen_lm import frozen_lm_loss
+from utils import run_main, write_json
+
+CONTENTS = {
+    "own": "SoftCoT",
+    "shuffled": "shuffled thoughts",
+    "untrained": "untrained projection",
+    "zero": "zero vectors",
+}
+BATCH = 16
+
+
+def load(run, data_dir):
+    """Return the options and the method of a run's projection, as evaluation loads them."""
+    file = Path(run, "projection.bin")
+    known = {k: v for k, v in trained_with(file).items() if k in EvaluateSoftCoT.__dataclass_fields__}
+    args = EvaluateSoftCoT(**known, params_file_name=str(file), data_dir=data_dir)
+    return args, load_method(args, None)
+
+
+@torch.no_grad()
+def answer_bits(method, untrained, split, questions) -> dict[str, list[float]]:
+    """Return {content: bits of each target}. split: its Instances, of which the first `questions` count."""
+    base, length, rows = method.base, method.encoder.length, []
+    slots = [ThoughtSlot("untrained", base, untrained, length, 1), ThoughtSlot("zero", base, None, length, 1)]
+    for first in range(0, questions, BATCH):
+        part = split[first : min(first + BATCH, questions)]
+        examples = [method.encoder.encode(instance, "train") for instance in part]
+        others = [dict(example) for example in examples]
+        take_next_questions_thoughts(others, split, method.encoder)
+        filled = [method.slot.fill(examples, method.collate), method.slot.fill(others, method.collate)]
+        filled += [slot.fill(examples, method.collate) for slot in slots]
+        # The four contents of a question are four chains: the prefix runs once.
+        soft = torch.stack([torch.cat(contents) for contents in zip(*filled, strict=True)])
+        batch = method.collate(examples)
+        prompts = method.softcot.run_prompts(
+            base.model, batch["instruction"], batch["prefix_ids"], batch["prefix_lengths"]
+        )
+        suffix = (batch[key] for key in ("suffix_ids", "suffix_lengths", "label_columns"))
+        nats = frozen_lm_loss(base.model, prompts, soft, *suffix, weights=[1.0] * len(examples))
+        rows += (nats / math.log(2)).tolist()
+    return dict(zip(CONTENTS, zip(*rows, strict=True), strict=True))
+
+
+def measured(run, split, bits) -> dict:
+    """Return mean bits of each content, and what own thoughts save over each other with its interval."""
+    found = {"run": Path(run).name, "split": split, "questions": len(bits["own"])}
+    for name, column in bits.items():
+        found[name] = mean(column)
+        if name != "own":
+            saved = [other - own for own, other in zip(bits["own"], column, strict=True)]
+            found[f"saved over {name}"] = mean(saved)
+            found[f"interval over {name}"] = bootstrap_interval(saved)
+    return found
+
+
+def table(rows) -> str:
+    lines = ["| run | questions | " + " | ".join(CONTENTS) + " | own thoughts save over shuffled |"]
+    lines.append("| --- | --- |" + " --- |" * (len(CONTENTS) + 1))
+    for row in rows:
+        low, high = row["interval over shuffled"]
+        bits = " | ".join(f"{row[name]:.1f}" for name in CONTENTS)
+        saved = f"{row['saved over shuffled']:+.2f} ({low:+.2f} to {high:+.2f})"
+        lines.append(f"| {row['run']} | {row['split']}, {row['questions']} | {bits} | {saved} |")
+    return "\n".join(lines)
+
+
+def accuracies(logs) -> list[dict]:
+    """Return, for each folder of result files, its name and each content's verdicts in percent."""
+    found = {}
+    for run in read_runs([logs]):
+        content = run.settings["thoughts"].replace("projected", "own")
+        found.setdefault(run.path.parent.name, {})[content] = list(100 * run.rows.correct)
+    return [{"label": name, **verdicts} for name, verdicts in sorted(found.items(), reverse=True)]
+
+
+def draw(rows, logs, path):
+    """Draw the accuracy under each content, and the bits that own thoughts save over shuffled ones, with intervals."""
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(11, 4), layout="constrained")
+    groups = accuracies(logs)
+    for place, name in enumerate(CONTENTS):
+        middle = [mean(group[name]) for group in groups]
+        sides = sides_of(middle, [bootstrap_interval(group[name]) for group in groups])
+        left.bar(
+            [row + (place - 1.5) * 0.2 for row in range(len(groups))], middle, 0.2, yerr=sides, capsize=3, label=name
+        )
+    left.set_xticks(range(len(groups)), [group["label"] for group in groups])
+    left.set(ylabel="accuracy on the test set in %", title="Accuracy by what the slot holds")
+    left.legend(fontsize="small")
+    middle = [row["saved over shuffled"] for row in rows]
+    sides = sides_of(middle, [row["interval over shuffled"] for row in rows])
+    right.errorbar(range(len(rows)), middle, yerr=sides, fmt="o", capsize=4)
+    right.set_xticks(range(len(rows)), [f"{row['run'].split('-gsm8k')[0]}\n{row['split']}" for row in rows], fontsize=8)
+    right.axhline(0, color="black", linewidth=1)
+    right.set(
+        ylabel="bits of a target", title="Bits that own thoughts save over shuffled ones", xlim=(-0.5, len(rows) - 0.5)
+    )
+    save(figure, path)
+
+
+def sides_of(middle, intervals) -> list[list[float]]:
+    """Return how far the intervals reach below and above."""
+    ends = list(zip(middle, intervals, strict=True))
+    return [[value - low for value, (low, _) in ends], [high - value for value, (_, high) in ends]]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that train_softcot.py wrote, ckpt/<run>")
+    parser.add_argument("--data_dir", default="data/mini", help="(default: %(default)s)")
+    parser.add_argument("--questions", type=int, default=100, help="of each split (default: %(default)s)")
+    parser.add_argument("--out", default="results/information", help="(default: %(default)s)")
+    args = parser.parse_args()
+    quiet_libraries()
+    rows = []
+    for run in args.runs:
+        options, method = load(run, args.data_dir)
+        untrained = load_softcot(options, method.base, method.assistant, None, None)
+        for split in ("train", "test"):
+            instances = load_instances(options, split)
+            bits = answer_bits(method, untrained, instances, min(args.questions, len(instances)))
+            rows.append(measured(run, split, bits))
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
+    folder = Path(args.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json({"machine": machine("cpu"), "rows": rows}, folder / "slot_bits.json")
+    draw(rows, folder / "logs", folder / "information.png")
+    print("\n" + table(rows))
+
+
+if __name__ == "__main__":
+    run_main(main)
