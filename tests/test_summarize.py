@@ -320,10 +320,13 @@ def test_trainings_that_differ_in_their_seed_alone_share_a_cell(tmp_path):
     assert whole["notes"][-1] == "Nothing else was run." and "Nothing else was run." in done.stdout
 
 
-@pytest.mark.parametrize("more", [{}, {"training": "another"}])
-def test_other_trainings_are_other_cells(tmp_path, more):
-    save_trained(tmp_path / "logs", 42, [41, 42], 0.8)
-    save_trained(tmp_path / "logs", 43, [42, 43] if not more else [43], 0.6, **more)
+@pytest.mark.parametrize(
+    ("seeds", "others", "more"),
+    [([42], [42], {}), ([41, 42], [42, 43], {}), ([41, 42], [43], {}), ([42], [43], {"training": "another"})],
+)
+def test_other_trainings_are_other_cells(tmp_path, seeds, others, more):
+    save_trained(tmp_path / "logs", 42, seeds, 0.8)
+    save_trained(tmp_path / "logs", 43, others, 0.6, **more)
     save_run(tmp_path / "logs", "older", 41, verdicts(41), projection="older")  # says nothing of its training
     summarize(tmp_path, "logs", "--out", "out", "--no_plots")
     cells, whole = cells_of(tmp_path / "out")
