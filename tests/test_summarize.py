@@ -685,6 +685,17 @@ def test_a_log_that_was_cut_off_is_incomplete_also_alone(tmp_path, rest):
     assert "2 of 3 questions" in cell.runs[0].flags[0]
 
 
+def test_a_log_that_was_started_over_inside_a_question_counts_from_its_last_start(tmp_path):
+    path = tmp_path / LOG.format(model="scaling", seed=41, chains="-nst_2")
+    block = published_block(1, 5, ["It is 5.", "It is 6."], [], 1)
+    write_published_log(path, [block, block.partition("Ground Truth Answer: 5\nAverage")[0]])
+    cut_off = path.read_text(encoding="utf-8")
+    write_published_log(path, [published_block(k, 5, ["It is 5.", "It is 5."], [], k) for k in (1, 2, 3)])
+    path.write_text(cut_off + path.read_text(encoding="utf-8"), encoding="utf-8")
+    (run,) = read_runs([path])
+    assert run.rejudged == {"questions": 3, "differ": 0} and not run.flags
+
+
 def test_a_log_that_lacks_responses_keeps_its_verdicts_and_says_so(tmp_path):
     blocks = [published_block(1, 5, ["6", "6"], [], 1), published_block(2, 7, ["8"], [], 2)]
     write_published_log(tmp_path / LOG.format(model="scaling", seed=41, chains="-nst_2"), blocks)
