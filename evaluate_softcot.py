@@ -66,7 +66,7 @@ def evaluate(args):
     too_long = questions.keys() - {example["index"] for example in examples}
     if args.thoughts == "shuffled":
         take_next_questions_thoughts(examples, split, method.encoder)
-    if examples and args.engine != "reference":
+    if args.engine != "reference":
         share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
 
     # 5) files: what is finished is read back

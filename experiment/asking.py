@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 class SoftCoTModel:
-    """Frozen models, projection and prompts, loaded once. Answers are those of evaluation for question 0 and a seed."""
+    """Frozen models, projection and prompts, loaded once. Answers are evaluation's for question 0, up to rounding."""
 
     def __init__(self, args):
         with naming("--params_file_name"):

@@ -63,7 +63,7 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
         kind, text = event.lastgroup, event[event.lastgroup]
         questions = int(event["questions"] or event["of_questions"] or questions)
         if kind == "arguments":
-            arguments = arguments_of(path, text)
+            arguments, row = arguments_of(path, text), {"responses": []}  # of a question that was cut off
         elif kind == "published_response":
             row["responses"].append(SPECIAL_TOKEN.sub("", text))
         elif kind == "response":

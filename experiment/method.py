@@ -12,7 +12,7 @@ from experiment.record import check_against_training, describe_training, short_n
 from model.backbone import Backbone
 from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
 from model.controls import UNTRAINED_SEED, ThoughtSlot, batched_soft_thoughts
-from model.hub import local_projection
+from model.hub import found_projection, local_projection
 from model.reference_engine import plain_soft_thoughts
 from model.softcot import (
     LoRAOnly,
@@ -20,7 +20,6 @@ from model.softcot import (
     SoftCoTPlusPlus,
     add_lora,
     check_adapter,
-    found_projection,
     load_lora,
     load_projection,
 )

@@ -120,13 +120,13 @@ def separate_logs(runs) -> None:
 
 
 def join_trainings(runs) -> None:
-    """Make runs of trainings that differ in their seed alone share a cell if each has its own evaluation seed."""
+    """Make runs of trainings that differ in their seed alone share a cell if each has one run, of its own seed."""
     own = ("projection", "training_seed")
     known = [run for run in runs if "training" in run.settings]
     without = {run: {key: value for key, value in run.settings.items() if key not in own} for run in known}
     for group in grouped(known, lambda run: json.dumps(without[run], sort_keys=True)).values():
         trainings = {run.settings["training_seed"] for run in group}
-        if len(trainings) > 1 and len({run.seed for run in group}) == len(group):
+        if 1 < len(group) == len(trainings) == len({run.seed for run in group}):
             for run in group:
                 run.settings = without[run] | {"several_trainings": True}
 

@@ -5,8 +5,8 @@
 Nothing before the soft thoughts depends on anything trainable. So the prefix has run once, without a graph, and all
 chains share its keys and values; only `soft thoughts + suffix` runs with gradient; logits are computed only at labels.
 The soft thoughts are the only leaf, so their gradient is taken micro-batch by micro-batch inside the forward pass:
-activation memory is one micro-batch, whatever the number of chains. All lengths are plain numbers: nothing here waits
-for the device. `tests/oracle.py` holds the plain version.
+activation memory is one micro-batch, whatever the number of chains. All lengths are plain numbers: nothing here is
+read back from the device. `tests/oracle.py` holds the plain version.
 """
 
 import torch

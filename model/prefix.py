@@ -3,7 +3,7 @@
 All prompts begin with the same instruction, and the N chains of a question differ only behind its prompt. So the
 instruction runs once a run, the rest of a prompt once, and only what follows runs for each chain. Models whose layers
 keep another state (`can_share_prefix`) run each whole sequence: the same numbers, but slower. Lengths are plain
-numbers, and masks are made here, so that nothing waits for the device.
+numbers, and masks are made here, so that nothing is read back from the device.
 """
 
 from dataclasses import dataclass

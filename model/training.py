@@ -21,7 +21,7 @@ from model.processes import is_main, largest, signal_of_any
 from utils import UserError, deferred_signals
 
 CLIP = 1.0
-EXCHANGE_STEPS = 10  # between exchanges of several processes, in which each waits for its device
+EXCHANGE_STEPS = 10  # between exchanges of several GPUs' processes, in which each waits for its device
 REMEDY = "a lower learning rate or a float32 projection helps"
 
 
@@ -190,8 +190,11 @@ def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accel
 
 
 def is_exchange(step: int, accelerator) -> bool:
-    """Return whether the processes exchange signals after this step; one process always looks for its own."""
-    return accelerator.num_processes == 1 or step % EXCHANGE_STEPS == 0
+    """Return whether the processes exchange signals after this step; one process always looks for its own.
+
+    So do processes on CPUs: their steps take seconds, and torchrun ends a process 30 s after a signal.
+    """
+    return accelerator.num_processes == 1 or accelerator.device.type == "cpu" or step % EXCHANGE_STEPS == 0
 
 
 def on_device(batch: dict, device) -> dict:

@@ -20,7 +20,7 @@ def test_families_of_real_tokenizers(llama_tokenizer, qwen3_tokenizer):
     assert thought_tokens_of(Qwen2Config(), qwen3_tokenizer).family == "qwen2.5"  # it has Qwen2.5's tokens too
 
 
-def test_smollm2_is_told_from_llama_by_its_tokens(chatml_tokenizer):
+def test_smollm2_and_llama_differ_by_their_tokens(chatml_tokenizer):
     assert thought_tokens_of(LlamaConfig(), chatml_tokenizer).family == "smollm2"
 
 

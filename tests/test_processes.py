@@ -135,7 +135,7 @@ def test_two_processes_train_softcotpp(models, data, tmp_path, here):
 
 
 @pytest.mark.slow
-def test_an_error_of_all_processes_is_told_once(models, data, tmp_path):
+def test_an_error_of_all_processes_is_printed_once(models, data, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     (folder / "train.jsonl").write_text("{not json\n", encoding="utf-8")

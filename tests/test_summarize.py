@@ -320,10 +320,13 @@ def test_trainings_that_differ_in_their_seed_alone_share_a_cell(tmp_path):
     assert whole["notes"][-1] == "Nothing else was run." and "Nothing else was run." in done.stdout
 
 
-@pytest.mark.parametrize("more", [{}, {"training": "another"}])
-def test_other_trainings_are_other_cells(tmp_path, more):
-    save_trained(tmp_path / "logs", 42, [41, 42], 0.8)
-    save_trained(tmp_path / "logs", 43, [42, 43] if not more else [43], 0.6, **more)
+@pytest.mark.parametrize(
+    ("seeds", "others", "more"),
+    [([42], [42], {}), ([41, 42], [42, 43], {}), ([41, 42], [43], {}), ([42], [43], {"training": "another"})],
+)
+def test_other_trainings_are_other_cells(tmp_path, seeds, others, more):
+    save_trained(tmp_path / "logs", 42, seeds, 0.8)
+    save_trained(tmp_path / "logs", 43, others, 0.6, **more)
     save_run(tmp_path / "logs", "older", 41, verdicts(41), projection="older")  # says nothing of its training
     summarize(tmp_path, "logs", "--out", "out", "--no_plots")
     cells, whole = cells_of(tmp_path / "out")
@@ -680,6 +683,17 @@ def test_a_log_that_was_cut_off_is_incomplete_also_alone(tmp_path, rest):
     assert (cell.questions, cell.runs, len(cell.left_out)) == (3, [], 1)
     (cell,) = make_cells(read_runs([path]), include_incomplete=True)
     assert "2 of 3 questions" in cell.runs[0].flags[0]
+
+
+def test_a_log_that_was_started_over_inside_a_question_counts_from_its_last_start(tmp_path):
+    path = tmp_path / LOG.format(model="scaling", seed=41, chains="-nst_2")
+    block = published_block(1, 5, ["It is 5.", "It is 6."], [], 1)
+    write_published_log(path, [block, block.partition("Ground Truth Answer: 5\nAverage")[0]])
+    cut_off = path.read_text(encoding="utf-8")
+    write_published_log(path, [published_block(k, 5, ["It is 5.", "It is 5."], [], k) for k in (1, 2, 3)])
+    path.write_text(cut_off + path.read_text(encoding="utf-8"), encoding="utf-8")
+    (run,) = read_runs([path])
+    assert run.rejudged == {"questions": 3, "differ": 0} and not run.flags
 
 
 def test_a_log_that_lacks_responses_keeps_its_verdicts_and_says_so(tmp_path):

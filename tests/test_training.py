@@ -2,6 +2,7 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from data_loader.collator import Collator
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora
-from model.training import Recipe, training_loop
+from model.training import EXCHANGE_STEPS, Recipe, is_exchange, training_loop
 from tests.tiny import ragged_examples, tiny_backbone
 from utils import Stop, set_pending_signal
 
@@ -208,6 +209,13 @@ def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_byte
     assert run(tmp_path / "run", resumed, collate=counted, state=state) == history
     assert_same(weights(resumed), weights(whole))
     assert len(calls) == 12 - call  # nothing is computed twice
+
+
+@pytest.mark.parametrize(("device", "number", "steps"), [("cuda", 1, 1), ("cpu", 2, 1), ("cuda", 2, EXCHANGE_STEPS)])
+def test_processes_of_gpus_exchange_signals_at_some_steps_only(device, number, steps):
+    processes = SimpleNamespace(device=torch.device(device), num_processes=number)
+    found = [step for step in range(1, 3 * EXCHANGE_STEPS) if is_exchange(step, processes)]
+    assert found == list(range(steps, 3 * EXCHANGE_STEPS, steps))
 
 
 def test_a_dev_loss_begun_in_other_batches_is_started_again(tmp_path, signals):

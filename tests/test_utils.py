@@ -96,7 +96,7 @@ def test_a_removal_killed_half_way_leaves_no_half_folder(tmp_path, monkeypatch):
     assert not folder.exists()
 
 
-def test_a_second_holder_waits_or_is_told_who_holds(tmp_path):
+def test_a_second_holder_waits_or_learns_who_holds(tmp_path):
     holder = rf"busy here \(process {os.getpid()} on "
     with locked(tmp_path / "run"), pytest.raises(UserError, match=holder), locked(tmp_path / "run", busy="busy here"):
         pass
