@@ -12,16 +12,16 @@ prompts, L, chains and dtype are those of its training, by the run.json beside i
 """
 
 from experiment.arguments import Ask, Parser
+from utils import run_main, write_json
 
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
-    Parser(Ask, __doc__).parse_args()
+    run_main(Parser(Ask, __doc__).parse_args)  # which reads files
 
 from pathlib import Path
 
 from experiment.asking import SoftCoTModel
 from experiment.loading import quiet_libraries
 from experiment.thoughts import describe, draw, show
-from utils import run_main, write_json
 
 ADVICE = {"on_memory": "--quantization of the base model needs less memory"}
 

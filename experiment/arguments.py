@@ -64,6 +64,14 @@ def with_default(options, name, default):
     return option(default, **options.__dataclass_fields__[name].metadata)
 
 
+def is_taken(option, value) -> bool:
+    """Return whether the command line could give a value to an option's field."""
+    try:
+        return option.metadata["check"](str(value)) == value and value in (option.metadata["choices"] or [value])
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
+
+
 # ---- checks of one value ----
 
 
@@ -602,6 +610,12 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
         except UserError as error:
             raise UserError(f"--params_file_name: {error}; {HOW_TO_GET_A_PROJECTION}") from error
         trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
+        for name in trained.keys() - given.keys():
+            if not is_taken(cls.__dataclass_fields__[name], trained[name]):
+                raise UserError(
+                    f"{path.with_name('run.json')}: {name} is {trained[name]!r}, which --{name} does not take: correct "
+                    f"it, or give --{name}"
+                )
         return trained | given | {"params_file_name": str(path)}
 
     def check(self):

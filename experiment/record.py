@@ -239,8 +239,8 @@ def trained_with(params_file: Path) -> dict:
     arguments, folder = (training_of(params_file) or {}).get("arguments", {}), params_file.absolute().parent
     options = as_evaluation_names(arguments)
     for name in ("base_model_id", "assistant_model_id", "prompt_dir"):
-        there = folder.parent.parent / options.get(name, "")
-        if name in options and not Path(options[name]).exists() and there.exists():
+        there = folder.parent.parent / str(options.get(name, ""))
+        if name in options and not Path(str(options[name])).exists() and there.exists():
             options[name] = str(there)
     for part in ("base_model", "assistant_model"):
         if arguments.get(f"tune_{part}") and (folder / part).is_dir():

@@ -13,13 +13,16 @@ from benchmarks import soak
 from benchmarks.tiny import TOKENS
 from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
+from experiment.arguments import Ask
 from experiment.asking import Answer
 from model.backbone import load_backbone
 from model.softcot import SoftCoT, save_projection
 from tests.commands import ROOT, rows_of
+from tests.commands import refused as refused_command
 from tests.oracle import thought_states
 from tests.tiny import tiny_model
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
+from utils import UserError
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENGTH, CHAINS = 3, 2  # of the runs
@@ -180,6 +183,33 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
 def test_bad_input_is_one_clear_line(place, run, words, word):
     assert word in refused(run(ask, words))
     assert list(place.iterdir()) == []
+
+
+def test_the_command_line_refuses_in_one_line_too(tmp_path):
+    refused_command("python ask.py 'How many?'", tmp_path, "--params_file_name")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prompt_dir", 5),
+        ("num_thought_tokens", "4"),
+        ("num_scaling_times", -1),
+        ("dtype", "int8"),
+        ("task_name", "sums"),
+        ("protocol", "another"),
+        ("base_thought_tokens", 7),
+    ],
+)
+def test_what_no_option_takes_is_refused_in_run_json_unless_it_is_given(inputs, tmp_path, name, value):
+    found = json.loads((inputs / "whole_pp" / RUN_PP / "run.json").read_text(encoding="utf-8"))
+    found["arguments"][name] = value
+    (tmp_path / "run.json").write_text(json.dumps(found), encoding="utf-8")
+    (tmp_path / "projection.bin").touch()
+    given = {"params_file_name": str(tmp_path / "projection.bin")}
+    with pytest.raises(UserError, match=f"run.json.* {name} is"):
+        Ask.implied(given)
+    assert Ask.implied(given | {name: "given"})[name] == "given"
 
 
 def test_a_picture_without_thoughts_to_show_is_refused(place, run):
