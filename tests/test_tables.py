@@ -13,7 +13,7 @@ from benchmarks.tiny import TOKENS, make_inputs
 from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, switches_in
 from experiment.record import log_name, method_of, run_name
 from tests.commands import environment
-from tests.test_docs import NAMES, parser_of
+from tests.test_docs import NAMES, commands, parser_of
 
 ROOT = Path(__file__).resolve().parent.parent
 REPRODUCING = (ROOT / "docs" / "REPRODUCING.md").read_text(encoding="utf-8")
@@ -192,6 +192,19 @@ def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
             assert (options.test_k, options.seed_from, options.seed_to) == (3, 41, 42)
             assert options.task_name in ("aqua", "du") and options.log_dir.startswith("my results/logs/")
     assert commands[-1][1].tasks == ["aqua", "du"] and commands[-1][1].out == "my results/summary"
+
+
+@pytest.mark.parametrize("command", commands("bash tables/"))
+def test_the_documented_tables_are_understood(command, parsers, tmp_path):
+    command = command.replace("tables/", f"{ROOT}/tables/")
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env={**environment(), "DRY_RUN": "1"}, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        if line.startswith("$ "):
+            _, script, *options = shlex.split(line)[1:]
+            parsers[script].parse_args(options)
 
 
 def test_every_table_is_documented():
