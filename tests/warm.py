@@ -6,6 +6,7 @@ code. What begins with an option (`-c`, `-m`) runs in a new interpreter.
 """
 
 import atexit
+import contextlib
 import importlib
 import json
 import logging
@@ -67,14 +68,16 @@ def serve(listener, parent):
             if ready is not listener:
                 process, connection = running.pop(ready)
                 os.close(ready)
-                with connection:
-                    connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+                code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+                with connection, contextlib.suppress(OSError):  # a test may have killed the client
+                    connection.sendall(b"%d\n" % code)
                 continue
             connection, _ = listener.accept()
             for name in LATER:
                 importlib.import_module(name)
             if process := os.fork():
-                connection.sendall(b"%d\n" % process)
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"%d\n" % process)
                 running[os.pidfd_open(process)] = process, connection
             else:
                 listener.close()
