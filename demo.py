@@ -30,7 +30,7 @@ from experiment.runs import read_runs
 from experiment.summary import compare_methods, make_cells, make_table
 from experiment.tables import comparison_table, markdown_table, overview
 from model.choices import DTYPES
-from model.embedded import EMBEDDED as MODEL
+from model.choices import EMBEDDED as MODEL
 from model.fastest import fastest_dtype
 from utils import replaced, run_main, write_json
 

@@ -1,7 +1,7 @@
 """Hostile runs of the scripts, counted by area: python -m benchmarks.hostile [AREA ...]
 
 Tiny random models, the project's own scripts. A case of benchmarks/hostile_cases.py is a command line and what is
-edited, damaged or removed before it. Each runs in a forked process in a folder of its own. Its outcome is one of:
+edited, damaged or removed before it. Each runs in a forked process, in a new folder. Its outcome is one of:
 
 - clear error: one line that names what is wrong; exit code not 0; no file lost, cut or half written;
 - accepted: exit code 0, with the undisturbed run's answers, or with a note that says what is unusual;

@@ -14,7 +14,7 @@ import torch
 
 from data_loader.loaders import DATA_DIR
 from model.backbone import load_backbone
-from model.embedded import EMBEDDED
+from model.choices import EMBEDDED
 
 WORKED = ("12 + 7 = 19", "9 * 4 = 36", "30 - 8 = 22", "24 / 6 = 4")
 ASKED, BATCH = 320, 80

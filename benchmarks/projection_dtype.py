@@ -23,7 +23,7 @@ from experiment.plots import plot_curves
 from experiment.record import short_name
 from experiment.results import read_result_file
 from experiment.summary import bootstrap_interval
-from model.embedded import EMBEDDED
+from model.choices import EMBEDDED
 from model.softcot import load_projection
 from utils import write_json
 

@@ -14,7 +14,7 @@ import torch
 from data_loader.loaders import DATA_DIR
 from experiment.record import ROOT
 from model.backbone import load_backbone, load_embeddings
-from model.embedded import EMBEDDED
+from model.choices import EMBEDDED
 from model.generation import Request, TransformersEngine
 from model.vllm_engine import INSTALL, VllmEngine, is_installed
 from utils import write_json

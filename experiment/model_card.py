@@ -10,7 +10,7 @@ from experiment.arguments import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus
 from experiment.method import chains_of
 from experiment.protocol import PROTOCOLS, differing
 from experiment.record import ROOT, as_evaluation_names, short_name
-from model.embedded import EMBEDDED
+from model.choices import EMBEDDED
 from model.hub import repo_of
 from utils import replaced
 

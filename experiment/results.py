@@ -100,7 +100,7 @@ def contradiction_of(row) -> str | None:
     """Return in what a row without faults contradicts itself by today's answer rule, or None: it was edited."""
     for field in ("answers_strict", "tokens", "responses", "raw_responses"):
         if len(row.get(field, row["answers"])) != len(row["answers"]):
-            return f"{len(row[field])} {field} stand beside {len(row['answers'])} answers"
+            return f"{len(row[field])} {field}, but {len(row['answers'])} answers"
     if row["vote"] != majority_vote(row["answers"]):
         return f"the vote is {json.dumps(row['vote'])}, which is not that of the answers"
     if row["correct"] != is_correct(row["vote"], row["gold"]):

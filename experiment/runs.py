@@ -120,7 +120,7 @@ def separate_logs(runs) -> None:
 
 
 def join_trainings(runs) -> None:
-    """Make runs of trainings that differ in their seed alone share a cell if each has one run, of its own seed."""
+    """Make runs of trainings that differ in their seed alone share a cell: one run each, no seed twice."""
     own = ("projection", "training_seed")
     known = [run for run in runs if "training" in run.settings]
     without = {run: {key: value for key, value in run.settings.items() if key not in own} for run in known}

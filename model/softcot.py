@@ -63,6 +63,27 @@ class AroundModels(nn.Module):
         with torch.set_grad_enabled(learns(model)):
             return run_prefix(model, embed(model, ids), lengths, self.instructions.get(key))
 
+    def token_loss(
+        self, soft, count, prefix_ids, prefix_lengths, suffix_ids, suffix_lengths, label_columns, instruction=()
+    ) -> torch.Tensor:
+        """Return each example's share of the token loss, `[B]`, summed over chains. soft: `[B, N, L, d_b]`.
+
+        Of the batch: prefix `[B, P]` behind the instruction, suffix `[B, S]`. count: see `label_weights`. In eval mode
+        the shares are of one mean over the batch's labels.
+        """
+        counts = [len(columns) for columns in label_columns]
+        shares = frozen_lm_loss(
+            self.base,
+            self.run_prompts(self.base, instruction, prefix_ids, prefix_lengths),
+            soft,
+            suffix_ids,
+            suffix_lengths,
+            label_columns,
+            label_weights(counts, self.reduction if self.training else "tokens", count),
+            micro_batch_size=self.micro_batch_size,
+        )
+        return shares.sum(1)
+
     def train(self, mode: bool = True):
         """Set the mode. Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
         super().train(mode)
@@ -135,41 +156,25 @@ class SoftCoT(AroundModels):
 
     def forward(
         self,
-        prefix_ids,
-        prefix_lengths,
-        suffix_ids,
-        suffix_lengths,
-        label_columns,
-        instruction=(),
         thought_states=None,
+        assistant_ids=None,
+        assistant_lengths=None,
+        assistant_instruction=(),
         count=None,
-        **assistant,
+        **prompt_and_answer,
     ) -> dict[str, torch.Tensor]:
         """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.
 
-        A batch is what `Collator` returns: prefix `[B, P]` behind the instruction, suffix `[B, S]`, and either
-        thought_states `[B, N, L, d_a]` or the assistant's prompts (see `thought_states`). count: see `label_weights`.
+        A batch is what `Collator` returns: prompt and answer (see `token_loss`), and either thought_states
+        `[B, N, L, d_a]` or the assistant's prompts (see `thought_states`). count: see `label_weights`.
         `examples` `[B]` are the examples' shares of the loss, without a gradient. In eval mode the loss is the dev
         loss: one mean over the batch's labels, summed over chains.
         """
         if thought_states is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
-                thought_states = self.thought_states(**assistant)
+                thought_states = self.thought_states(assistant_ids, assistant_lengths, assistant_instruction)
         soft = self.soft_thoughts(thought_states)
-        weights = label_weights(
-            [len(columns) for columns in label_columns], self.reduction if self.training else "tokens", count
-        )
-        shares = frozen_lm_loss(
-            self.base,
-            self.run_prompts(self.base, instruction, prefix_ids, prefix_lengths),
-            soft,
-            suffix_ids,
-            suffix_lengths,
-            label_columns,
-            weights,
-            micro_batch_size=self.micro_batch_size,
-        )
-        terms = {"token": shares.sum(1)}
+        terms = {"token": self.token_loss(soft, count, **prompt_and_answer)}
         if self.training and self.contrastive:
             terms["contrastive"] = self.contrast(soft) / (count or len(soft))
         return losses_of(terms)
@@ -271,21 +276,10 @@ class LoRAOnly(AroundModels):
         super().__init__(base=base.model)
         self.micro_batch_size = micro_batch_size
 
-    def forward(
-        self, prefix_ids, prefix_lengths, suffix_ids, suffix_lengths, label_columns, instruction=(), count=None
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, count=None, **prompt_and_answer) -> dict[str, torch.Tensor]:
         table = embedding_table(self.base)
-        shares = frozen_lm_loss(
-            self.base,
-            self.run_prompts(self.base, instruction, prefix_ids, prefix_lengths),
-            table.new_zeros(len(prefix_ids), 1, 0, table.shape[1]),
-            suffix_ids,
-            suffix_lengths,
-            label_columns,
-            label_weights([len(columns) for columns in label_columns], self.reduction, count),
-            micro_batch_size=self.micro_batch_size,
-        )
-        return losses_of({"token": shares.sum(1)})
+        no_thoughts = table.new_zeros(len(prompt_and_answer["prefix_ids"]), 1, 0, table.shape[1])
+        return losses_of({"token": self.token_loss(no_thoughts, count, **prompt_and_answer)})
 
 
 def losses_of(terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
