@@ -25,12 +25,11 @@ def refused(outcome):
 def stopped(script, arguments, folder, is_time, signum=signal.SIGKILL):
     """Send a signal to a run in a forked process when `is_time()`; return its exit code."""
     process = soak.start(script, arguments, folder)
-    while not is_time() and (code := soak.end_of(process, 0.001)) is None:
-        pass
-    if is_time():
-        os.kill(process, signum)
-        code = soak.end_of(process)
-    return code
+    while not is_time():
+        if (code := soak.end_of(process, 0.001)) is not None:
+            return code
+    os.kill(process, signum)
+    return soak.end_of(process)
 
 
 def params(name="whole", run_folder=RUN):
