@@ -1,7 +1,7 @@
 """The training loop: batch, losses, backward, clip, step, log, dev loss, checkpoint.
 
 As published: AdamW without weight decay, linear decay without warm-up, gradient clip 1.0, and the order of examples
-that transformers.Trainer draws. Several processes, or gradient accumulation, take the steps of one process with the
+and the dropout that transformers.Trainer draws. Several processes, or gradient accumulation, take the steps of one process with the
 whole batch: each process knows all examples of a step, weighs its own by the step's `count`, and gradients are summed.
 """
 
@@ -70,8 +70,7 @@ def training_loop(
     step_size, steps_per_epoch, total_steps = recipe.steps(len(train_set), accelerator.num_processes)
     optimizer = torch.optim.AdamW(learned.values(), lr=recipe.learning_rate, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
-    if accelerator.process_index:  # each process draws its own dropout
-        torch.manual_seed(recipe.seed + accelerator.process_index)
+    torch.manual_seed(recipe.seed + accelerator.process_index)  # each process draws its own dropout
     progress, unchecked = Progress(batch_size=recipe.batch_size), []
     if state:
         progress = restore(state, recipe, learned, optimizer, schedule, accelerator)
@@ -90,6 +89,8 @@ def training_loop(
         for epoch in range(progress.epoch, math.ceil(recipe.epochs)):
             first, last = epoch * steps_per_epoch, min((epoch + 1) * steps_per_epoch, total_steps)
             batches = parts_of(order_of_epoch(train_set, recipe.seed + epoch), step_size)
+            if progress.step == first:
+                draw_as_data_loader()
             for examples in batches[progress.step - first : last - first]:
                 # 1) losses and gradient of the step, each process on its share of the examples
                 losses, of_examples = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
@@ -121,6 +122,7 @@ def training_loop(
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator)
             if loss is None:  # a signal came
                 return save()
+            draw_as_data_loader()
             log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
             # 6) checkpoint
             progress.epoch, progress.dev_losses = epoch + 1, {}
@@ -134,6 +136,11 @@ def order_of_epoch(train_set, seed: int) -> list:
     """Return the examples in the order of accelerate's SeedableRandomSampler. seed: the run's, plus the epoch."""
     order = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(seed))
     return [train_set[i] for i in order.tolist()]
+
+
+def draw_as_data_loader() -> None:
+    """Draw the number that each pass of a DataLoader draws, so that dropout is the same as transformers.Trainer's."""
+    torch.empty((), dtype=torch.int64).random_()
 
 
 def parts_of(items: list, size: int) -> list[list]:

@@ -42,7 +42,6 @@ def make(chains=None, lora=False, **options):
 
 
 def run(folder, model, recipe=RECIPE, collate=COLLATE, data=None, state=None):
-    set_seed(recipe.seed)
     data = data or examples_of(0)
     return training_loop(model, data, examples_of(5), collate, recipe, folder, {"a": 1}, Accelerator(cpu=True), state)
 
@@ -71,8 +70,9 @@ class Examples(Dataset):
         return self.examples[place]
 
 
-def test_weights_equal_those_of_the_published_trainer(tmp_path):
-    ours, theirs = make(), make()
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_equal_those_of_the_published_trainer(tmp_path, kind):
+    ours, theirs, before = (make(**KINDS[kind]) for _ in range(3))
     run(tmp_path / "ours", ours)
     arguments = TrainingArguments(
         str(tmp_path / "theirs"),
@@ -84,12 +84,15 @@ def test_weights_equal_those_of_the_published_trainer(tmp_path):
         report_to=[],
         remove_unused_columns=False,
         save_strategy="no",
+        eval_strategy="epoch",
+        prediction_loss_only=True,
     )
-    before = weights(ours)
-    Trainer(theirs, arguments, data_collator=COLLATE, train_dataset=Examples(examples_of(0))).train()
+    data = {"train_dataset": Examples(examples_of(0)), "eval_dataset": Examples(examples_of(5))}
+    Trainer(theirs, arguments, data_collator=COLLATE, **data).train()
+    ours, before = weights(ours), weights(before)
     for name, value in weights(theirs).items():
-        assert (value - before[name]).abs().max() < 1e-6, name
-        assert (value - weights(make())[name]).abs().max() > 1e-4, name  # it moved
+        assert (value - ours[name]).abs().max() < 1e-6, name
+        assert (value - before[name]).abs().max() > 1e-4, name  # it moved
 
 
 def test_order_of_examples_changes_with_the_epoch(tmp_path):
