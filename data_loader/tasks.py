@@ -31,6 +31,7 @@ class Task:
     # if the chat template writes a newline between them.
     loss_from_header: bool = False
     dev_labels: int = 5  # the dev loss is on the sequence's last tokens; 0: on the answer's word
+    is_cut: bool = True  # whether the published --max_len cuts its training sequences
     max_new_tokens: int = 1024
     qwen3_max_new_tokens: int = 4096
     keep_checkpoints: int = 2
@@ -102,6 +103,7 @@ TASKS = {
             form="facts",
             loss_from_header=True,
             dev_labels=0,
+            is_cut=False,
             qwen3_max_new_tokens=1024,
         ),
         Task(

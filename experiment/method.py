@@ -127,9 +127,10 @@ def load_softcot(args, base, assistant, chains, state):
     """Return the module in eval mode. state: of the projection, or None for the untrained one."""
     same_in_all_chains = state is not None and "embedding" not in state
     torch.manual_seed(UNTRAINED_SEED)
-    softcot = build_softcot(args, base, assistant, None if same_in_all_chains else chains).eval()
+    dtype = getattr(torch, args.switches().projection_dtype)
+    chains = None if same_in_all_chains else chains
+    softcot = build_softcot(args, base, assistant, chains, projection_dtype=dtype).eval()
     if state:
-        softcot.projection.to(state["weight"].dtype)
         with naming("--params_file_name"):
             softcot.load_projection_state(state)
     return softcot

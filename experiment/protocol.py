@@ -55,7 +55,7 @@ class Protocol:
         ("skipped", "cut"),
         published="cut",
         scripts=TRAINING,
-        does="--max_len cuts longer training sequences at that many tokens",
+        does="--max_len cuts longer training sequences at that many tokens, but not strategyqa's",
         effect="The end of long solutions is not learned. Without --max_len nothing changes",
         used="encode_split",
     )
@@ -70,11 +70,12 @@ class Protocol:
     projection_dtype: str = switch(
         ("float32", "bfloat16", "float16"),
         published="bfloat16",
-        scripts=TRAINING,
+        scripts=TRAINING + EVALUATION,
         does="The projection, its gradient, Adam's state and the saved weights are bfloat16, and so is the matrix "
         "product of the contrastive term",
-        effect="At the papers' learning rate most updates are below half a unit in the last place and are lost",
-        used="build_for_training, SoftCoTPlusPlus.contrast",
+        effect="At the papers' learning rate most updates are below half a unit in the last place and are lost. In "
+        "evaluation the soft thoughts are rounded",
+        used="build_for_training, SoftCoTPlusPlus.contrast, load_softcot",
     )
     qwen3_tokens: str = switch(
         ("own", "qwen2.5"),

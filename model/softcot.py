@@ -254,8 +254,9 @@ class SoftCoTPlusPlus(SoftCoT):
         return F.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(1) / self.num_chains
 
     def projection_state(self) -> dict[str, torch.Tensor]:
-        """Return SoftCoT's state and `embedding` [N, d_a], the initial tokens."""
-        return {**super().projection_state(), "embedding": self.embedding.detach().cpu().clone()}
+        """Return SoftCoT's state and `embedding` [N, d_a], the initial tokens, in the projection's dtype."""
+        saved = self.embedding.detach().to("cpu", self.projection.weight.dtype, copy=True)
+        return {**super().projection_state(), "embedding": saved}
 
     def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
         """Load such a state. Of one trained with more chains, the first N initial tokens are used."""

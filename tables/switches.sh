@@ -90,7 +90,7 @@ done
 CELLS+=("$OUT/logs/corrected" "$OUT/logs/published")
 
 # 2) Each switch alone.
-alone training projection_dtype bfloat16
+alone both projection_dtype bfloat16
 alone training last_token dropped
 alone training yes_no_dev_label third_from_end
 alone training too_long cut

@@ -123,9 +123,9 @@ def test_a_protocol_s_name_is_its_preset_s_or_what_is_not_corrected():
 
 def test_switches_that_both_have_are_compared():
     trained, evaluated = vars(parse("train_softcot", "--protocol published")), vars(parse("evaluate_softcot"))
-    assert differing(trained, evaluated) == ["qwen3_tokens", "date"]
-    assert differing(trained, vars(parse("evaluate_softcot", "--date today"))) == ["qwen3_tokens"]
-    assert differing(trained, vars(parse("evaluate_softcotpp", "--date today"))) == []
+    assert differing(trained, evaluated) == ["projection_dtype", "qwen3_tokens", "date"]
+    assert differing(trained, vars(parse("evaluate_softcot", "--date today"))) == ["projection_dtype", "qwen3_tokens"]
+    assert differing(trained, vars(parse("evaluate_softcotpp", "--date today"))) == ["projection_dtype"]
 
 
 def test_the_document_has_a_row_a_switch():
@@ -240,11 +240,12 @@ def test_the_family_decides_on_the_generation_prompt_if_asked(family, tokenizer,
 
 
 def encoded(args, backbone, split="train"):
-    """Two examples of gsm8k, of which the second is longer."""
-    longer = EXAMPLES["gsm8k"] | {"index": 6, "steps": EXAMPLES["gsm8k"]["steps"] * 8}
+    """Two examples of a task, of which the second is longer."""
+    example = EXAMPLES[args.task_name]
+    longer = example | {"index": 6, "steps": example["steps"] * 8}
     encoder, _ = make_encoder(args, backbone, backbone)
     cut, limit = args.switches().too_long == "cut", args.max_len if args.max_len > 0 else float("inf")
-    return encode_split(encoder, backbone, backbone, [EXAMPLES["gsm8k"], longer], split, limit=limit, cut=cut)
+    return encode_split(encoder, backbone, backbone, [example, longer], split, limit=limit, cut=cut)
 
 
 def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
@@ -262,6 +263,9 @@ def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
     assert all(cut[key] == long[key] for key in ("prefix_ids", "assistant_ids", "index"))
     with pytest.raises(UserError, match="--max_len 20 .*example 5"):
         encoded(parse("train_softcot", "--max_len 20 --too_long cut"), backbone)
+    # The published function of strategyqa knows no longest length.
+    whole = encoded(parse("train_softcot", "--task_name strategyqa"), backbone)
+    assert encoded(parse("train_softcot", "--task_name strategyqa --max_len 20 --too_long cut"), backbone) == whole
 
 
 def test_a_template_that_prints_a_date_prints_the_fixed_one_or_today_s(chatml_tokenizer):

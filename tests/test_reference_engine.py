@@ -222,8 +222,9 @@ COMMANDS = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("script", COMMANDS)
-def test_a_command_answers_as_the_published_calls(script, models, data, tmp_path):
+def test_a_command_answers_as_the_published_calls(script, dtype, models, data, tmp_path):
     names, chains, samples, pad, ends = COMMANDS[script]
     folders = [models / name for name in names]
     torch.manual_seed(5)
@@ -231,9 +232,10 @@ def test_a_command_answers_as_the_published_calls(script, models, data, tmp_path
     nn.init.normal_(projection.weight, std=0.3)
     state = projection.state_dict() | ({"embedding": 0.1 * torch.randn(chains, 32)} if chains else {})
     torch.save(state, tmp_path / "projection.bin")
+    projection.to(getattr(torch, dtype))
     shell(
         f"python {script} --engine reference --base_model_id {{base}} --assistant_model_id {{assistant}} "
-        f"--params_file_name projection.bin --num_thought_tokens {L} --num_return_sequences {samples} "
+        f"--params_file_name projection.bin --projection_dtype {dtype} --num_thought_tokens {L} --num_return_sequences {samples} "
         + (f"--num_scaling_times {chains} " if chains else "")
         + "--seed_from 41 --seed_to 42 --data_dir {data} --test_k 2 --max_new_tokens 6 --print_response "
         "--dtype float32 --device cpu",
