@@ -155,8 +155,8 @@ def context_of(backbone):
 def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf"), cut=False) -> list[dict]:
     """Return the encoded examples of a split that fit `limit` and the models' contexts; prints how many do not.
 
-    assistant: None if it has no part; new_tokens: room for the response; cut: whether longer ones are cut at `limit`, if
-    the published code cuts those of this task.
+    assistant: None if it has no part; new_tokens: room for the response; cut: whether longer ones are cut at
+    `limit`, if the published code cuts those of this task.
     """
     encoded = [encoder.encode(instance, split) for instance in instances]
     if cut and not encoder.task.is_cut:

@@ -1,8 +1,9 @@
 """The training loop: batch, losses, backward, clip, step, log, dev loss, checkpoint.
 
-As published: AdamW without weight decay, linear decay without warm-up, gradient clip 1.0, and the order of examples
-and the dropout that transformers.Trainer draws. Several processes, or gradient accumulation, take the steps of one process with the
-whole batch: each process knows all examples of a step, weighs its own by the step's `count`, and gradients are summed.
+As published: AdamW without weight decay, linear decay without warm-up, gradient clip 1.0, and the order of examples and
+the dropout that transformers.Trainer draws. Several processes, or gradient accumulation, take the steps of one process
+with the whole batch: each process knows all examples of a step, weighs its own by the step's `count`, and gradients are
+summed.
 """
 
 import math

@@ -235,7 +235,8 @@ def test_a_command_answers_as_the_published_calls(script, dtype, models, data, t
     projection.to(getattr(torch, dtype))
     shell(
         f"python {script} --engine reference --base_model_id {{base}} --assistant_model_id {{assistant}} "
-        f"--params_file_name projection.bin --projection_dtype {dtype} --num_thought_tokens {L} --num_return_sequences {samples} "
+        f"--params_file_name projection.bin --projection_dtype {dtype} "
+        f"--num_thought_tokens {L} --num_return_sequences {samples} "
         + (f"--num_scaling_times {chains} " if chains else "")
         + "--seed_from 41 --seed_to 42 --data_dir {data} --test_k 2 --max_new_tokens 6 --print_response "
         "--dtype float32 --device cpu",
