@@ -31,7 +31,7 @@ class Task:
     # if the chat template writes a newline between them.
     loss_from_header: bool = False
     dev_labels: int = 5  # the dev loss is on the sequence's last tokens; 0: on the answer's word
-    is_cut: bool = True  # whether the published --max_len cuts its training sequences
+    is_cut: bool = True  # whether the published code can cut its training sequences at a longest length
     max_new_tokens: int = 1024
     qwen3_max_new_tokens: int = 4096
     keep_checkpoints: int = 2
