@@ -1,10 +1,11 @@
 """Measure what the projection's dtype does at the published learning rate: python -m benchmarks.projection_dtype
 
 Trains SoftCoT on data/mini with the embedded model, the projection (with its gradient and optimizer state) in float32
-and in bfloat16, all else equal: learning rate 2e-5, 800 examples, 10 epochs of batch 4 (2,000 steps), L = 16, frozen
-models in bfloat16. Evaluates each projection on the test questions, greedy. Prints the share of weights that moved, how
-far, the last losses, the accuracy, and the paired difference with its 95 % interval over questions; writes them as JSON
-and both loss curves as a picture into benchmarks/results. The runs stay in --out: started again, it continues.
+and in bfloat16, in evaluation too, all else equal: learning rate 2e-5, 800 examples, 10 epochs of batch 4 (2,000
+steps), L = 16, frozen models in bfloat16. Evaluates each projection on the test questions, greedy. Prints the share of
+weights that moved, how far, the last losses, the accuracy, and the paired difference with its 95 % interval over
+questions; writes them as JSON and both loss curves as a picture into benchmarks/results. The runs stay in --out:
+started again, it continues.
 """
 
 import argparse
@@ -56,7 +57,8 @@ def measure(args, dtype, seed):
     run(
         args.out,
         "evaluate_softcot.py",
-        f"{EVALUATE} --params_file_name {path.resolve()} --test_k {args.test_k} --log_dir logs/{dtype}-{seed}",
+        f"{EVALUATE} --params_file_name {path.resolve()} --projection_dtype {dtype} --test_k {args.test_k} "
+        f"--log_dir logs/{dtype}-{seed}",
     )
     (file,) = (args.out / "logs" / f"{dtype}-{seed}").glob("*.jsonl")
     verdicts = {row["index"]: row["correct"] for row in read_result_file(file)[1]}
