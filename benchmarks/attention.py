@@ -1,9 +1,10 @@
 """Ways to attend with grouped queries and a padding mask on this machine: python -m benchmarks.attention
 
-Milliseconds for 30 layers of the `cpu` preset's base (9 query heads, 3 key/value heads, bfloat16): a decoding step of
-64 rows and a training micro-batch forward and backward. `grouped` is model/attention.py.
+Milliseconds for 30 layers of the `cpu` preset's base (9 query heads, 3 key/value heads): a decoding step of 64 rows and
+a training micro-batch forward and backward. `grouped` is model/attention.py.
 """
 
+import argparse
 import time
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from model.attention import grouped_attention
+from model.fastest import CANDIDATES
 
 LAYERS, HEADS, SHARED, WIDTH, REPEATS = 30, 9, 3, 64, 8
 
@@ -30,7 +32,7 @@ def grouped(query, key, value, mask):
 
 
 def two_products(query, key, value, mask):
-    """Scores as a bfloat16 matrix, which rounds them; softmax in float32."""
+    """Scores in the tensors' dtype, softmax in float32."""
     rows, _, length, _ = query.shape
     grouped_query = query.reshape(rows, SHARED, -1, WIDTH) * WIDTH**-0.5
     scores = (grouped_query @ key.transpose(-1, -2)).view(rows, SHARED, HEADS // SHARED, length, -1)
@@ -39,6 +41,9 @@ def two_products(query, key, value, mask):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", choices=CANDIDATES, default="bfloat16", help="default: bfloat16")
+    dtype = getattr(torch, parser.parse_args().dtype)
     print("| rows x queries x keys | way | ms for 30 layers |\n| --- | --- | --- |")
     for rows, length, keys, learns in (
         (64, 1, 200, False),
@@ -48,7 +53,7 @@ def main():
         (8, 180, 440, True),
     ):
         tensors = [
-            torch.randn(rows, heads, size, WIDTH, dtype=torch.bfloat16, requires_grad=learns)
+            torch.randn(rows, heads, size, WIDTH, dtype=dtype, requires_grad=learns)
             for heads, size in ((HEADS, length), (SHARED, keys), (SHARED, keys))
         ]
         mask = torch.ones(length, keys, dtype=torch.bool).tril(keys - length).repeat(rows, 1, 1, 1)

@@ -9,6 +9,7 @@ nothing about prompts or training.
 import contextlib
 import importlib.util
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from model.attention import group_heads
 from model.causal_lm import DTYPE_ARGUMENT
 from model.embedded import EMBEDDED, embedded_model_dir
 from utils import UserError
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's memory on a CPU in huge pages: fewer page faults
 
 
 class ThoughtTokensError(UserError):

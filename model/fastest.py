@@ -3,27 +3,28 @@
 import time
 
 import torch
+import torch.nn.functional as F
 from transformers import AutoConfig
 
 from model.backbone import loading, resolve
 
 CANDIDATES = ("bfloat16", "float32")
-ROWS, WIDEST = 256, 2048  # of the matrix product; wider models rank the dtypes alike and would take seconds
+ROWS, WIDEST = 256, 2048  # of the linear layer; wider models rank the dtypes alike and would take seconds
 ROUNDS, SECONDS = 5, 0.4  # at most, but at least one round
 
 
 def matrix_rates(width: int, inner: int) -> dict[str, float]:
-    """Return each candidate's operations a second in a product `[256, width] @ [width, inner]` on the CPU.
+    """Return each candidate's operations a second in a linear layer, `[256, width]` to `[256, inner]`, on the CPU.
 
     The candidates take turns, and the best round counts: other load on the machine hits both.
     """
-    shapes = ((ROWS, width), (width, inner))
+    shapes = ((ROWS, width), (inner, width))  # in the other order a CPU that emulates bfloat16 can take seconds
     factors = {name: [torch.ones(shape, dtype=getattr(torch, name)) for shape in shapes] for name in CANDIDATES}
     best, begin = dict.fromkeys(CANDIDATES, float("inf")), time.perf_counter()
     for round_number in range(ROUNDS + 1):
-        for name, (left, right) in factors.items():
+        for name, (rows, weight) in factors.items():
             start = time.perf_counter()
-            left @ right
+            F.linear(rows, weight)
             if round_number:  # the first one makes kernels
                 best[name] = min(best[name], time.perf_counter() - start)
         if round_number and time.perf_counter() - begin > SECONDS:

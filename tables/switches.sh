@@ -5,20 +5,22 @@
 #
 # On gsm8k, by default data/mini with its own prompts; each seed has its own training, and greedy evaluation. If a
 # switch leaves the first seed's projection.bin, or all its responses, as they are under the corrected protocol, a note
-# says so and the other seeds are not run. (TASKS has no effect here; N_EPOCHS is 1 and L_TRAIN 16 by default.)
+# says so and the other seeds are not run. TASKS has no effect here; by default N_EPOCHS is 1, L_TRAIN 16, and OUT
+# results/switches/softcot or results/switches/softcotpp.
 # More environment variables:
 #   SEEDS           of the trainings, each with the evaluation of the same seed (default: "42 43 44")
 #   SWITCHES        run these alone only, such as "date last_token" (default: all of part 2 below)
-#   SOFTCOTPP=1     SoftCoT++ too (N = 2, scaling-nce): corrected, published, --token_loss_pairs; two more hours
+#   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has: --token_loss_pairs
 # TRAIN_OPTIONS and EVAL_OPTIONS come last, so that they override the sizes below.
 
-NAME=${NAME:-switches} N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
+METHOD=softcot$([[ ${SOFTCOTPP:-} != 1 ]] || echo pp)
+NAME=${NAME:-switches} OUT=${OUT:-results/switches/$METHOD} N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || { usage >&2 && exit 2; }
 BASE=${1%/} ASSISTANT=${2%/}
 for switch in ${SWITCHES:-}; do
-    known=$(awk '/^alone / { print $3 }' "$0" | uniq | xargs)
+    known=$(awk '/^ *alone / { print $3 }' "$0" | uniq | xargs)
     [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: known are $known"
 done
 read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
@@ -28,12 +30,17 @@ TRAIN=(--large_model_id "$BASE" --small_model_id "$ASSISTANT" --n_epochs "$N_EPO
 # The engine is no switch: greedy, the reference engine gives the same responses, one question at a time.
 EVAL=(--base_model_id "$BASE" --assistant_model_id "$ASSISTANT" --engine transformers --greedy --max_new_tokens 120
     --eval_batch_size 200 --print_response "${SHARED[@]}")
-PAIR=${BASE##*/}-${ASSISTANT##*/}
+PAIR=${BASE##*/}-${ASSISTANT##*/} CHAINS='' END=''
+if [[ $METHOD == softcotpp ]]; then
+    TRAIN+=(--num_scaling_times 2 --model_name scaling-nce)
+    EVAL+=(--num_scaling_times 2 --model_name scaling-nce)
+    CHAINS=-2 END=-nce
+fi
 CELLS=() # folders of what is in the table
 NOTES=() # what changed nothing
 
 projection() { # projection RUN SEED: print where `train` writes it
-    echo "ckpt/$NAME-$1-$2-gsm8k-$N_EPOCHS.0-$L_TRAIN-$PAIR/projection.bin"
+    echo "ckpt/$NAME-$1-$2-gsm8k-$N_EPOCHS.0-$L_TRAIN$CHAINS-$PAIR$END/projection.bin"
 }
 share_thought_states() { # share_thought_states RUN SEED: the first run's; a run that needs others computes them
     local first folder
@@ -45,10 +52,10 @@ share_thought_states() { # share_thought_states RUN SEED: the first run's; a run
 }
 train() { # train RUN SEED [OPTION...]
     share_thought_states "$1" "$2"
-    run python train_softcot.py "${TRAIN[@]}" --output_name "$NAME-$1-$2" --seed "$2" "${@:3}" "${TRAIN_OPTIONS[@]}"
+    run python "train_$METHOD.py" "${TRAIN[@]}" --output_name "$NAME-$1-$2" --seed "$2" "${@:3}" "${TRAIN_OPTIONS[@]}"
 }
 evaluate() { # evaluate RUN SEED PROJECTION [OPTION...]
-    run python evaluate_softcot.py "${EVAL[@]}" --seed "$2" --params_file_name "$3" --log_dir "$OUT/logs/$1" \
+    run python "evaluate_$METHOD.py" "${EVAL[@]}" --seed "$2" --params_file_name "$3" --log_dir "$OUT/logs/$1" \
         "${@:4}" "${EVAL_OPTIONS[@]}"
 }
 same_projection() { # same_projection RUN SEED: as under the corrected protocol
@@ -90,37 +97,23 @@ done
 CELLS+=("$OUT/logs/corrected" "$OUT/logs/published")
 
 # 2) Each switch alone.
-alone both projection_dtype bfloat16
-alone training last_token dropped
-alone training yes_no_dev_label third_from_end
-alone training too_long cut
-alone both qwen3_tokens qwen2.5
-alone both date today
-alone evaluation generation_prompt by_family
-alone evaluation generation_prompt no # what by_family is for Llama and Qwen2.5
-alone evaluation end_tokens tokenizer
+if [[ $METHOD == softcotpp ]]; then
+    alone training token_loss_pairs small_base
+    NOTES+=(--note "The other switches are run with SoftCoT (without SOFTCOTPP=1).")
+else
+    alone both projection_dtype bfloat16
+    alone training last_token dropped
+    alone training yes_no_dev_label third_from_end
+    alone training too_long cut
+    alone both qwen3_tokens qwen2.5
+    alone both date today
+    alone evaluation generation_prompt by_family
+    alone evaluation generation_prompt no # what by_family is for Llama and Qwen2.5
+    alone evaluation end_tokens tokenizer
+    NOTES+=(--note "\`--token_loss_pairs\` is not run: SoftCoT++ alone has it (SOFTCOTPP=1).")
+fi
 NOTES+=(--note "\`--assistant_adapter\` is not run: it needs \`--tune_assistant_model\` in SoftCoT++."
     --note "\`--base_adapter\` is not run: it needs the adapter of a training with \`--tune_base_model\`.")
 
-# 3) SoftCoT++, for the switch that it alone has.
-if [[ ${SOFTCOTPP:-} == 1 ]]; then
-    PP=(--num_scaling_times 2 --model_name scaling-nce)
-    for options in "" "--protocol published" "--token_loss_pairs small_base"; do
-        read -r -a options <<<"$options"
-        name=softcotpp-${options[1]:-corrected} evaluated=("${options[@]}")
-        [[ $name != *-small_base ]] || evaluated=() # the switch of training alone
-        for seed in "${SEEDS[@]}"; do
-            run python train_softcotpp.py "${TRAIN[@]}" "${PP[@]}" --output_name "$NAME-$name-$seed" --seed "$seed" \
-                "${options[@]}" "${TRAIN_OPTIONS[@]}"
-            projection=ckpt/$NAME-$name-$seed-gsm8k-$N_EPOCHS.0-$L_TRAIN-2-$PAIR-nce/projection.bin
-            run python evaluate_softcotpp.py "${EVAL[@]}" "${PP[@]}" --seed "$seed" --params_file_name "$projection" \
-                --log_dir "$OUT/logs/$name" "${evaluated[@]}" "${EVAL_OPTIONS[@]}"
-        done
-        CELLS+=("$OUT/logs/$name")
-    done
-else
-    NOTES+=(--note "\`--token_loss_pairs\` is not run: SoftCoT++ alone has it (SOFTCOTPP=1).")
-fi
-
-# 4) The table, and each cell against the corrected one, question by question.
+# 3) The table, and each cell against the corrected one, question by question.
 run python summarize_results.py "${CELLS[@]}" --out "$OUT/summary" "${NOTES[@]}"
