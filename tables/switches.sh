@@ -5,16 +5,17 @@
 #
 # On gsm8k, by default data/mini with its own prompts; each seed has its own training, and greedy evaluation. If a
 # switch leaves the first seed's projection.bin, or all its responses, as they are under the corrected protocol, a note
-# says so and the other seeds are not run. TASKS has no effect here; by default N_EPOCHS is 1, L_TRAIN 16, and OUT
-# results/switches/softcot or results/switches/softcotpp.
+# says so and the other seeds are not run. (TASKS has no effect here; N_EPOCHS is 1 and L_TRAIN 16 by default.)
 # More environment variables:
 #   SEEDS           of the trainings, each with the evaluation of the same seed (default: "42 43 44")
 #   SWITCHES        run these alone only, such as "date last_token" (default: all of part 2 below)
-#   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has: --token_loss_pairs
+#   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has, --token_loss_pairs;
+#                   OUT is results/switches_softcotpp by default
 # TRAIN_OPTIONS and EVAL_OPTIONS come last, so that they override the sizes below.
 
-METHOD=softcot$([[ ${SOFTCOTPP:-} != 1 ]] || echo pp)
-NAME=${NAME:-switches} OUT=${OUT:-results/switches/$METHOD} N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
+METHOD=softcot
+[[ ${SOFTCOTPP:-} != 1 ]] || METHOD=softcotpp OUT=${OUT:-results/switches_softcotpp}
+NAME=${NAME:-switches} N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || { usage >&2 && exit 2; }
