@@ -9,19 +9,23 @@
 # More environment variables:
 #   SEEDS           of the trainings, each with the evaluation of the same seed (default: "42 43 44")
 #   SWITCHES        run these alone only, such as "date last_token" (default: all of part 2 below)
-#   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has, --token_loss_pairs;
-#                   OUT is results/switches_softcotpp by default
+#   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has: --token_loss_pairs
+#   TUNED=1         the switch that needs a tuned model: --base_adapter; with SOFTCOTPP=1 --assistant_adapter
+# Each of these has its own OUT by default: results/switches_softcotpp, _tuned, _softcotpp_tuned.
 # TRAIN_OPTIONS and EVAL_OPTIONS come last, so that they override the sizes below.
 
-METHOD=softcot
-[[ ${SOFTCOTPP:-} != 1 ]] || METHOD=softcotpp OUT=${OUT:-results/switches_softcotpp}
-NAME=${NAME:-switches} N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
+METHOD=softcot LEARNS='' # LEARNS: the model with an adapter
+[[ ${SOFTCOTPP:-} != 1 ]] || METHOD=softcotpp
+[[ ${TUNED:-} != 1 ]] || LEARNS=$([[ $METHOD == softcot ]] && echo base || echo assistant)
+NAME=${NAME:-switches${LEARNS:+_tuned}}
+OUT=${OUT:-results/switches$([[ $METHOD == softcot ]] || echo _softcotpp)${LEARNS:+_tuned}}
+N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || { usage >&2 && exit 2; }
 BASE=${1%/} ASSISTANT=${2%/}
 for switch in ${SWITCHES:-}; do
-    known=$(awk '/^ *alone / { print $3 }' "$0" | uniq | xargs)
+    known=$(sed -nE 's/.*[ )]alone [a-z]+ ([a-z0-9_]+) .*/\1/p' "$0" | uniq | xargs)
     [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: known are $known"
 done
 read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
@@ -37,6 +41,10 @@ if [[ $METHOD == softcotpp ]]; then
     EVAL+=(--num_scaling_times 2 --model_name scaling-nce)
     CHAINS=-2 END=-nce
 fi
+if [[ $LEARNS ]]; then
+    TRAIN+=("--tune_${LEARNS}_model")
+    EVAL+=("--tune_${LEARNS}_model")
+fi
 CELLS=() # folders of what is in the table
 NOTES=() # what changed nothing
 
@@ -46,7 +54,7 @@ projection() { # projection RUN SEED: print where `train` writes it
 share_thought_states() { # share_thought_states RUN SEED: the first run's; a run that needs others computes them
     local first folder
     first=$(dirname "$(projection corrected "${SEEDS[0]}")") folder=$(dirname "$(projection "$1" "$2")")
-    if [[ ${DRY_RUN:-} != 1 && -d $first && ! -d $folder ]]; then
+    if [[ ${DRY_RUN:-} != 1 && $LEARNS != assistant && -d $first && ! -d $folder ]]; then
         mkdir -p "$folder"
         cp "$first"/thoughts-*.bin "$folder"
     fi
@@ -56,8 +64,10 @@ train() { # train RUN SEED [OPTION...]
     run python "train_$METHOD.py" "${TRAIN[@]}" --output_name "$NAME-$1-$2" --seed "$2" "${@:3}" "${TRAIN_OPTIONS[@]}"
 }
 evaluate() { # evaluate RUN SEED PROJECTION [OPTION...]
+    local adapter=()
+    [[ ! $LEARNS ]] || adapter=("--${LEARNS}_model_ckpt" "$(dirname "$3")/${LEARNS}_model")
     run python "evaluate_$METHOD.py" "${EVAL[@]}" --seed "$2" --params_file_name "$3" --log_dir "$OUT/logs/$1" \
-        "${@:4}" "${EVAL_OPTIONS[@]}"
+        "${adapter[@]}" "${@:4}" "${EVAL_OPTIONS[@]}"
 }
 same_projection() { # same_projection RUN SEED: as under the corrected protocol
     [[ ${DRY_RUN:-} != 1 ]] && cmp -s "$(projection "$1" "$2")" "$(projection corrected "$2")"
@@ -88,20 +98,23 @@ alone() { # alone WHERE SWITCH VALUE: corrected but for one switch in training, 
     CELLS+=("$OUT/logs/$name")
 }
 
-# 1) The two protocols.
+# 1) The two protocols; with a tuned model the corrected one.
 for seed in "${SEEDS[@]}"; do
     train corrected "$seed"
     evaluate corrected "$seed" "$(projection corrected "$seed")"
+    [[ ! $LEARNS ]] || continue
     train published "$seed" --protocol published
     evaluate published "$seed" "$(projection published "$seed")" --protocol published
 done
-CELLS+=("$OUT/logs/corrected" "$OUT/logs/published")
+CELLS+=("$OUT/logs/corrected")
+[[ $LEARNS ]] || CELLS+=("$OUT/logs/published")
 
 # 2) Each switch alone.
-if [[ $METHOD == softcotpp ]]; then
-    alone training token_loss_pairs small_base
-    NOTES+=(--note "The other switches are run with SoftCoT (without SOFTCOTPP=1).")
-else
+case $METHOD-$LEARNS in
+softcot-base) alone evaluation base_adapter ignored ;;
+softcotpp-assistant) alone training assistant_adapter fixed ;;
+softcotpp-) alone training token_loss_pairs small_base ;;
+softcot-)
     alone both projection_dtype bfloat16
     alone training last_token dropped
     alone training yes_no_dev_label third_from_end
@@ -111,10 +124,10 @@ else
     alone evaluation generation_prompt by_family
     alone evaluation generation_prompt no # what by_family is for Llama and Qwen2.5
     alone evaluation end_tokens tokenizer
-    NOTES+=(--note "\`--token_loss_pairs\` is not run: SoftCoT++ alone has it (SOFTCOTPP=1).")
-fi
-NOTES+=(--note "\`--assistant_adapter\` is not run: it needs \`--tune_assistant_model\` in SoftCoT++."
-    --note "\`--base_adapter\` is not run: it needs the adapter of a training with \`--tune_base_model\`.")
+    NOTES+=(--note "In tables of their own: \`--token_loss_pairs\` (SOFTCOTPP=1), \`--base_adapter\` (TUNED=1) and \
+\`--assistant_adapter\` (both).")
+    ;;
+esac
 
 # 3) The table, and each cell against the corrected one, question by question.
 run python summarize_results.py "${CELLS[@]}" --out "$OUT/summary" "${NOTES[@]}"
