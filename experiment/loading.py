@@ -18,7 +18,7 @@ from experiment.arguments import FASTEST, naming
 from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
 from model.causal_lm import can_share_prefix, text_config
 from model.choices import DTYPES
-from model.fastest import fastest_dtype
+from model.fastest import emulates_bfloat16, fastest_dtype
 from model.frozen_lm import IGNORE
 from model.prefix import can_share_instruction
 from model.processes import decided_by_main
@@ -54,7 +54,7 @@ def device_of(args):
 
 
 def settle_dtype(args, base_id: str, earlier=lambda: None) -> None:
-    """Replace --dtype fastest by a dtype, the same in all processes, and print it.
+    """Replace --dtype fastest by a dtype, the same in all processes, and print it. Say if a CPU emulates the dtype.
 
     earlier: returns the file and the record of an earlier start of this run, whose dtype is then taken, or None.
     """
@@ -67,6 +67,8 @@ def settle_dtype(args, base_id: str, earlier=lambda: None) -> None:
     if args.dtype == FASTEST:
         args.dtype, reason = decided_by_main(decide)
         print(f"--dtype {FASTEST}: {args.dtype}, {reason}", flush=True)
+    elif args.dtype == "bfloat16" and emulates_bfloat16(device_of(args)):
+        print(f"This CPU emulates bfloat16, several times slower than float32; --dtype {FASTEST} takes the faster one.")
 
 
 def make_accelerator(args) -> Accelerator:

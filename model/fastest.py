@@ -46,3 +46,8 @@ def fastest_dtype(model_id: str, device: str, trust_remote_code: bool = False) -
     rates = matrix_rates(min(width, WIDEST), min(inner, WIDEST))
     measured = " and ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
     return max(rates, key=rates.get), f"the faster one here: {measured}"
+
+
+def emulates_bfloat16(device: str) -> bool:
+    """Return whether this is a CPU without AVX-512: its bfloat16 products are several times slower than float32."""
+    return device == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"

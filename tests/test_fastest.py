@@ -1,6 +1,9 @@
 """--dtype fastest: the measured faster dtype, recorded as the dtype it chose; an earlier start of a run decides."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -10,6 +13,7 @@ import train_softcot
 from experiment.results import read_result_file
 from model.checkpoint import checkpoints, read_checkpoint
 from model.fastest import CANDIDATES, fastest_dtype, matrix_rates
+from tests.commands import ROOT
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, TRAIN, params
 
 FASTEST = ["--dtype", "fastest"]
@@ -26,6 +30,14 @@ def test_the_dtype_with_the_higher_rate_is_taken_on_a_cpu_and_bfloat16_on_a_gpu(
     dtype, reason = fastest_dtype(str(inputs / "base"), "cpu")
     assert dtype in CANDIDATES and all(name in reason for name in CANDIDATES)
     assert fastest_dtype("no/such-model", "cuda:1")[0] == "bfloat16"
+
+
+@pytest.mark.parametrize("capability", ["avx2", "default"])
+def test_a_cpu_that_emulates_bfloat16_is_said(place, capability):
+    command = [sys.executable, str(ROOT / "evaluate_softcot.py"), *EVALUATE, *params(), "--dtype", "bfloat16"]
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}  # what torch takes the CPU for
+    output = subprocess.check_output([*command, "--seed_to", "41"], env=environment, cwd=place, text=True)
+    assert ("--dtype fastest" in output) == (capability == "avx2")
 
 
 @pytest.mark.parametrize("dtype", CANDIDATES)
