@@ -121,14 +121,20 @@ def separate_logs(runs) -> None:
 
 def join_trainings(runs) -> None:
     """Make runs of trainings that differ in their seed alone share a cell: one run each, no seed twice."""
-    own = ("projection", "training_seed")
     known = [run for run in runs if "training" in run.settings]
-    without = {run: {key: value for key, value in run.settings.items() if key not in own} for run in known}
+    without = {run: without_training(run.settings) for run in known}
     for group in grouped(known, lambda run: json.dumps(without[run], sort_keys=True)).values():
         trainings = {run.settings["training_seed"] for run in group}
         if 1 < len(group) == len(trainings) == len({run.seed for run in group}):
             for run in group:
                 run.settings = without[run] | {"several_trainings": True}
+
+
+def without_training(settings) -> dict:
+    """Return settings without its training's seed and weights: the projection, and the adapter of a tuned model."""
+    tuned = [part for part in ("base", "assistant") if settings.get(f"tune_{part}_model")]
+    own = {"projection", "training_seed", *(f"{part}_model_ckpt" for part in tuned)}
+    return {key: value for key, value in settings.items() if key not in own}
 
 
 def votes_of(settings) -> int:

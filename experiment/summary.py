@@ -106,6 +106,8 @@ def name_cells(cells) -> None:
         parts += [f"N={s['num_scaling_times']}"] if s.get("num_scaling_times") else []
         parts += [f"R={s['num_return_sequences']}"] if s["num_return_sequences"] > 1 else []
         parts += [f"std={s['perturb_std']:g}"] if s["perturb_std"] else []
+        adapter = s.get("tune_base_model") or s.get("base_model_ckpt")
+        parts += ["adapter ignored"] if adapter and s.get("base_adapter") == "ignored" else []
         cell.label = cell.method + (f" ({', '.join(parts)})" if parts else "")
     for group in grouped(cells, lambda cell: (cell.base, cell.task, cell.label)).values():
         values = {key: [cell.settings.get(key) for cell in group] for key in distinguishing_keys(group)}

@@ -320,6 +320,18 @@ def test_trainings_that_differ_in_their_seed_alone_share_a_cell(tmp_path):
     assert whole["notes"][-1] == "Nothing else was run." and "Nothing else was run." in done.stdout
 
 
+@pytest.mark.parametrize(("tuned", "cells"), [(True, 1), (False, 3)])
+def test_a_tuned_model_s_adapter_is_its_training_s(tmp_path, tuned, cells):
+    for seed in (41, 42, 43):
+        known = {"training_seed": seed, "training": "recipe", "projection": f"of {seed}"}
+        adapter = {"tune_base_model": tuned, "base_model_ckpt": f"of {seed}"}
+        save_run(tmp_path / "logs", "tuned", seed, verdicts(seed), **known, **adapter)
+        save_run(tmp_path / "ignored", "tuned", seed, verdicts(seed), **known, **adapter, base_adapter="ignored")
+    summarize(tmp_path, "logs", "ignored", "--out", "out", "--no_plots")
+    labels = {label for label, _ in cells_of(tmp_path / "out")[0]}
+    assert len(labels) == 2 * cells and sum("ignored" in label for label in labels) == cells
+
+
 @pytest.mark.parametrize(
     ("seeds", "others", "more"),
     [([42], [42], {}), ([41, 42], [42, 43], {}), ([41, 42], [43], {}), ([42], [43], {"training": "another"})],
