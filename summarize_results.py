@@ -3,7 +3,7 @@
 Mean and standard deviation over seeds for each task and method, by the published and by the strict answer rule,
 average tokens, the papers' figures beside them, and paired bootstrap intervals between methods. Logs that hold
 responses, and result files of an older answer rule, are judged again. What is missing or incomplete is shown as such
-and never averaged in silence.
+and never silently averaged.
 """
 
 import argparse

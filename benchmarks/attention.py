@@ -32,7 +32,7 @@ def grouped(query, key, value, mask):
 
 
 def two_products(query, key, value, mask):
-    """Scores in the tensors' dtype, softmax in float32."""
+    """Return attention with scores in the tensors' dtype, softmax in float32."""
     rows, _, length, _ = query.shape
     grouped_query = query.reshape(rows, SHARED, -1, WIDTH) * WIDTH**-0.5
     scores = (grouped_query @ key.transpose(-1, -2)).view(rows, SHARED, HEADS // SHARED, length, -1)

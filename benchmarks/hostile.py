@@ -6,7 +6,7 @@ edited, damaged or removed before it. Each runs in a forked process, in a new fo
 - clear error: one line that names what is wrong; exit code not 0; no file lost, cut or half written;
 - accepted: exit code 0, with the undisturbed run's answers, or with a note that says what is unusual;
 - traceback;
-- wrong in silence: accepted though it is wrong, or other answers without a note;
+- silently wrong: accepted though it is wrong, or other answers without a note;
 - refused: an error, but not the clear one that is expected.
 
 Writes the counts of the areas that run into benchmarks/results/hostile.json. Exit code 1 if a case has none of the
@@ -68,7 +68,7 @@ COMMANDS = {
     "evaluate-published": (evaluate_softcot, f"{CLONE} {LLAMA_EVALUATED} --test_k 2 --max_new_tokens 2".split()),
 }
 RESULTS = ROOT / "benchmarks" / "results" / "hostile.json"
-OUTCOMES = ("clear error", "accepted", "traceback", "wrong in silence", "refused")
+OUTCOMES = ("clear error", "accepted", "traceback", "silently wrong", "refused")
 
 
 def make_template(folder):
@@ -179,13 +179,13 @@ def judged(command, found, expected, before, after, same) -> tuple[str, str]:
         return "traceback", last
     if found["code"]:
         if "--overwrite" not in command and (gone := lost(before, after)):
-            return "wrong in silence", gone
+            return "silently wrong", gone
         fits = kind == "error" and found["one_line"] and re.search(words, found["error"])
         return "clear error" if fits else "refused", found["error"]
     if kind == "error":
-        return "wrong in silence", last
+        return "silently wrong", last
     if kind == "same" and not same() or words and not re.search(words, found["output"]):
-        return "wrong in silence", last
+        return "silently wrong", last
     return "accepted", words
 
 

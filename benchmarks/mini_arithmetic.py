@@ -21,7 +21,7 @@ ASKED, BATCH = 320, 80
 
 
 def calculations():
-    """Distinct (left side, operation, larger operand, result) of the test split, in a fixed random order."""
+    """Return distinct (left side, operation, larger operand, result) of the test split, in a fixed random order."""
     lines = (DATA_DIR / "mini" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     answers = [json.loads(line)["answer"] for line in lines]
     notes = sorted({note for answer in answers for note in re.findall(r"<<(\d+[-+*/]\d+=\d+)>>", answer)})

@@ -84,7 +84,7 @@ def start(script, arguments, folder):
 
 
 def end_of(process, limit=None):
-    """Exit code of a process (minus the signal that killed it); None where it still runs after `limit` seconds."""
+    """Return a process's exit code (minus the signal that killed it), None if it still runs after `limit` seconds."""
     until = time.monotonic() + (limit or 1e9)
     while True:
         done, status = os.waitpid(process, os.WNOHANG)
@@ -113,7 +113,7 @@ def rows(folder):
 
 
 def newest(run):
-    """Step of a run's newest whole checkpoint, 0 without one."""
+    """Return the step of a run's newest whole checkpoint, 0 without one."""
     found = newest_checkpoint(run)
     return step_of(found[0]) if found else 0
 
@@ -181,7 +181,7 @@ def soak_training(work, method, count, dice, target, deadline):
 
 
 def soak_evaluation(work, method, count, dice, target, deadline):
-    """The same of evaluations, with the projection of the undisturbed training."""
+    """Do the same to evaluations, with the projection of the undisturbed training."""
     _, script, more, run = METHODS[method]
     arguments = [*EVALUATE, *more, "--params_file_name", f"../{method}-whole/{run}/projection.bin"]
     seconds = finish(script, arguments, work / f"{method}-answers")

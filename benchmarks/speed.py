@@ -361,9 +361,10 @@ def generated(lm, prompts, eos, max_new_tokens):
 
 
 def measure_sweep(preset, device, dtype):
-    """Seconds of one step of ours along four axes, SoftCoT++ with one example unless said.
+    """Return the seconds of one step of ours along four axes, SoftCoT++ with one example unless said.
 
-    Against P also what one more chain costs: a third of what four chains take longer than one.
+    All examples have the same lengths. Against P also what one more chain costs: a third of what four chains take
+    longer than one.
     """
     preset = replace(preset, batch=1, chains=4)
     _, backbones = build(preset, "softcotpp", device, dtype)
@@ -376,7 +377,7 @@ def measure_sweep(preset, device, dtype):
 
     def measure(changed):
         model, _ = build(changed, "softcotpp", device, dtype, backbones)
-        made = examples(changed, changed.batch)
+        made = examples(changed, changed.batch, spread=0)
         collate = sharing_collator(changed, made)
         batch = on_device(collate(add_states(model, made, collate, device)), device)
         gradient_of(our_step, model, batch)
@@ -473,8 +474,7 @@ def main():
         return
     on_gpu = f"{machine(device).replace(' ', '-')}-" if device != "cpu" else ""
     path = args.output or RESULTS / f"{on_gpu}{args.preset}.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found |= {"machine": machine(device), "date": time.strftime("%Y-%m-%d"), "preset": args.preset}
+    found = {"machine": machine(device), "date": time.strftime("%Y-%m-%d"), "preset": args.preset}
     found |= {"dtype": name_of(dtype), "load_before": os.getloadavg()[0]}
     backbones = None
     for method in ("softcot", "softcotpp"):

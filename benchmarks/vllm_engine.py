@@ -24,7 +24,7 @@ ALONE = 4  # rows that are enough to time one at a time
 
 
 def make_requests(base):
-    """One `Request` a row, first those to warm up with, then those to time; the rows of a question share its prompt."""
+    """Return a `Request` a row, those to warm up with first, then those to time; a question's rows share its prompt."""
     embed = base.model.get_input_embeddings()
     lines = (DATA_DIR / "mini" / "test.jsonl").read_text(encoding="utf-8").splitlines()[: 2 * QUESTIONS]
     torch.manual_seed(0)
@@ -39,7 +39,7 @@ def make_requests(base):
 
 
 def speed(engine, requests):
-    """Generated tokens a second."""
+    """Return generated tokens a second."""
     start = time.perf_counter()
     tokens = sum(len(ids) for _, ids in engine.generate(requests, TOKENS))
     return round(tokens / (time.perf_counter() - start), 1)

@@ -135,8 +135,8 @@ def build(preset, method, device, dtype, backbones=None, micro_batch_size=0):
     return model.train(), (base, assistant)
 
 
-def examples(preset, count, seed=3):
-    """Return encoded examples of random ids and drawn lengths; every suffix token is a label."""
+def examples(preset, count, seed=3, spread=1.0):
+    """Return encoded examples of random ids and drawn lengths (spread 0: equal ones); every suffix token is a label."""
     draw = torch.Generator().manual_seed(seed)
     vocabulary = min(preset.base.vocab_size, preset.assistant.vocab_size)
 
@@ -146,7 +146,7 @@ def examples(preset, count, seed=3):
     start, assistant_start = ids(COMMON_PREFIX * preset.prefix), ids(COMMON_ASSISTANT * preset.prefix)
     made = []
     for index in range(count):
-        wide, long = torch.randn(2, generator=draw).tolist()
+        wide, long = (spread * torch.randn(2, generator=draw)).tolist()
         prefix = preset.prefix * (1 + 0.08 * max(-2.5, min(2.5, wide)))
         suffix = ids(preset.suffix * 2.718 ** (0.44 * max(-2.0, min(2.0, long)) - 0.1))
         made.append(

@@ -35,18 +35,18 @@ PRODUCTS = [(n, k) for n in range(2, 7) for k in range(2, 7) if n * k <= 25]
 
 
 def calc(a, sign, b, unit=""):
-    """The calculation with GSM8K's annotation: calc(3, "*", 4) is "3 * 4 = <<3*4=12>>12"."""
+    """Return the calculation with GSM8K's annotation: calc(3, "*", 4) is "3 * 4 = <<3*4=12>>12"."""
     value = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[sign]
     return f"{a} {sign} {b} = {unit}<<{a}{sign}{b}={value}>>{value}"
 
 
 def number(rng, low, high):
-    """A whole number from low to high, both included."""
+    """Return a whole number from low to high, both included."""
     return rng.randrange(low, high + 1)
 
 
 def two(rng, items):
-    """Two different items."""
+    """Return two different items."""
     first = rng.randrange(len(items))
     second = rng.randrange(len(items) - 1)
     return items[first], items[second + (second >= first)]
@@ -299,7 +299,7 @@ UNSEEN_KINDS = [times_as_many, perimeter, saving, ages]
 
 
 def draw_pool(kind, size, rng):
-    """`size` examples of one kind, no question twice."""
+    """Return `size` examples of one kind, no question twice."""
     pool = {}
     while len(pool) < size:
         question, steps, answer = kind(rng)
@@ -309,7 +309,7 @@ def draw_pool(kind, size, rng):
 
 
 def make_splits(seed):
-    """{split: [example]}; the kinds take turns, so the first k lines of a file are balanced too."""
+    """Return {split: [example]}; the kinds take turns, so the first k lines of a file are balanced too."""
     rng = random.Random(seed)
     splits = {}
     for kinds, sizes in (KINDS, SIZES), (UNSEEN_KINDS, {"unseen": UNSEEN_SIZE}):

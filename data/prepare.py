@@ -111,7 +111,7 @@ STRATEGYQA_TRAIN_SHARE = 0.8  # as data_loader/loaders.py cuts it: 1,832 / 458
 
 
 def download(url, path):
-    """url -> path, tried again after a fault of the network; the file appears whole or not at all."""
+    """Download url to path, tried again after a fault of the network; the file appears whole or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, TRIES + 1):
@@ -140,7 +140,7 @@ def download(url, path):
 
 
 def fetch(source, folder):
-    """(bytes, path) of a file, fetched into `folder` unless there. PrepareError if it is not the known file."""
+    """Return (bytes, path) of a file, fetched into `folder` unless there. PrepareError if it is not the known file."""
     path = folder / source.url.rsplit("/", 1)[1]
     if not path.is_file():
         download(source.url, path)
@@ -152,7 +152,7 @@ def fetch(source, folder):
 
 
 def read_local(source, folder):
-    """(bytes, path) of a local copy; (None, path) where an optional file is missing."""
+    """Return (bytes, path) of a local copy; (None, path) if an optional file is missing."""
     path = folder / source.name
     if not path.is_file() and not source.optional:
         raise PrepareError(f"{path}: no such file: copy it from {source.url}")
@@ -160,7 +160,7 @@ def read_local(source, folder):
 
 
 def describe(source, content, path, report, origin):
-    """Prints size and SHA-256 and puts them into the report. A local file that differs is a warning."""
+    """Print size and SHA-256 and put them into the report. A local file that differs is a warning."""
     digest = hashlib.sha256(content).hexdigest()
     known = {"": "not known beforehand", digest: "as known"}.get(source.sha256, "DIFFERS")
     print(f"  {path}: {len(content):,} bytes, SHA-256 {digest} ({known})")
@@ -170,7 +170,7 @@ def describe(source, content, path, report, origin):
 
 
 def get_sources(task, source_dir, folder, report):
-    """{source's name: its examples as (line or item, value)}."""
+    """Return {source's name: its examples as (line or item, value)}."""
     found = {}
     directory, sources = SOURCES[task]
     for source in sources:
@@ -208,7 +208,7 @@ def get_sources(task, source_dir, folder, report):
 
 
 def unzip(content, path, name):
-    """The bytes of the archive's file of this name, in whatever folder of it."""
+    """Return the bytes of the archive's file of this name, in whatever folder of it."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [m for m in archive.namelist() if m.rsplit("/", 1)[-1] == name]
@@ -220,7 +220,7 @@ def unzip(content, path, name):
 
 
 def parse(content, path):
-    """[(line or item, value)] of a JSON list, of BIG-Bench Hard's {"examples": list}, or of JSON lines."""
+    """Return [(line or item, value)] of a JSON list, of BIG-Bench Hard's {"examples": list}, or of JSON lines."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -256,7 +256,7 @@ def text_of(row, field):
 
 
 def with_options(question, options):
-    """The one form of a multiple-choice question (see the top of this file)."""
+    """Return the one form of a multiple-choice question (see the top of this file)."""
     lines = [f"({letter}) {option}" for letter, option in zip("ABCDEF", options, strict=False)]
     return "\n".join([question, "Options:", *lines])
 
@@ -320,7 +320,7 @@ CONVERT = {"gsm8k": convert_gsm_style, "asdiv-aug": convert_gsm_style, "aqua": c
 
 
 def convert(task, output, rows, report):
-    """Examples to write for one file; the report gets what was dropped or repaired, and the counts."""
+    """Return examples to write for one file; the report gets what was dropped or repaired, and the counts."""
     examples, changed = [], {"dropped": 0, "repaired": 0}
     for number, row in rows:
         try:
@@ -364,7 +364,7 @@ def note(report, text):
 
 
 def write(path, text):
-    """Whole or not at all."""
+    """Write a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -375,7 +375,7 @@ def write(path, text):
 
 
 def prepare(task, source_dir, output_dir):
-    """Gets, converts and writes one task; nothing is written unless all of it worked. PrepareError if not."""
+    """Get, convert and write one task; nothing is written unless all of it worked. PrepareError if not."""
     print(task)
     folder = Path(output_dir) / task
     report = {"task": task, "sources": [], "splits": {}, "dropped": [], "repaired": [], "notes": [], "warnings": []}

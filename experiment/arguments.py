@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, fields
 
 from data_loader.tasks import TASKS
-from experiment.protocol import CLONE, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
+from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
 from experiment.record import trained_with
 from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, FROM_FILE, QUANTIZATION, THOUGHTS
 from utils import UserError
@@ -255,8 +255,14 @@ class Switched:
 
 def switches_of(script):
     """Return a dataclass with an option for each switch of a script. The default is the protocol's value."""
+
+    def help_of(entry):
+        corrected, published = entry["values"][0], entry["published"]
+        text = f"{published}, as published: {entry['does']}"
+        return f"{text} (default: {corrected}; with --protocol published: {published})"
+
     options = [
-        (name, str, option(None, f"{entry['does']}: {entry['published']}", choices=entry["values"]))
+        (name, str, option(None, help_of(entry), choices=entry["values"]))
         for name, entry in SWITCHES.items()
         if script in entry["scripts"]
     ]
@@ -405,6 +411,16 @@ class Sampling:
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
     greedy: bool = flag("take the likeliest token; no sampling")
 
+    def check(self):
+        super().check()
+        defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": None}
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        given += ["num_return_sequences"] if self.num_return_sequences > 1 else []
+        if self.greedy and given:
+            raise UserError(
+                f"--greedy does not sample, as --{given[0]} {getattr(self, given[0])} wants: give one of them"
+            )
+
 
 @dataclass(kw_only=True)
 class Evaluation(Sampling, ReadsData, Trained):
@@ -516,7 +532,6 @@ class Evaluation(Sampling, ReadsData, Trained):
             raise UserError(
                 f"--no_generation_prompt and --generation_prompt {self.generation_prompt} contradict each other"
             )
-        self.check_sampling()
         self.check_slot()
         for name, instead in (
             ("quantization", "--vllm_args '{\"quantization\": ...}'"),
@@ -524,16 +539,6 @@ class Evaluation(Sampling, ReadsData, Trained):
         ):
             if self.engine == "vllm" and getattr(self, name):
                 raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
-
-    def check_sampling(self):
-        """Raise UserError if options of sampling are given with --greedy, which does not sample."""
-        defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": None}
-        given = [name for name, default in defaults.items() if getattr(self, name) != default]
-        given += ["num_return_sequences"] if self.num_return_sequences > 1 else []
-        if self.greedy and given:
-            raise UserError(
-                f"--greedy does not sample, as --{given[0]} {getattr(self, given[0])} wants: give one of them"
-            )
 
     def check_slot(self):
         """Raise UserError if the options on the thought slot contradict each other."""
@@ -610,6 +615,12 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
         except UserError as error:
             raise UserError(f"--params_file_name: {error}; {HOW_TO_GET_A_PROJECTION}") from error
         trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
+        if "protocol" in given:  # it decides on the switches, not the training
+            trained = {name: value for name, value in trained.items() if name not in SWITCHES}
+        if (trained | given).get("num_scaling_times"):  # SoftCoT++'s scripts have fewer switches
+            theirs = EvaluateSoftCoTPlusPlus.__dataclass_fields__
+            own = [name for name in SWITCHES if name in cls.__dataclass_fields__ and name not in theirs]
+            trained |= {name: getattr(CORRECTED, name) for name in own}
         for name in trained.keys() - given.keys():
             if not is_taken(cls.__dataclass_fields__[name], trained[name]):
                 raise UserError(
@@ -630,7 +641,10 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, and a script's docstring as it is."""
+    """Shows defaults but None, and a script's docstring as it is."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):

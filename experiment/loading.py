@@ -68,7 +68,7 @@ def settle_dtype(args, base_id: str, earlier=lambda: None) -> None:
         args.dtype, reason = decided_by_main(decide)
         print(f"--dtype {FASTEST}: {args.dtype}, {reason}", flush=True)
     elif args.dtype == "bfloat16" and emulates_bfloat16(device_of(args)):
-        print(f"This CPU emulates bfloat16, several times slower than float32; --dtype {FASTEST} takes the faster one.")
+        print(f"This CPU emulates bfloat16, which is slower than float32; --dtype {FASTEST} takes the faster one.")
 
 
 def make_accelerator(args) -> Accelerator:

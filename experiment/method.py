@@ -87,6 +87,7 @@ def load_method(args, chains: int | None) -> Method:
         path = found_projection(args.base_model_ckpt)
         check_against_training(args, encoder, path)
         warn_of_other_models(hashes, path)
+        hashes |= describe_training(path)
     load_adapters(args, base, assistant, own_engine)
     softcot = load_softcot(args, base, assistant, chains, state) if thinks and thoughts in SOFT else None
     number, noise = (chains or 1) if thinks else 1, getattr(args, "perturb_std", 0.0)

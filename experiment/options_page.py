@@ -54,8 +54,8 @@ def section_of(script, name):
 
 
 def default_of(field):
-    """Return the field's default as the page shows it."""
-    value = field.default
+    """Return the field's default as the page shows it; of a switch, that of the corrected protocol."""
+    value = SWITCHES[field.name]["values"][0] if field.name in SWITCHES else field.default
     if value is MISSING and field.default_factory is not MISSING:
         value = field.default_factory()
     if value is MISSING:
@@ -65,9 +65,10 @@ def default_of(field):
 
 def meaning_of(field):
     """Return the field's help with its choices. The published value of a switch is marked."""
-    published = SWITCHES.get(field.name, {}).get("published")
+    switch = SWITCHES.get(field.name, {})
+    published, text = switch.get("published"), switch.get("does", field.metadata["help"])
     choices = (f"`{choice}`" + " (published)" * (choice == published) for choice in field.metadata["choices"] or ())
-    parts = [", ".join(choices), re.sub(CODE, r"`\g<0>`", field.metadata["help"])]
+    parts = [", ".join(choices), re.sub(CODE, r"`\g<0>`", text)]
     return ": ".join(part for part in parts if part)
 
 

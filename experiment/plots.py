@@ -4,6 +4,7 @@ import json
 import textwrap
 from pathlib import Path
 
+from experiment.runs import without_training
 from utils import replaced
 
 
@@ -24,7 +25,7 @@ def save(figure, path) -> None:
 
 
 def plot_loss(history, path, title):
-    """Draw the losses against epochs. history: of `model.training.train`; the loss's terms too if there are several."""
+    """Draw the losses against epochs. history: of `training_loop`; the loss's terms too if there are several."""
     figure, axes = pyplot().subplots(figsize=(6, 4), layout="constrained")
     terms = [("token", "token", ""), ("contrastive", "contrastive", "")] if "contrastive" in history[0] else []
     for key, label, marker in (("loss", "training", ""), *terms, ("eval_loss", "dev", "o")):
@@ -106,10 +107,13 @@ def plot_tasks(table, path) -> str | None:
 def plot_against(table, key, title, path) -> str | None:
     """Draw accuracy against a setting, a line for cells that differ in nothing else; return why there is none."""
     letters = {"num_thought_tokens": "L", "num_scaling_times": "N", "num_return_sequences": "R"}
-    ignored = (key, "projection", "prompt_hash", "run_name")  # each L or N may have its own projection
+    ignored = (key, "training", "several_trainings", "prompt_hash", "run_name")  # each L or N may have its own training
     table = cells_in(table)
     table = table[[bool(s.get(key) and s["num_thought_tokens"]) for s in table.settings]]
-    rest = [json.dumps({k: s[k] for k in sorted(s.keys() - ignored)}, sort_keys=True) for s in table.settings]
+    rest = [
+        json.dumps({k: s[k] for k in sorted(without_training(s).keys() - ignored)}, sort_keys=True)
+        for s in table.settings
+    ]
     table = table.assign(rest=rest, place=[settings[key] for settings in table.settings])
     groups = [g.sort_values("place") for _, g in table.groupby(["method", "rest"], sort=False) if g.place.nunique() > 1]
     if not groups:

@@ -306,7 +306,7 @@ def record_of_training(params_file) -> dict:
 
 
 def describe_training(params_file) -> dict:
-    """Return what an evaluation's record says of the training that wrote a projection; {} if it is not known.
+    """Return what an evaluation's record says of the training of a projection or adapter; {} if it is not known.
 
     trained_with: its protocol; training_seed; training: a hash of all else that fixes its result.
     """

@@ -23,12 +23,10 @@ RULES = ["correct", "correct_strict"]
 NO_ASSISTANT = ("Zero-Shot CoT", "CoT-Unk", "LoRA", "Zero vectors")
 # What a record that lacks them means.
 DEFAULTS = {"thoughts": "projected", "perturb_std": 0.0, "split": "test", "num_return_sequences": 1, "answer_rule": 1}
-# Fields of a record that the summary reads -> their type, or the known values. The first four must be there.
+# Fields of a record that the summary reads -> their type, or the known values.
+NEEDED = {"task_name": tuple(TASKS), "seed": int, "num_thought_tokens": int, "base_model_id": str}
 FIELDS = {
-    "task_name": tuple(TASKS),
-    "seed": int,
-    "num_thought_tokens": int,
-    "base_model_id": str,
+    **NEEDED,
     **dict.fromkeys(("num_return_sequences", "num_scaling_times", "questions_in_split", "answer_rule"), int),
     **dict.fromkeys(("assistant_model_id", "split", "data_hash"), str),
     "perturb_std": float,
@@ -63,7 +61,7 @@ class Run:
 
     @property
     def scores(self) -> pd.Series:
-        """Accuracy in percent by each of RULES, NaN if not known."""
+        """Return accuracy in percent by each of RULES, NaN if not known."""
         return (100 * self.rows[RULES]).mean(skipna=False)
 
 
@@ -121,7 +119,7 @@ def separate_logs(runs) -> None:
 
 def join_trainings(runs) -> None:
     """Make runs of trainings that differ in their seed alone share a cell: one run each, no seed twice."""
-    known = [run for run in runs if "training" in run.settings]
+    known = [run for run in runs if {"training", "training_seed"} <= run.settings.keys()]
     without = {run: without_training(run.settings) for run in known}
     for group in grouped(known, lambda run: json.dumps(without[run], sort_keys=True)).values():
         trainings = {run.settings["training_seed"] for run in group}
@@ -183,7 +181,7 @@ def run_of_log(path) -> Run | None:
 def check_record(path, record) -> None:
     """Raise UserError, with file and field, if a run's record is not what the summary reads."""
     for name, wanted in FIELDS.items():
-        value, needed = record.get(name), name in list(FIELDS)[:4]
+        value, needed = record.get(name), name in NEEDED
         if isinstance(wanted, tuple):
             fits, text = value in wanted, f"one of {', '.join(wanted)}"
         elif wanted is str:

@@ -297,8 +297,8 @@ def corrected_pairs(cells) -> list[tuple[str, str]]:
 
 
 def is_corrected(settings) -> bool:
-    """Return whether training, if there is a projection, and evaluation are known to be corrected."""
-    trained = "corrected" if "own_chains" in settings else None
+    """Return whether training, if there was one, and evaluation are known to be corrected."""
+    trained = "corrected" if "own_chains" in settings or method_of(settings) == "LoRA" else None
     return settings.get("evaluated_with") == "corrected" and settings.get("trained_with") == trained
 
 

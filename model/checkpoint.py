@@ -25,18 +25,21 @@ class DamagedCheckpoint(UserError):
 def write_checkpoint(state: dict, record: dict, folder: Path, keep: int, steps_per_epoch: int = 1) -> None:
     """Write checkpoint-<step>.pt under another name, flush and rename it; then remove what it replaces.
 
-    These are earlier checkpoints inside an epoch, and the oldest beyond `keep`. state: tensors and plain values,
+    These are earlier checkpoints inside an epoch, the oldest beyond `keep`, and later ones: damaged ones that the run
+    resumed before. state: tensors and plain values,
     `state["progress"]["step"]` its step; record: what fixes the run's result, as JSON. Raises OSError if it cannot be
     written; the earlier checkpoints are then unchanged.
     """
     content = io.BytesIO()
     torch.save({**state, "record": json.dumps(record, default=str)}, content)
     folder.mkdir(parents=True, exist_ok=True)
-    with replaced(folder / f"checkpoint-{state['progress']['step']}.pt") as scratch:
+    written = folder / f"checkpoint-{state['progress']['step']}.pt"
+    with replaced(written) as scratch:
         scratch.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
-    newest, *older = checkpoints(folder)
-    whole_epochs = [path for path in older if step_of(path) % steps_per_epoch == 0]
-    for path in set(older) - set(whole_epochs[: keep - 1]):
+    found = checkpoints(folder)
+    earlier = [path for path in found if step_of(path) < step_of(written)]
+    whole_epochs = [path for path in earlier if step_of(path) % steps_per_epoch == 0]
+    for path in set(found) - {written, *whole_epochs[: keep - 1]}:
         path.unlink()
 
 

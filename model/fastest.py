@@ -49,5 +49,5 @@ def fastest_dtype(model_id: str, device: str, trust_remote_code: bool = False) -
 
 
 def emulates_bfloat16(device: str) -> bool:
-    """Return whether this is a CPU without AVX-512: its bfloat16 products are several times slower than float32."""
+    """Return whether AVX2 is the best this CPU has: its bfloat16 products are then slower than float32's."""
     return device == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"

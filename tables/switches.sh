@@ -8,7 +8,7 @@
 # says so and the other seeds are not run. (TASKS has no effect here; N_EPOCHS is 1 and L_TRAIN 16 by default.)
 # More environment variables:
 #   SEEDS           of the trainings, each with the evaluation of the same seed (default: "42 43 44")
-#   SWITCHES        run these alone only, such as "date last_token" (default: all of part 2 below)
+#   SWITCHES        run these alone only, such as "date last_token" (default: all of PLAN below)
 #   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has: --token_loss_pairs
 #   TUNED=1         the switch that needs a tuned model: --base_adapter; with SOFTCOTPP=1 --assistant_adapter
 # Each of these has its own OUT by default: results/switches_softcotpp, _tuned, _softcotpp_tuned.
@@ -24,9 +24,27 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || { usage >&2 && exit 2; }
 BASE=${1%/} ASSISTANT=${2%/}
+case $METHOD-$LEARNS in # PLAN: where a switch is turned (training, evaluation or both), its name, its value
+softcot-base) PLAN=("evaluation base_adapter ignored") ;;
+softcotpp-assistant) PLAN=("training assistant_adapter fixed") ;;
+softcotpp-) PLAN=("training token_loss_pairs small_base") ;;
+softcot-)
+    PLAN=(
+        "both projection_dtype bfloat16"
+        "training last_token dropped"
+        "training yes_no_dev_label third_from_end"
+        "training too_long cut"
+        "both qwen3_tokens qwen2.5"
+        "both date today"
+        "evaluation generation_prompt by_family"
+        "evaluation generation_prompt no" # what by_family is for Llama and Qwen2.5
+        "evaluation end_tokens tokenizer"
+    )
+    ;;
+esac
 for switch in ${SWITCHES:-}; do
-    known=$(sed -nE 's/.*[ )]alone [a-z]+ ([a-z0-9_]+) .*/\1/p' "$0" | uniq | xargs)
-    [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: known are $known"
+    known=$(printf '%s\n' "${PLAN[@]}" | cut -d ' ' -f 2 | uniq | xargs)
+    [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: with $METHOD${LEARNS:+, tuned,} known are $known"
 done
 read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
 SHARED=(--data_dir "$ROOT/data/mini" --prompt_dir "$ROOT/data/mini/prompts" --dtype float32 --num_thought_tokens "$L_TRAIN")
@@ -73,8 +91,9 @@ same_projection() { # same_projection RUN SEED: as under the corrected protocol
     [[ ${DRY_RUN:-} != 1 ]] && cmp -s "$(projection "$1" "$2")" "$(projection corrected "$2")"
 }
 same_responses() { # same_responses RUN SEED: all rows but the record
-    local file=gsm8k--seed_$2-ntt_$L_TRAIN-nrs_1-$PAIR.jsonl
-    [[ ${DRY_RUN:-} != 1 ]] && cmp -s <(tail -n +2 "$OUT/logs/$1/$file") <(tail -n +2 "$OUT/logs/corrected/$file")
+    local files=("$OUT/logs/"{"$1",corrected}"/gsm8k-"*"-seed_$2-"*.jsonl)
+    [[ ${DRY_RUN:-} != 1 && -f ${files[0]} && -f ${files[1]} ]] &&
+        cmp -s <(tail -n +2 "${files[0]}") <(tail -n +2 "${files[1]}")
 }
 alone() { # alone WHERE SWITCH VALUE: corrected but for one switch in training, in evaluation, or in both
     local name=$2-$3 trained=corrected switch=() seed unchanged
@@ -110,24 +129,12 @@ CELLS+=("$OUT/logs/corrected")
 [[ $LEARNS ]] || CELLS+=("$OUT/logs/published")
 
 # 2) Each switch alone.
-case $METHOD-$LEARNS in
-softcot-base) alone evaluation base_adapter ignored ;;
-softcotpp-assistant) alone training assistant_adapter fixed ;;
-softcotpp-) alone training token_loss_pairs small_base ;;
-softcot-)
-    alone both projection_dtype bfloat16
-    alone training last_token dropped
-    alone training yes_no_dev_label third_from_end
-    alone training too_long cut
-    alone both qwen3_tokens qwen2.5
-    alone both date today
-    alone evaluation generation_prompt by_family
-    alone evaluation generation_prompt no # what by_family is for Llama and Qwen2.5
-    alone evaluation end_tokens tokenizer
-    NOTES+=(--note "In tables of their own: \`--token_loss_pairs\` (SOFTCOTPP=1), \`--base_adapter\` (TUNED=1) and \
-\`--assistant_adapter\` (both).")
-    ;;
-esac
+for entry in "${PLAN[@]}"; do
+    read -r -a words <<<"$entry"
+    alone "${words[@]}"
+done
+[[ $METHOD-$LEARNS != softcot- ]] || NOTES+=(--note "In tables of their own: \`--token_loss_pairs\` (SOFTCOTPP=1), \
+\`--base_adapter\` (TUNED=1) and \`--assistant_adapter\` (both).")
 
 # 3) The table, and each cell against the corrected one, question by question.
 run python summarize_results.py "${CELLS[@]}" --out "$OUT/summary" "${NOTES[@]}"

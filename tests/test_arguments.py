@@ -228,6 +228,7 @@ def test_a_missing_option_is_named(capsys):
         (TrainSoftCoT, "--output_name x --tune_base_model --base_device_map auto", ["--base_device_map"]),
         (TrainSoftCoTPlusPlus, "--output_name x --num_thought_tokens 0 --tune_base_model", ["--num_thought_tokens 0"]),
         (Ask, f"{ASKED} --json thoughts.json", ["--show_thoughts"]),
+        (Ask, f"{ASKED} --greedy --num_return_sequences 2", ["--num_return_sequences 2"]),
         (Ask, f"{ASKED} --published_code d", ["--published_code"]),
         (Ask, f"{ASKED} --prompt_dir d --published_code d", ["--prompt_dir"]),
         (TrainSoftCoT, "--output_name x --prompt_dir d --published_code d", ["--published_code", "--prompt_dir"]),

@@ -212,6 +212,28 @@ def test_what_no_option_takes_is_refused_in_run_json_unless_it_is_given(inputs, 
     assert Ask.implied(given | {name: "given"})[name] == "given"
 
 
+def trained_as(folder, source, **arguments):
+    """Put a projection's run.json, with other arguments, and an empty projection into a folder; return its options."""
+    found = json.loads((source / "run.json").read_text(encoding="utf-8"))
+    found["arguments"] |= arguments
+    (folder / "run.json").write_text(json.dumps(found), encoding="utf-8")
+    (folder / "projection.bin").touch()
+    return {"params_file_name": str(folder / "projection.bin"), "question": "How many?"}
+
+
+def test_a_protocol_that_is_given_decides_on_all_switches(inputs, tmp_path):
+    given = trained_as(tmp_path, inputs / "whole" / RUN)
+    published = Ask(**Ask.implied(given | {"protocol": "published", "date": "fixed"}))
+    assert (published.projection_dtype, published.qwen3_tokens, published.date) == ("bfloat16", "qwen2.5", "fixed")
+    assert Ask(**Ask.implied(given)).projection_dtype == "float32"
+
+
+def test_chains_have_the_switches_of_softcotpp_s_scripts(inputs, tmp_path):
+    published = {"protocol": "published", "projection_dtype": "bfloat16", "date": "today"}
+    args = Ask(**Ask.implied(trained_as(tmp_path, inputs / "whole_pp" / RUN_PP, **published)))
+    assert (args.qwen3_tokens, args.projection_dtype, args.end_tokens) == ("own", "bfloat16", "tokenizer")
+
+
 def test_a_picture_without_thoughts_to_show_is_refused(place, run):
     code, output = run(ask, ["How many?", *WHOLE, "--picture", "thoughts.png"])
     assert code == 2 and "--show_thoughts" in output and list(place.iterdir()) == []

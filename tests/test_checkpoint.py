@@ -32,6 +32,14 @@ def test_newest_comes_first_and_oldest_goes(tmp_path):
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-100.pt", "checkpoint-10.pt", "checkpoint-9.pt"]
 
 
+def test_a_run_that_resumed_before_a_damaged_checkpoint_keeps_its_own(tmp_path):
+    for step in (1000, 1900):
+        write_checkpoint(state(step), {}, tmp_path, 1, steps_per_epoch=1000)
+    (tmp_path / "checkpoint-1900.pt").write_bytes(b"damaged")
+    write_checkpoint(state(1500), {}, tmp_path, 2, steps_per_epoch=1000)
+    assert newest_checkpoint(tmp_path)[0].name == "checkpoint-1500.pt"
+
+
 def test_every_flipped_byte_is_noticed(tmp_path):
     save(tmp_path, 1)
     save(tmp_path, 2)

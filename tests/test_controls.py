@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
+from experiment.arguments import TrainSoftCoT
 from model.backbone import FAMILIES
 from model.choices import THOUGHTS
-from model.controls import UNTRAINED_SEED, ThoughtSlot
+from model.controls import ThoughtSlot
 from model.softcot import SoftCoT, SoftCoTPlusPlus
 from tests import oracle
 from tests.commands import ROOT, refused_here, rows_of, save_data, shell
@@ -220,7 +221,7 @@ class Oracle:
         if mode == "shuffled":
             return self.soft(self.examples[(index + 1) % len(self.examples)], self.trained)
         if mode == "untrained":
-            set_seed(UNTRAINED_SEED)
+            set_seed(TrainSoftCoT.__dataclass_fields__["seed"].default)
             return self.soft(example, nn.Linear(32, 48).state_dict())
         if mode == "zero":
             return torch.zeros(L, 48)
@@ -351,6 +352,8 @@ def test_lora_is_trained_without_thoughts_and_evaluated(models, data, tmp_path, 
         name = "tuned" if adapter else ""
         file = tmp_path / "inference_logs" / f"{name}gsm8k--seed_42-ntt_0-nrs_1-{BASE}-{ASSISTANT}.jsonl"
         responses.append([row["responses"] for row in rows_of(file)])
+        record = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["run"]
+        assert record.get("trained_with") == ("corrected" if adapter else None)
         assert out.strip().endswith(f"%), {'LoRA' if adapter else 'Zero-Shot CoT'}")
     assert responses[0] != responses[1]
     refused_here(

@@ -205,7 +205,8 @@ METHOD_SETTINGS = {
 
 def test_methods_follow_from_their_arguments(tmp_path):
     for number, settings in enumerate(METHOD_SETTINGS.values()):
-        save_run(tmp_path / "logs", f"m{number}", 41, verdicts(number), **settings)
+        trained = {"training": f"of {number}", "training_seed": 42, "projection": f"of {number}"}
+        save_run(tmp_path / "logs", f"m{number}", 41, verdicts(number), **settings, **trained)
     summarize(tmp_path, "logs", "--out", "out")
     cells, _ = cells_of(tmp_path / "out")
     assert {label for label, _ in cells} == set(METHOD_SETTINGS)
