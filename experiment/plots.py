@@ -4,7 +4,7 @@ import json
 import textwrap
 from pathlib import Path
 
-from experiment.runs import without_training
+from experiment.record import without_training
 from utils import replaced
 
 

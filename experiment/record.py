@@ -318,6 +318,13 @@ def describe_training(params_file) -> dict:
     return {"trained_with": protocol_name(trained), "training_seed": trained["seed"], "training": digest}
 
 
+def without_training(settings: dict) -> dict:
+    """Return settings without its training's seed and weights: the projection, and the adapter of a tuned model."""
+    tuned = [part for part in ("base", "assistant") if settings.get(f"tune_{part}_model")]
+    own = {"projection", "training_seed", *(f"{part}_model_ckpt" for part in tuned)}
+    return {key: value for key, value in settings.items() if key not in own}
+
+
 def warn_of_other_models(hashes, params_file):
     """Print a line if weights or tokenizers are not those of the training that wrote a projection or adapter.
 

@@ -15,7 +15,7 @@ from data_loader.answers import ANSWER_RULE, verdicts
 from data_loader.tasks import TASKS, get_task
 from experiment.logs import read_log
 from experiment.protocol import protocol_name
-from experiment.record import OF_THOUGHTS, data_hash, method_of
+from experiment.record import OF_THOUGHTS, data_hash, method_of, without_training
 from experiment.results import read_result_file
 from utils import UserError
 
@@ -126,13 +126,6 @@ def join_trainings(runs) -> None:
         if 1 < len(group) == len(trainings) == len({run.seed for run in group}):
             for run in group:
                 run.settings = without[run] | {"several_trainings": True}
-
-
-def without_training(settings) -> dict:
-    """Return settings without its training's seed and weights: the projection, and the adapter of a tuned model."""
-    tuned = [part for part in ("base", "assistant") if settings.get(f"tune_{part}_model")]
-    own = {"projection", "training_seed", *(f"{part}_model_ckpt" for part in tuned)}
-    return {key: value for key, value in settings.items() if key not in own}
 
 
 def votes_of(settings) -> int:

@@ -42,8 +42,8 @@ softcot-)
     )
     ;;
 esac
+known=$(printf '%s\n' "${PLAN[@]}" | cut -d ' ' -f 2 | uniq | xargs)
 for switch in ${SWITCHES:-}; do
-    known=$(printf '%s\n' "${PLAN[@]}" | cut -d ' ' -f 2 | uniq | xargs)
     [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: with $METHOD${LEARNS:+, tuned,} known are $known"
 done
 read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
@@ -91,9 +91,9 @@ same_projection() { # same_projection RUN SEED: as under the corrected protocol
     [[ ${DRY_RUN:-} != 1 ]] && cmp -s "$(projection "$1" "$2")" "$(projection corrected "$2")"
 }
 same_responses() { # same_responses RUN SEED: all rows but the record
-    local files=("$OUT/logs/"{"$1",corrected}"/gsm8k-"*"-seed_$2-"*.jsonl)
-    [[ ${DRY_RUN:-} != 1 && -f ${files[0]} && -f ${files[1]} ]] &&
-        cmp -s <(tail -n +2 "${files[0]}") <(tail -n +2 "${files[1]}")
+    local file=gsm8k--seed_$2-ntt_$L_TRAIN-nrs_1-$PAIR.jsonl # SoftCoT's: no switch of SoftCoT++ is evaluation's alone
+    local own=$OUT/logs/$1/$file other=$OUT/logs/corrected/$file
+    [[ ${DRY_RUN:-} != 1 && -f $own && -f $other ]] && cmp -s <(tail -n +2 "$own") <(tail -n +2 "$other")
 }
 alone() { # alone WHERE SWITCH VALUE: corrected but for one switch in training, in evaluation, or in both
     local name=$2-$3 trained=corrected switch=() seed unchanged

@@ -189,6 +189,15 @@ def test_the_command_line_refuses_in_one_line_too(tmp_path):
     refused_command("python ask.py 'How many?'", tmp_path, "--params_file_name")
 
 
+def trained_as(folder, source, **arguments):
+    """Put a projection's run.json, with other arguments, and an empty projection into a folder; return its options."""
+    found = json.loads((source / "run.json").read_text(encoding="utf-8"))
+    found["arguments"] |= arguments
+    (folder / "run.json").write_text(json.dumps(found), encoding="utf-8")
+    (folder / "projection.bin").touch()
+    return {"params_file_name": str(folder / "projection.bin"), "question": "How many?"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -202,23 +211,10 @@ def test_the_command_line_refuses_in_one_line_too(tmp_path):
     ],
 )
 def test_what_no_option_takes_is_refused_in_run_json_unless_it_is_given(inputs, tmp_path, name, value):
-    found = json.loads((inputs / "whole_pp" / RUN_PP / "run.json").read_text(encoding="utf-8"))
-    found["arguments"][name] = value
-    (tmp_path / "run.json").write_text(json.dumps(found), encoding="utf-8")
-    (tmp_path / "projection.bin").touch()
-    given = {"params_file_name": str(tmp_path / "projection.bin")}
+    given = trained_as(tmp_path, inputs / "whole_pp" / RUN_PP, **{name: value})
     with pytest.raises(UserError, match=f"run.json.* {name} is"):
         Ask.implied(given)
     assert Ask.implied(given | {name: "given"})[name] == "given"
-
-
-def trained_as(folder, source, **arguments):
-    """Put a projection's run.json, with other arguments, and an empty projection into a folder; return its options."""
-    found = json.loads((source / "run.json").read_text(encoding="utf-8"))
-    found["arguments"] |= arguments
-    (folder / "run.json").write_text(json.dumps(found), encoding="utf-8")
-    (folder / "projection.bin").touch()
-    return {"params_file_name": str(folder / "projection.bin"), "question": "How many?"}
 
 
 def test_a_protocol_that_is_given_decides_on_all_switches(inputs, tmp_path):
