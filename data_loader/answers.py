@@ -10,66 +10,66 @@ models or prompts.
 import math
 import re
 from collections import Counter
-from fractions import Fraction
 
+from data_loader.arithmetic import expressions, normalize
 from data_loader.tasks import get_task
 
 # Result files record it. 1: gold numbers lost their sign and were rounded, and each unread answer was a vote.
-# 2: the published rule.
-ANSWER_RULE = 2
+# 2: the published rule, but for other digits than 0-9 and infinity. 3: those too, and the strict rule as a grammar.
+ANSWER_RULE = 3
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+
+
+def clean_up(text):
+    """Return text without the spaces that tokenizers with `clean_up_tokenization_spaces` leave, as transformers 4.51
+    removes them before the published code reads an answer."""
+    for mark in ".?!,":
+        text = text.replace(f" {mark}", mark)
+    text = text.replace(" ' ", "'")
+    for ending in ("n't", "'m", "'s", "'ve", "'re"):
+        text = text.replace(f" {ending}", ending)
+    return text
+
+
+# ---- the published rule, and what both rules share ----
 
 
 def extract(task, text):
     """Return the answer in `text` by the published rule: the last number, letter a-f, or yes/no.
 
-    Published: a number is a run of digits with an optional fraction, found after `,`, `%` and `$` are removed. It is
-    an int, or a float rounded to two places. Letters and words stand alone, in either case.
+    Published: a number is a run of digits of any script with an optional fraction, found after `,`, `%` and `$` are
+    removed. It is an int, or a float rounded to two places, and so may be infinite. Letters and words stand alone, in
+    either case.
     """
     kind = get_task(task).answer_kind
     if kind == "number":
-        found = re.findall(r"[0-9]+(?:\.[0-9]+)?", re.sub(r"[,%$]", "", text))
-        return _to_number(found[-1]) if found else None
-    if kind == "choice":
-        found = re.findall(r"\b[a-f]\b", text.lower())
-        return found[-1].upper() if found else None
-    found = re.findall(r"\b(?:yes|no)\b", text.lower())
-    return _YES_NO[found[-1]] if found else None
+        found = re.findall(r"\d+(?:\.\d+)?", re.sub(r"[,%$]", "", text))
+        try:
+            return (round(float(found[-1]), 2) if "." in found[-1] else int(found[-1])) if found else None
+        except ValueError:  # more digits than Python reads
+            return None
+    found = re.findall(r"\b[a-f]\b" if kind == "choice" else r"\b(?:yes|no)\b", text.lower())
+    if not found:
+        return None
+    return found[-1].upper() if kind == "choice" else _YES_NO[found[-1]]
 
 
-def extract_strict(task, text):
-    """Return the answer that `text` gives as its final one, or None if it gives none.
-
-    The last complete `\\boxed{...}` first; else what follows the last "answer is" or "answer:";
-    else the last number with its sign, the last stand-alone capital letter among the task's
-    choices, or the yes/no that opens or closes the last sentence. A response that ends inside its
-    only box, or its calculation, gives none.
-    """
-    task, boxed = get_task(task), last_boxed(text)
-    if boxed is None and re.search(r"\\boxed\s*\{[^}]*$", text):
-        return None  # cut off inside the box: a number there may have more digits
-    return _STRICT[task.answer_kind](task, text, boxed)
-
-
-def gold(task, answer, strict=False):
+def gold(task, answer):
     """Return the gold answer (text of the data) as a value to compare with, or None if it is unreadable.
 
-    Published: a number without its `,` is `float(...)` if it has a point, else `int(...)`. It keeps its sign and is
-    not rounded, so `extract` never gives a negative one. strict=True reads numbers as `extract_strict` does.
+    Published, for both rules: a number without its `,` is `float(...)` if it has a point, else `int(...)`. It keeps its
+    sign and is not rounded, so `extract` never gives a negative one.
     """
     kind, text = get_task(task).answer_kind, answer.strip()
     if kind == "number":
-        return _read_number(text) if strict else _gold_number(text.replace(",", ""))
+        text = text.replace(",", "")
+        try:
+            return float(text) if "." in text else int(text)
+        except ValueError:
+            return None
     if kind == "choice":
         return text.upper() if re.fullmatch("[A-Fa-f]", text) else None
     return _YES_NO.get(text.lower())
-
-
-def _gold_number(text):
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        return None
 
 
 def is_correct(predicted, gold):
@@ -78,12 +78,13 @@ def is_correct(predicted, gold):
 
 
 def is_correct_strict(predicted, gold):
-    """Return whether a strict answer is the gold one; numbers are compared to two decimal places."""
-    if predicted is None or gold is None:
-        return False
-    if isinstance(gold, (int, float)):
-        return round(predicted, 2) == round(gold, 2)
-    return predicted == gold
+    """Return whether a strict answer is the gold one; numbers are compared to two decimal places, below 0.1 to a
+    relative 1e-4."""
+    if predicted is None or gold is None or isinstance(gold, (bool, str)):
+        return predicted is not None and predicted == gold
+    if abs(gold) < 0.1:
+        return abs(predicted) < 1 and math.isclose(predicted, gold, rel_tol=1e-4)
+    return round(predicted, 2) == round(gold, 2)
 
 
 def count_votes(answers):
@@ -106,12 +107,15 @@ def majority_vote(answers):
 def verdicts(task, responses, answer):
     """Return what both rules make of a question's responses: the fields of its result row.
 
-    responses: N x R texts without special tokens; answer: text of the data. The strict vote ignores unread answers.
+    responses: N x R texts without special tokens; answer: text of the data. The strict vote ignores unread answers. It
+    is over values; some questions ask "in millions", so that "405 million" is right for 405 too.
     """
     answers = [extract(task, text) for text in responses]
-    strict = [extract_strict(task, text) for text in responses]
-    vote, vote_strict = majority_vote(answers), majority_vote([read for read in strict if read is not None])
+    readings = [_read_strict(task, text) for text in responses]
+    strict = [value for value, _ in readings]
+    vote, vote_strict = majority_vote(answers), majority_vote([value for value in strict if value is not None])
     right = gold(task, answer)
+    voted = {vote_strict} | {bare for value, bare in readings if value == vote_strict}
     return {
         "gold": right,
         "answers": answers,
@@ -119,177 +123,206 @@ def verdicts(task, responses, answer):
         "correct": is_correct(vote, right),
         "answers_strict": strict,
         "vote_strict": vote_strict,
-        "correct_strict": is_correct_strict(vote_strict, gold(task, answer, strict=True)),
+        "correct_strict": any(is_correct_strict(value, right) for value in voted),
     }
 
 
-def last_boxed(text):
-    """Return the content of the last `\\boxed{...}` whose braces balance and that is not empty, or None."""
-    for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", text)]):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                if text[start:end].strip():
-                    return text[start:end].strip()
-                break
-    return None
+# ---- the strict rule: normalize, find what states the answer, read it ----
 
 
-# What stands after the last "answer is", "answer: ", "answer =" ... up to the sentence's end.
+def extract_strict(task, text):
+    """Return the answer that `text` gives to its question, or None if it gives none.
+
+    The last readable `\\boxed{...}` or statement ("the answer is", "Answer:", "####", "option B is correct"); without
+    any, the last number, the last stand-alone capital letter, or the yes/no that opens or closes the last sentence or
+    opens the text. What stands in `<think>` or behind a run-on `Question:` is not read. A negated statement, a
+    response that ends inside its only box or its calculation, and an expression without a value give none.
+    """
+    return _read_strict(task, text)[0]
+
+
+def _read_strict(task, text):
+    """Return the strict answer and, if it has a magnitude word, its number without the word; else the answer twice."""
+    task, text = get_task(task), normalize(_own_part(text))
+    boxes, is_cut_off = _boxes(text)
+    if is_cut_off and not boxes:
+        return None, None  # what stands in the box may go on
+    if task.answer_kind == "number":
+        return _strict_number(text, boxes)
+    answer = _strict_choice(text, boxes, task.choices) if task.choices else _strict_yes_no(text, boxes)
+    return answer, answer
+
+
+_RUN_ON = re.compile(
+    r"\n[ #*>]{0,9}(?:(?i:question|problem|human|user)|Q)(?: ?\d+)?[ *]{0,3}:"
+    r"|(?<!the )(?<!this )\bQuestion(?: ?\d+)?\**:|\bQ\d?:|\n(?:user|human)\n"
+)
+_BEGUN = re.compile(r"\d|\b(?i:answer|boxed|yes|no)\b|\b[B-F]\b")  # a question copied before any answer is no run-on
+
+
+def _own_part(text):
+    """Return the text without what stands in <think>, up to a question that the model goes on to ask itself."""
+    *thoughts, last = text.split("</think>")
+    pieces = [*(piece for piece in thoughts if "<think>" in piece), last]  # a prompt may have opened the first
+    text = "".join(piece.partition("<think>")[0] for piece in pieces)
+    if begun := _BEGUN.search(text):
+        run_on = next((match for match in _RUN_ON.finditer(text) if match.start() > begun.start()), None)
+        text = text[: run_on.start()] if run_on else text
+    return text
+
+
+def _boxes(text):
+    """Return (start, content) of each `\\boxed{...}` that is not empty, and whether one is left open."""
+    opened, found = [], []
+    for match in re.finditer(r"\\boxed\s*\{|[{}]", text):
+        if match[0] != "}":
+            opened.append(match)
+        elif opened and len((start := opened.pop())[0]) > 1 and text[start.end() : match.start()].strip():
+            found.append((start.start(), text[start.end() : match.start()]))
+    return found, any(len(match[0]) > 1 for match in opened)
+
+
+_CANNOT = r"(?:can ?no|could no|is no|was no|will no)t\b|(?:ca|could|is|was|wo)n['’]t\b"
+# The noun, not "to answer this" or "to find the answer, we need:".
 _ANSWER_IS = re.compile(
-    r"\banswer\b[^.\n:=]{0,40}?(?:\bis\b|:|=|####)[\s:*]*((?:[^.\n]|\.(?=[0-9]))+)|####\s*([^\n]+)",
+    r"(?<!\bto )(?<!\bwe )(?<!\bI )(?<!\bcan )(?<!\bmust )(?<!\bcould )(?<!\bus )(?<!\bme )"
+    r"(?<!'ll )(?<!\bwill )(?<!\blet's )"
+    r"\b(?:answer|ans|(?:correct|right|best) (?:option|choice))\b(?! (?:this|the|that|your|it|a)\b)"
+    rf"[^.\n:=]{{0,60}}?(?:\b(?P<not>{_CANNOT})|\b(?:is|was|be|are)\b|:|=|####|(?<=ns)\.)"
+    r"[\s:*]*(?:\.\.+ ?|(?<=\n)[-*•] )?(?P<text>(?:[^.\n]|\.(?=\d))*)"
+    r"|####\s*(?!\d+[.)] )(?P<final>[-+\d.(\\][^\n]*|(?:[A-F]|yes|no)\b[^\n]*)",
+    re.IGNORECASE,
+)
+_INTRODUCTION = re.compile(
+    r"(?:^|[.!?:\n])\W*(?:(?:so|now|first|then|next),? )?(?:in order )?to (?:\w+ ){0,4}$", re.IGNORECASE
+)
+_NEGATED = re.compile(
+    r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|undetermined|un\w+able|impossible|neither|cannot|none)\b",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"\b(?:cannot|can not|can['’]t|could not|impossible to|unable to|possible to|(?:not enough|insufficient) \w+ to)"
+    r" (?:be )?(?:\w+ )?(?:determin|answer|comput|calculat|solv|find|found|know|tell|say)",
     re.IGNORECASE,
 )
 
 
-def _stated(text):
-    """Return the text after the last statement of an answer, or None."""
-    found = list(_ANSWER_IS.finditer(text))
-    return (found[-1][1] or found[-1][2]) if found else None
+def _statements(text, boxes, more=()):
+    """Return what states the answer, the last first: texts of boxes and statements, None for a negated one.
+
+    boxes, more: (place in the text, text) of such as are known.
+    """
+    found = [*more, *((start, None if _NEGATED.match(content) else content) for start, content in boxes)]
+    for match in _ANSWER_IS.finditer(text):
+        stated = match["final"] or match["text"] or ""
+        if not _INTRODUCTION.search(text, max(0, match.start() - 60), match.start()) and stated.strip():
+            negated = match["not"] or _NEGATED.match(stated)
+            found.append((match.start("final") if match["final"] else match.start("text"), None if negated else stated))
+    return [stated for _, stated in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
-# A sign belongs to a number only if nothing comes before it that it could subtract from.
-_SIGN = r"(?:(?<![\w)\]}.])[-+])?"
-_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
-_NUMBER = re.compile(
-    rf"(?P<sign>{_SIGN})(?:"
-    rf"(?:(?P<whole>[0-9]+)\s*)?\\[dt]?frac\s*\{{?\s*(?P<p>-?[0-9]+)\s*\}}?\s*\{{?\s*"
-    rf"(?P<q>[0-9]+)\s*\}}?"
-    rf"|(?:(?P<whole2>[0-9]+)\s+)?(?P<p2>[0-9]+)\s*/\s*(?P<q2>[0-9]+)(?![0-9./])"
-    rf"|(?P<decimal>{_DECIMAL}))"
+# ---- numbers ----
+
+# What makes a number the first term of something else: an operator, a ratio, a variable; "25% of 80".
+_GOES_ON = re.compile(
+    r"\s*(?:[*^+=]|/(?! *[A-Za-z])|-(?= *(?:$|[\d(.\\]|[a-z]\b))|[:,]\d|of \d|[xyz]\b)"
+    r"|[^,;(\n]*?[A-Za-z°%] *(?:[+*/] *| - )[\d(\\]"
 )
-# Typography and units' exponents that would hide a number or look like one.
-_CLEAN = (
-    (re.compile(r"[−–]"), "-"),
-    (re.compile(r"\\(?:text|mathrm|mathbf|textbf|,|!|;|:|\$|%| )"), ""),
-    (re.compile(r"\\left|\\right|\\\(|\\\)|\\\[|\\\]"), ""),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\^\s*(?:\{[^{}]*\}|-?\w|\\circ)|\^\\circ"), ""),
-    (re.compile(r"[$€£%]|\*\*"), ""),  # two stars are bold type, one multiplies
+_CLAUSES = re.compile(r",(?!\d)|;|(?<=[\w%.]) \(|\b(?:because|since|where|which|as)\b")
+_CALCULATES = re.compile(
+    r"\b(?:found|obtain|calculat|comput|multipl|divid|add|subtract|sum|product|difference|by)", re.I
 )
-
-
-def _clean(text):
-    for pattern, into in _CLEAN:
-        text = pattern.sub(into, text)
-    return text
-
-
-def _to_number(digits):
-    """Return an int, or a float rounded to two places; None for more digits than Python reads."""
-    try:
-        value = round(float(digits), 2) if "." in digits else int(digits)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _value(match):
-    """Return the value of a match of _NUMBER: int if it is whole, else float to two places, so that 1/3 and 0.333 vote
-    alike; None if none."""
-    sign = -1 if match["sign"] == "-" else 1
-    try:
-        if match["decimal"]:
-            value = Fraction(match["decimal"].replace(",", ""))
-        else:
-            whole = int(match["whole"] or match["whole2"] or 0)
-            value = whole + Fraction(int(match["p"] or match["p2"]), int(match["q"] or match["q2"]))
-        return sign * (int(value) if value.denominator == 1 else round(float(value), 2))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        return None
-
-
-_PRODUCT = re.compile(r"\s*[*×]\s*")
 
 
 def _read_number(text):
-    """Return the first number behind the last "=" of a short answer text, or None.
+    """Return the number (value, and value without its magnitude word) of a statement, None if it has no arithmetic.
 
-    An "=" in brackets explains and is passed over. A number that begins a product is a factor, so no answer.
+    The first clause with arithmetic holds it. Behind the last "=" it may have words before it and a unit behind it; an
+    expression may not, and is (None, None).
     """
-    match = _NUMBER.search(tail := re.sub(r"\([^()]*=[^()]*\)", "", _clean(text)).split("=")[-1])
-    return _value(match) if match and not _PRODUCT.match(tail, match.end()) else None
+    text = re.sub(r"\([^()]*=[^()]*\)", "", text)  # explains
+    for clause in _CLAUSES.split(text):
+        clause = re.sub(r"^\s*-\s*(?=[\d.(\\])", "-", clause.split("=")[-1])
+        start, expression = next(expressions(clause), (0, None))
+        if expression and " is " in clause and re.search("[A-Za-z]", clause[:start]):
+            clause = clause.rpartition(" is ")[2]
+            start, expression = next(expressions(clause), (0, None))
+        if expression:
+            lead, tail = clause[:start], clause[expression.end :]
+            if expression.is_number():
+                is_read = not _CALCULATES.search(lead) and not _GOES_ON.match(tail)
+            else:
+                is_read = not re.search(r"\w", lead + tail)
+            if is_read and expression.value is not None:
+                return expression.value, expression.bare()
+            return None if _CALCULATES.search(lead) else (None, None)
+    return None
 
 
-# An arithmetic expression of plain numbers, which a box may hold. The
-# list of what it may hold keeps units and variables out, and at most one power keeps it small.
-_EXPRESSION = re.compile(r"(?:[0-9.+\-*/(){}\[\]\s]|\^(?!.*\^)|\\(?:[dt]?frac|sqrt|times|cdot|div)(?![a-z])){3,80}")
-_LONE_DIGITS = re.compile(r"(\\[dt]?frac)\s*([0-9])\s*([0-9])")  # \frac34
-_GROUPED = re.compile(r"(?<![0-9.])[0-9]{1,3}(?: [0-9]{3})+(?![0-9/])")  # 1 000 000
+def _strict_number(text, boxes):
+    statements = _statements(text, boxes)
+    readings = [(None, None) if stated is None else _read_number(stated) for stated in statements]
+    for reading in readings:
+        if reading and reading[0] is not None:
+            return reading
+    if boxes or (None, None) in readings or _REFUSAL.search(text.strip().rpartition("\n")[2]):
+        return None, None
+    for line in reversed(text.split("\n")):
+        if found := [*expressions(line)]:
+            start, last = found[-1]
+            is_operand = re.search(r"\S *[*/^+] *$|\d[:,-]$", line[max(0, start - 9) : start])
+            if is_operand or last.value is None or not last.is_number() or _GOES_ON.match(line[last.end :].strip()):
+                break
+            return last.value, last.bare()
+    return None, None
 
 
-def _expression_value(text):
-    """Return the value of an arithmetic expression, None if `text` is none or has no finite value.
+# ---- letters and words ----
 
-    Read by the LaTeX parser of math-verify (latex2sympy2_extended, MIT). math-verify itself is not
-    used: on the answers of tests/test_answers.py it is worse than the rules here (units,
-    currency, degrees, the last of two boxes) and 100 times slower; both judge numbers alike.
-    """
-    text = re.sub(r"\\left|\\right|\\[,;:! ]|\$", "", text).replace("{,}", ",")
-    text = text.replace("×", r"\times ").replace("−", "-")
-    text = _LONE_DIGITS.sub(r"\1{\2}{\3}", re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text))
-    text = text.split("=")[-1].strip()
-    if number := _NUMBER.fullmatch(text):
-        return _value(number)
-    if not _EXPRESSION.fullmatch(text) or not re.search(r"[-+*/^\\]", text):
-        return None
-    from latex2sympy2_extended import latex2sympy  # takes half a second, and few answers need it
-
-    try:
-        value = float(latex2sympy(text).evalf())
-    except Exception:  # the parser raises plain Exception for text that is no mathematics
-        return None
-    if not math.isfinite(value):
-        return None
-    return int(value) if value.is_integer() else round(value, 2)
+_NOT_BEFORE = r"(?<!not )(?<!not \()(?<!not option )(?<!not option \()"
+_STARTS_YES_NO = re.compile(
+    r"\W*(?:(?:a|an|the|so|thus|hence|therefore|\w+ly|resounding|clear),? ){0,3}(yes|no|true|false)\b"
+    r"(?! (?:longer|one|doubt|matter|such|more|evidence|single|way)\b)",
+    re.IGNORECASE,
+)
 
 
-def _strict_number(task, text, boxed):
-    if boxed is not None:
-        value = _expression_value(boxed)
-        return _read_number(_GROUPED.sub(lambda m: m[0].replace(" ", ""), boxed)) if value is None else value
-    stated = _stated(text)
-    value = _read_number(stated) if stated else None
-    if value is None and stated and "=" not in stated:
-        value = _expression_value(stated)
-    if value is not None:
-        return value
-    text = _clean(text)
-    found = list(_NUMBER.finditer(text))
-    if not found or re.match(r"\s*(?:=|[-+/×*]|\\times|\\cdot)\s*$", text[found[-1].end() :]):
-        return None  # nothing, or a calculation that was cut off
-    if re.search(r"[*×]\s*$", text[: found[-1].start()]):
-        return None  # a factor of a product that nobody worked out
-    return _value(found[-1])
-
-
-def _strict_choice(task, text, boxed):
-    letter = f"[{task.choices}]"
-    label = rf"[\s(*{{$]*({letter})(?![\w'’])"
-    for answer in (boxed, _stated(text)):
-        # A lower-case letter counts as an answer there; "a dog" does not.
-        match = answer and re.match(label, _clean(answer), re.IGNORECASE)
-        if match and not re.match(r"[\s(]*[aA] [a-z]", _clean(answer)):
-            return match[1].upper()
-    # "A" before a lower-case word is an article, unless that word is what one says of an option.
-    article = r"(?!(?<=A) (?!(?:is|was|because|since|as|and|or)\b)[a-z])"
-    found = re.findall(rf"(?<![\w'’\\]){letter}(?![\w'’]){article}", text)
-    return found[-1] if found else None
-
-
-def _strict_yes_no(task, text, boxed):
-    for answer in (boxed, _stated(text)):
-        match = answer and re.match(r"\W*(yes|no|true|false)\b", _clean(answer), re.IGNORECASE)
-        if match:
-            return _YES_NO[match[1].lower()]
-    sentences = [s for s in re.split(r"[.!?\n]+", text) if re.search(r"\w", s)]
-    last = sentences[-1] if sentences else ""
-    # "there is no proof" is not a verdict: the word must open or close the sentence.
-    match = re.match(r"\W*(yes|no)\s*(?:$|[^\w\s])", last, re.IGNORECASE) or re.search(
-        r"\b(yes|no)\W*$", last, re.IGNORECASE
+def _strict_choice(text, boxes, choices):
+    # "A" before a lower-case word is an article, unless that word is what one says of an option. "20 C" is a unit.
+    article = r"(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
+    option = r"\b(?i:option|choice|letter)\b[\s:#]*\(?"
+    label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option})?((?i:[{choices}]))(?![\w'’]){article}")
+    named = re.compile(rf"{_NOT_BEFORE}{option}((?i:[{choices}]))(?![\w'’]){article}(?!\)? is (?:not|wrong|in))")
+    capital = re.compile(rf"{_NOT_BEFORE}(?<!\d )(?<![\w'’\\])([{choices}])(?![\w'’]){article}")
+    verdict = re.compile(
+        rf"(?<![\w'’])([{choices}])\)? is (?:the )?(?:correct|right|best|answer)\b"
+        rf"|(?<!not )\b(?i:choose|select|pick|go with) (?:{option})?\(?([{choices}])(?![\w'’])"
+        rf"|\b(?i:so|thus|hence|therefore),? (?i:it is |it's )?\(?([{choices}])\)?\W*(?:\n|$)"
     )
-    return _YES_NO[match[1].lower()] if match else None
+    stated = _statements(text, boxes, [(match.start(), match[match.lastindex]) for match in verdict.finditer(text)])
+    for answer in stated:
+        if found := answer and (label.match(answer) or named.search(answer) or capital.search(answer)):
+            return found[1].upper()
+    if None in stated:
+        return None
+    opening = re.match(rf"\W*([{choices}])(?:[).:]|\s*(?:\n|$))(?!.*\n\W*[{choices}][).:])", text, re.DOTALL)
+    found = [*named.finditer(text)][-1:] or [opening] * bool(opening) or [*capital.finditer(text)][-1:]
+    return found[0][1].upper() if found else None
 
 
-_STRICT = {"number": _strict_number, "choice": _strict_choice, "yes_no": _strict_yes_no}
+def _strict_yes_no(text, boxes):
+    stated = _statements(text, boxes)
+    for answer in stated:
+        if found := answer and _STARTS_YES_NO.match(answer):
+            return _YES_NO[found[1].lower()]
+    if None in stated:
+        return None
+    sentences = [part for part in re.split(r"[.!?\n]+", text) if re.search(r"\w", part)]
+    last = sentences[-1] if sentences else ""
+    # "there is no proof" is not a verdict: the word must open or close the sentence, or open the text.
+    opens = re.match(r"\W*(?:(?:so|thus|hence|therefore),? )?(yes|no)\s*(?:$|[^\w\s])", last, re.IGNORECASE)
+    closes = re.search(r"\b(yes|no)\W*$", last, re.IGNORECASE)
+    if closes and re.search(r"\b(?:not|never|cannot|\w+n['’]t)\b", last):
+        closes = None
+    found = opens or closes or re.match(r"\W*(yes|no) *(?:[.,;:!\n]|- |$)", text, re.IGNORECASE)
+    return _YES_NO[found[1].lower()] if found else None
