@@ -24,7 +24,14 @@ from experiment.loading import (
 )
 from experiment.method import chains_of, load_method
 from experiment.record import data_hash, evaluation_record, method_of
-from experiment.responses import finished_questions, make_engine, requests_of, take_next_questions_thoughts, write_hints
+from experiment.responses import (
+    finished_questions,
+    make_engine,
+    requests_of,
+    take_next_questions_thoughts,
+    texts_of_ids,
+    write_hints,
+)
 from experiment.results import LogForm, judge, skipped_row, texts_of
 from experiment.seed_files import SeedFiles, earlier_results
 from model.processes import join, leave
@@ -110,13 +117,13 @@ def log_form(args, method, num_questions) -> LogForm:
 def row_of(args, method, question, example, rows):
     """Return the result row of a question. rows: N x R lists of token ids, chain by chain."""
     tokenizer = method.base.tokenizer
-    responses = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    responses = texts_of_ids(tokenizer, rows, skip_special_tokens=True)
     row = judge(args.task_name, question, responses, [len(ids) for ids in rows])
     if args.print_input:
         placeholders = [method.slot.placeholder] * args.num_thought_tokens if method.slot else []
         slot_ids = example.get("hint_ids", placeholders)
         row["input"] = tokenizer.decode(example["prefix_ids"] + slot_ids + example["suffix_ids"])
-    raw_responses = tokenizer.batch_decode(rows)
+    raw_responses = texts_of_ids(tokenizer, rows, skip_special_tokens=False)
     return row | texts_of(args.task_name, row["answers"], responses, raw_responses, keep=args.print_response)
 
 

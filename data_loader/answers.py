@@ -202,7 +202,7 @@ _NEGATED = re.compile(
 )
 _REFUSAL = re.compile(
     r"\b(?:cannot|can not|can['’]t|could not|impossible to|unable to|possible to|(?:not enough|insufficient) \w+ to)"
-    r" (?:be )?(?:\w+ )?(?:determin|answer|comput|calculat|solv|find|found|know|tell|say)",
+    r" (?:be )?(?:\w+ )?(?:determin|answer|comput|calculat|solv|find|found|know|tell|say)|\bno answer\b",
     re.IGNORECASE,
 )
 
@@ -305,7 +305,9 @@ def _strict_choice(text, boxes, choices):
             return found[1].upper()
     if None in stated:
         return None
-    opening = re.match(rf"\W*([{choices}])(?:[).:]|\s*(?:\n|$))(?!.*\n\W*[{choices}][).:])", text, re.DOTALL)
+    opening = re.match(
+        rf"\W*((?i:[{choices}])(?=\))|[{choices}])(?:[).:]|\s*(?:\n|$))(?!.*\n\W*[{choices}][).:])", text, re.DOTALL
+    )
     found = [*named.finditer(text)][-1:] or [opening] * bool(opening) or [*capital.finditer(text)][-1:]
     return found[0][1].upper() if found else None
 

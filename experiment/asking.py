@@ -9,7 +9,7 @@ from data_loader.tasks import get_task
 from experiment.arguments import naming
 from experiment.loading import encode_split, make_encoder, settle_dtype
 from experiment.method import Method, load_method
-from experiment.responses import requests_of, sampling_of
+from experiment.responses import requests_of, sampling_of, texts_of_ids
 from model.generation import Request, TransformersEngine
 from model.softcot import load_projection
 from utils import UserError
@@ -73,7 +73,7 @@ class SoftCoTModel:
         All rows are written at once; what a later row has so far follows when the rows before it are finished. The
         whole text comes last, once a row.
         """
-        decode, skip = self.method.base.tokenizer.decode, {"skip_special_tokens": True}
+        tokenizer = self.method.base.tokenizer
         rows, ids, ended = {id(request): row for row, request in enumerate(requests)}, {}, set()
         turn, shown = 0, 0
         for request, tokens, finished in self.engine.stream(requests, self.limit):
@@ -83,9 +83,10 @@ class SoftCoTModel:
                 ended.add(row)
             while row <= turn and turn in ids:
                 # Cleaned-up spaces would change text that is already shown; the last bytes may be half a letter.
-                text = decode(ids[turn], clean_up_tokenization_spaces=False, **skip)
+                text = tokenizer.decode(ids[turn], skip_special_tokens=True, clean_up_tokenization_spaces=False)
                 text = text if turn in ended else text.rstrip("\ufffd")
-                yield turn, text[shown:], decode(ids[turn], **skip) if turn in ended else None
+                whole = texts_of_ids(tokenizer, [ids[turn]], skip_special_tokens=True)[0] if turn in ended else None
+                yield turn, text[shown:], whole
                 if turn not in ended:
                     shown = max(shown, len(text))  # out of memory, rows begin again
                     break

@@ -7,6 +7,7 @@ from itertools import product
 import torch
 from tqdm import tqdm
 
+from data_loader.answers import clean_up
 from data_loader.collator import behind
 from experiment.method import ignores_base_adapter
 from model.causal_lm import embeddings_of
@@ -96,6 +97,12 @@ def finished_questions(generated: Iterable[tuple[Request, list[int]]], todo, num
             yield seed, examples[index], [rows[key] for key in sorted(rows)]
     if left:
         raise UserError(f"the engine left {len(left)} questions without all their answers; run again to continue")
+
+
+def texts_of_ids(tokenizer, rows, skip_special_tokens: bool) -> list[str]:
+    """Return the texts of rows of token ids, cleaned up if the tokenizer says so: transformers 5 ignores that."""
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
+    return [clean_up(text) for text in texts] if tokenizer.clean_up_tokenization_spaces else texts
 
 
 # ---- controls that need more than vectors ----

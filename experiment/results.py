@@ -6,6 +6,7 @@ rows. Nothing else reads or writes these files.
 
 import glob
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,20 @@ def judge(task_name, question, responses, tokens):
 
     question: Instance; responses: N x R texts, chain by chain; tokens: how many each took.
     """
-    return {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
+    row = {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
+    for field in ("gold", "vote"):
+        row[field] = without_infinity(row[field])
+    return row | {"answers": [without_infinity(answer) for answer in row["answers"]]}
+
+
+def without_infinity(answer):
+    """Return the answer, or "inf" for an infinite one: JSON has none."""
+    return "inf" if answer == math.inf else answer
+
+
+def with_infinity(answer):
+    """Return the answer of a row as the answer rule has it."""
+    return math.inf if answer == "inf" else answer
 
 
 def texts_of(task_name, answers, responses, raw_responses, keep: bool) -> dict:
@@ -220,12 +234,12 @@ def call_length(tokens: list[int], samples: int) -> float:
 
 def log_lines(row: dict, totals: Totals, form: LogForm) -> str:
     """Return the log's lines of a row, as published. totals: with this row in them."""
-    gold = f"Ground Truth Answer: {row['gold']}"
+    gold, answers = f"Ground Truth Answer: {row['gold']}", [with_infinity(answer) for answer in row["answers"]]
     lines = [gold, *input_lines(row, form), *response_lines(row, form), gold]
     if form.lists_answers:
         lines += [
-            f"Model Answer: {row['answers']}",
-            f"Model Answer Count: {count_votes(row['answers'])}",
+            f"Model Answer: {answers}",
+            f"Model Answer Count: {count_votes(answers)}",
             f"Final Model Answer: {row['vote']}",
         ]
     else:

@@ -166,7 +166,7 @@ def run_of_log(path) -> Run | None:
     run = run_of(path, record, rows, tokens)
     run.questions = questions
     judge_log_again(run, rows)
-    if run.settings["answer_rule"] != ANSWER_RULE:
+    if run.settings["answer_rule"] == 1:
         run.flags.append("gold answers may lack their sign: the log's Args line is missing or of another answer rule")
     return run
 
@@ -214,14 +214,9 @@ def frame_of(rows) -> pd.DataFrame:
 
 
 def judge_again(run, rows, answers) -> None:
-    """Replace a run's verdicts by those of its rows' responses. answers: gold answer (text) of each question's index.
-
-    A strict verdict that the row has stays: the strict rule is the same in all answer rules.
-    """
-    judged = []
-    for row in rows:
-        new = verdicts(run.settings["task_name"], row.get("responses", []), answers[row["index"]])
-        judged.append(row | new | {"correct_strict": row.get("correct_strict", new["correct_strict"])})
+    """Replace a run's verdicts by those of its rows' responses. answers: gold (text) of each question's index."""
+    task = run.settings["task_name"]
+    judged = [row | verdicts(task, row.get("responses", []), answers[row["index"]]) for row in rows]
     differ = sum(new["correct"] != row["correct"] for new, row in zip(judged, rows, strict=True))
     run.rows, run.rejudged = frame_of(judged), {"questions": len(rows), "differ": differ}
 
@@ -236,7 +231,8 @@ def judge_results_again(run, rows, data_dirs) -> None:
         raise UserError(f"{run.path}: its data have no question {min(unknown)}: a row is damaged, remove it")
     judge_again(run, rows, answers or {row["index"]: str(row["gold"]) for row in rows})
     differ = f"{run.rejudged['differ']} of {len(rows)} verdicts differ"
-    if answers or get_task(run.settings["task_name"]).answer_kind != "number":
+    is_exact = run.settings["answer_rule"] > 1 or get_task(run.settings["task_name"]).answer_kind != "number"
+    if answers or is_exact:
         run.settings["answer_rule"] = ANSWER_RULE
         run.flags.append(f"of an older answer rule, judged again: {differ}")
     else:  # the older rule stays in the settings: the run shares no cell with exact ones
@@ -267,6 +263,8 @@ def judge_log_again(run, rows) -> None:
     whole = [row for row in asked if len(row["responses"]) == votes]
     if whole and len(whole) == len(asked):
         judge_again(run, rows, {row["index"]: row["gold"] for row in rows})
+        if run.settings["answer_rule"] > 1:  # the log's gold answers have their sign
+            run.settings["answer_rule"] = ANSWER_RULE
         if run.rejudged["differ"]:
             differ = f"{run.rejudged['differ']} of {len(rows)}"
             run.flags.append(f"judged again from its log: {differ} verdicts differ from the logged")

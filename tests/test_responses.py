@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment.responses import finished_questions
+from experiment.responses import finished_questions, texts_of_ids
 from model.generation import Request
 from utils import UserError
 
@@ -29,3 +29,14 @@ def test_responses_come_chain_by_chain():
 def test_missing_responses_are_an_error():
     with pytest.raises(UserError, match="2 questions"):
         list(finished_questions(rows((42, 1, 0, 0)), TODO, 1))
+
+
+@pytest.mark.parametrize("cleans, text", [(True, "It is 3.5<|im_end|>"), (False, "It is 3 .5<|im_end|>")])
+def test_texts_are_cleaned_up_if_the_tokenizer_says_so_with_every_version_of_transformers(
+    chatml_tokenizer, cleans, text
+):
+    tokenizer = chatml_tokenizer
+    tokenizer.clean_up_tokenization_spaces = cleans
+    ids = tokenizer.encode("It is 3 .5<|im_end|>")
+    assert texts_of_ids(tokenizer, [ids], skip_special_tokens=False) == [text]
+    assert texts_of_ids(tokenizer, [ids], skip_special_tokens=True) == [text.removesuffix("<|im_end|>")]

@@ -139,6 +139,16 @@ def test_every_task_s_rows_are_whole(task, answer):
     assert fault_of(skipped, 4) is None and skipped["correct"] is skipped["correct_strict"] is False
 
 
+def test_an_infinite_answer_is_a_text_in_a_row_and_a_number_in_the_log(tmp_path):
+    written = SeedResults(tmp_path / "a.jsonl", tmp_path / "a.log", RUN, LogForm(9, lists_answers=True))
+    written.add(row(0, ("9" * 400 + ".5", 5)))
+    _, (found,) = read_result_file(tmp_path / "a.jsonl")
+    assert (found["answers"], found["vote"], found["correct"]) == (["inf", 5], "inf", False)
+    assert "Model Answer: [inf, 5]\nModel Answer Count: {inf: 1, 5: 1}\nFinal Model Answer: inf\n" in (
+        tmp_path / "a.log"
+    ).read_text(encoding="utf-8")
+
+
 # ---- going on ----
 
 

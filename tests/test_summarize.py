@@ -758,7 +758,7 @@ def test_result_files_of_an_older_answer_rule_are_judged_again(tmp_path):
     older = cells["SoftCoT-SC (L=4, R=3) [answer_rule=1]", "gsm8k"]
     assert older["mean"] == 80 and older["runs"][0]["rejudged"] == {"questions": 5, "differ": 1}
     assert any("sign" in flag and "--data_dir" in flag for flag in older["flags"])
-    assert cells["SoftCoT-SC (L=4, R=3) [answer_rule=2]", "gsm8k"]["mean"] == 40
+    assert cells["SoftCoT-SC (L=4, R=3) [answer_rule=3]", "gsm8k"]["mean"] == 40
 
 
 def test_an_older_result_file_without_responses_is_marked(tmp_path):
