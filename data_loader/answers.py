@@ -186,7 +186,7 @@ _CANNOT = r"(?:can ?no|could no|is no|was no|will no)t\b|(?:ca|could|is|was|wo)n
 # The noun, not "to answer this" or "to find the answer, we need:".
 _ANSWER_IS = re.compile(
     r"(?<!\bto )(?<!\bwe )(?<!\bI )(?<!\bcan )(?<!\bmust )(?<!\bcould )(?<!\bus )(?<!\bme )"
-    r"(?<!'ll )(?<!\bwill )(?<!\blet's )"
+    r"(?<!'ll )(?<!\bin )(?<!\bwill )(?<!\blet's )"
     r"\b(?:answer|ans|(?:correct|right|best) (?:option|choice))\b(?! (?:this|the|that|your|it|a)\b)"
     rf"[^.\n:=]{{0,60}}?(?:\b(?P<not>{_CANNOT})|\b(?:is|was|be|are)\b|:|=|####|(?<=ns)\.)"
     r"[\s:*]*(?:\.\.+ ?|(?<=\n)[-*•] )?(?P<text>(?:[^.\n]|\.(?=\d))*)"
@@ -225,7 +225,7 @@ def _statements(text, boxes, more=()):
 
 # What makes a number the first term of something else: an operator, a ratio, a variable; "25% of 80".
 _GOES_ON = re.compile(
-    r"\s*(?:[*^+=]|/(?! *[A-Za-z])|-(?= *(?:$|[\d(.\\]|[a-z]\b))|[:,]\d|of \d|[xyz]\b)"
+    r"\s*(?:[*^+=]|/(?! *[A-Za-z])|-(?= *(?:$|[\d(.\\]|[a-z]\b))|[:,]\d|(?:per ?cent )?of \d|[xyz]\b)"
     r"|[^,;(\n]*?[A-Za-z°%] *(?:[+*/] *| - )[\d(\\]"
 )
 _CLAUSES = re.compile(r",(?!\d)|;|(?<=[\w%.]) \(|\b(?:because|since|where|which|as)\b")
@@ -270,7 +270,7 @@ def _strict_number(text, boxes):
     for line in reversed(text.split("\n")):
         if found := [*expressions(line)]:
             start, last = found[-1]
-            is_operand = re.search(r"\S *[*/^+] *$|\d[:,-]$", line[max(0, start - 9) : start])
+            is_operand = re.search(r"\S *[*/^+] *$|\d[:,-]$|(?:%|per ?cent) of $", line[max(0, start - 16) : start])
             if is_operand or last.value is None or not last.is_number() or _GOES_ON.match(line[last.end :].strip()):
                 break
             return last.value, last.bare()

@@ -253,6 +253,7 @@ So 25% of 80 is 20. The answer is \boxed{20 \text{ apples}}. => 20 | Therefore, 
 \boxed{6.02 \times 10^{23}} => 602000000000000000000000 | \boxed{2 \cdot 10^3 \text{ m}} => 2000
 \boxed{7 \times 8 \text{ eggs}} => 56 or None | \boxed{12 \text{ apples} + 3 \text{ apples}} => 15 or None
 \boxed{12 apples + 3 pears} => 15 or None | \boxed{25\% of 80} => 20 or None | The answer is 25% of 80 => 20 or None
+25 percent of 80 => 20 or None
 \boxed{3\pi \text{ cm}} => 9.42 or None | \boxed{\pi} => 3.14 or None | \boxed{2\pi r} => None | \boxed{3x} => None
 \boxed{2x + 3} => None | \boxed{\tfrac{3}{4}} => 0.75 | \boxed{1\tfrac{1}{2} \text{ cups}} => 1.5
 The answer is \dfrac{7}{2} cups. => 3.5 | \boxed{\frac{3+4}{2}} => 3.5 | \boxed{\frac{1}{2} \text{ cup}} => 0.5

@@ -761,6 +761,17 @@ def test_result_files_of_an_older_answer_rule_are_judged_again(tmp_path):
     assert cells["SoftCoT-SC (L=4, R=3) [answer_rule=3]", "gsm8k"]["mean"] == 40
 
 
+def test_files_of_the_second_answer_rule_are_judged_again_exactly_without_the_data(tmp_path):
+    save_judged(tmp_path / "logs", JUDGED.format(41), tmp_path / "data", seed=41)
+    for path in (tmp_path / "logs").iterdir():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r"""(['"]answer_rule['"]: )\d""", r"\g<1>2", text), encoding="utf-8")
+        summarize(tmp_path, path, "--out", "out", "--no_plots")
+        cell = cells_of(tmp_path / "out")[0]["SoftCoT-SC (L=4, R=3)", "gsm8k"]
+        assert (cell["mean"], cell["strict_mean"]) == (40, 100)
+        assert cell["runs"][0]["rejudged"] == {"questions": 5, "differ": 0}
+
+
 def test_an_older_result_file_without_responses_is_marked(tmp_path):
     save_judged(tmp_path / "logs", JUDGED.format(41), tmp_path / "data", seed=41)
     make_older(tmp_path / "logs" / f"{JUDGED.format(41)}.jsonl", keep_responses=False)
