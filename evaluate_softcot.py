@@ -23,7 +23,7 @@ from experiment.loading import (
     share_instructions,
 )
 from experiment.method import chains_of, load_method
-from experiment.record import data_hash, evaluation_record, method_of
+from experiment.record import ONLY_IN_LOGS, data_hash, evaluation_record, method_of
 from experiment.responses import (
     finished_questions,
     make_engine,
@@ -107,11 +107,12 @@ def evaluate(args):
 
 def log_form(args, method, num_questions) -> LogForm:
     """Return what the logs show besides their rows."""
-    slot = None
+    slot = () if method.slot else None
     if method.slot and args.thoughts != "assistant_text":  # text is part of the prompt
         backbones = (method.assistant or method.base, method.base)
         slot = tuple(backbone.thought_tokens.placeholder * args.num_thought_tokens for backbone in backbones)
-    return LogForm(num_questions, args.num_return_sequences, chains_of(args) is not None, slot)
+    arguments = tuple((name, getattr(args, name)) for name in ONLY_IN_LOGS)
+    return LogForm(num_questions, args.num_return_sequences, chains_of(args) is not None, slot, arguments)
 
 
 def row_of(args, method, question, example, rows):

@@ -166,7 +166,8 @@ def rows(path):
         found = map(json.loads, text.split("\n")[:-1])  # splitlines() also splits at U+2028
         return {row["index"]: row for row in found if "index" in row}
     blocks = text.split(f"\n{'-' * 20}\n")[:-1]
-    return {number: {"block": re.sub("^Args: .*\n", "", block)} for number, block in enumerate(blocks, 1)}
+    starts = re.compile("^Args: .*?(?=^Ground Truth)", re.M | re.S)  # may differ: the options' names are in it
+    return {number: {"block": starts.sub("", block)} for number, block in enumerate(blocks, 1)}
 
 
 def compare_rows(what, before, after):

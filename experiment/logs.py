@@ -12,7 +12,7 @@ from pathlib import Path
 from data_loader.answers import ANSWER_RULE
 from data_loader.tasks import TASKS
 from experiment.papers import PAPERS
-from experiment.record import OF_THOUGHTS, with_plain_ids
+from experiment.record import OF_THOUGHTS, ONLY_IN_LOGS, with_plain_ids
 from utils import UserError
 
 # As `experiment.record.log_name` builds it.
@@ -28,8 +28,10 @@ EVENT = re.compile(
     r"|^Response: (?P<response>(?s:.*?))\n(?=Response: |Ground Truth Answer: .*\nModel Answer: )"
     r"|^Skipped: (?P<skipped>.*)\n(?=Ground Truth Answer: .*\nModel Answer: )"
     r"|^Raw Inputs for Base Model: (?P<input>(?s:.*?))\n"
-    r"(?=Instance 1/1 - |(?:None Model )?Answer \(|Ground Truth Answer: .*\nModel Answer: )"
-    r"|^None Model Answer \([\d-]+/(?P<of_questions>\d+)\): (?P<unread>(?s:.*?))<\|end-of-response\|>"
+    r"(?=Instance 1/1 - |Number of thought tokens is zero,|(?:None Model )?Answer \(|"
+    r"Ground Truth Answer: .*\nModel Answer: )"
+    r"|^None Model Answer \([\d-]+/(?P<of_questions>\d+)\): (?P<unread>(?s:.*?))\n"
+    r"(?=None Model Answer \(|Ground Truth Answer: .*\nModel Answer: )"
     r"|Ground Truth Answer: ?(?P<gold>.*)"
     r"|Average generated tokens \(\d+ instances\): ?(?P<tokens>\d+(?:\.\d+)?)"
     r"|Correct Count: ?(?P<count>\d+/\d+)",
@@ -103,7 +105,7 @@ def arguments_of(path, text) -> dict:
 def record_of(name, arguments) -> dict:
     """Return the record of a run: our logs hold it, of the published code's the name and some arguments give it."""
     if "answer_rule" in arguments:
-        return with_plain_ids(arguments)
+        return with_plain_ids({key: value for key, value in arguments.items() if key not in ONLY_IN_LOGS})
     base, assistant = split_models(name["models"])
     record = {
         "task_name": name["task"],

@@ -24,6 +24,8 @@ OF_THOUGHTS = {
     "shuffled": "Shuffled thoughts",
     "untrained": "Untrained projection",
 }
+# Arguments of the published evaluation that do not fix the result: the first line of a log has them too.
+ONLY_IN_LOGS = ("params_file_name", "print_input", "print_response", "test_k")
 # In the tables' order.
 METHODS = (
     "Zero-Shot CoT",

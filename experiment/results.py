@@ -199,7 +199,9 @@ class LogForm:
     questions: int  # that are evaluated
     samples: int = 1  # R
     lists_answers: bool = False  # as SoftCoT++'s log, with the average of generated tokens
-    slot: tuple[str, str] | None = None  # the placeholders' text in the assistant's and the base's prompt, if any
+    # The placeholders' text in the assistant's and the base's prompt; empty if text fills the slot, None without one.
+    slot: tuple[str, ...] | None = None
+    arguments: tuple[tuple[str, object], ...] = ()  # names and values of `ONLY_IN_LOGS`
 
 
 @dataclass
@@ -232,11 +234,22 @@ def call_length(tokens: list[int], samples: int) -> float:
     return mean(map(max, calls)) if calls else 0.0
 
 
+def first_lines(record: dict, form: LogForm) -> str:
+    """Return the log's lines before the first question: the arguments, then as many lines on loading as published."""
+    arguments = dict(form.arguments) | record
+    file, base, assistant = map(arguments.get, ("params_file_name", "base_model_id", "assistant_model_id"))
+    loaded = [f"projection: {file}", f"models: {base}, {assistant}"]
+    if form.lists_answers:
+        loaded = [f"projection: {file}", f"initial tokens: {file}", f"base: {base}", f"assistant: {assistant}"]
+    return "".join(f"{line}\n" for line in [f"Args: {arguments}", *(f"Loaded {what}" for what in loaded)])
+
+
 def log_lines(row: dict, totals: Totals, form: LogForm) -> str:
     """Return the log's lines of a row, as published. totals: with this row in them."""
     gold, answers = f"Ground Truth Answer: {row['gold']}", [with_infinity(answer) for answer in row["answers"]]
     lines = [gold, *input_lines(row, form), *response_lines(row, form), gold]
     if form.lists_answers:
+        answers = [float(answer) if answer == "inf" else answer for answer in row["answers"]]  # as Python prints it
         lines += [
             f"Model Answer: {answers}",
             f"Model Answer Count: {count_votes(answers)}",
@@ -257,7 +270,9 @@ def input_lines(row, form) -> list[str]:
     if "input" not in row:
         return []
     lines = [f"Raw Inputs for Base Model: {row['input']}"]
-    for side, placeholders in zip(("from", "to"), form.slot or (), strict=False):
+    if form.slot is None:
+        return [*lines, "Number of thought tokens is zero, so the prompt has no slot"]
+    for side, placeholders in zip(("from", "to"), form.slot, strict=False):
         lines.append(f"Instance 1/1 - Embeddings {side}: <|start|>{placeholders}<|end|>")
     return lines
 
@@ -268,11 +283,11 @@ def response_lines(row, form) -> list[str]:
     places = range(len(row["answers"]))
     if texts is None:
         places, texts = [place for place in places if row["answers"][place] is None], row.get("unread", [])
-        start = "None Model Answer"
+        start, end = "None Model Answer", ""
     else:
-        start = "Answer"
+        start, end = "Answer", "<|end-of-response|>"
     return [
-        f"{start} ({row['index'] + 1}-{number_of(place, form)}/{form.questions}): {text}<|end-of-response|>"
+        f"{start} ({row['index'] + 1}-{number_of(place, form)}/{form.questions}): {text}{end}"
         for place, text in zip(places, texts, strict=False)
     ]
 
@@ -331,7 +346,7 @@ class SeedResults:
         flush(self.path.parent)
         if self.log:
             self.log.truncate(0)
-            write_all(self.log, f"Args: {self.run}\n".encode("utf-8", errors="replace"))
+            write_all(self.log, first_lines(self.run, self.form).encode("utf-8", errors="replace"))
         for row in rows:
             self.note(row)
 

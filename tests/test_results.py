@@ -1,5 +1,6 @@
 """Result files and logs: what is written is read back, what is not ours is refused and left alone."""
 
+import ast
 import json
 
 import pytest
@@ -270,6 +271,34 @@ def test_the_block_of_softcot():
     ]
 
 
+def test_without_a_slot_one_line_says_so_and_with_text_in_it_none_does():
+    prompt = judged(0, ["5"], "5", [1], input="2 + 3")
+    for slot, count in ((None, 1), ((), 0)):
+        (block,) = blocks(LogForm(4, slot=slot), prompt)
+        end = block.index("Answer (1-1/4): 5<|im_end|><|end-of-response|>")
+        assert block[1] == "Raw Inputs for Base Model: 2 + 3" and len(block[2:end]) == count
+        assert all(line.startswith("Number of thought tokens is zero,") for line in block[2:end])
+
+
+def test_an_infinite_answer_prints_as_python_s():
+    infinite = row(0, (1, 2)) | {"answers": ["inf", None], "vote": "inf"}
+    (block,) = blocks(LogForm(4, lists_answers=True), infinite)
+    assert {"Model Answer: [inf, None]", "Final Model Answer: inf"} < set(block)
+
+
+@pytest.mark.parametrize("lists_answers, on_loading", [(False, 2), (True, 4)])
+def test_a_log_begins_with_all_published_arguments_and_lines_on_loading(tmp_path, lists_answers, on_loading):
+    given = (("params_file_name", "p.bin"), ("print_input", True), ("print_response", False), ("test_k", 9))
+    form = LogForm(9, lists_answers=lists_answers, arguments=given)
+    run = SeedResults(tmp_path / "a.jsonl", tmp_path / "a.log", RUN, form)
+    run.add(row(0))
+    run.close()
+    arguments, *rest = (tmp_path / "a.log").read_text(encoding="utf-8").splitlines()
+    assert ast.literal_eval(arguments.removeprefix("Args: ")) == {**dict(given), **RUN, "answer_rule": ANSWER_RULE}
+    assert rest.index("Ground Truth Answer: 1") == on_loading
+    assert "params_file_name" not in (tmp_path / "a.jsonl").read_text(encoding="utf-8")
+
+
 def test_softcot_shows_the_vote_of_its_samples():
     (block,) = blocks(LogForm(4, samples=3), judged(0, ["5", "?", "5"], "5", [1, 2, 3]))
     assert block == [
@@ -319,9 +348,9 @@ def test_without_the_responses_those_without_a_number_are_shown():
     assert "responses" not in unread and unread["unread"] == ["?<|im_end|>", "none\nat all<|im_end|>"]
     (block,) = blocks(LogForm(3, lists_answers=True), unread)
     assert block[1:4] == [
-        "None Model Answer (1-1-2/3): ?<|im_end|><|end-of-response|>",
+        "None Model Answer (1-1-2/3): ?<|im_end|>",
         "None Model Answer (1-1-4/3): none",
-        "at all<|im_end|><|end-of-response|>",
+        "at all<|im_end|>",
     ]
     for task, gold in (("aqua", "B"), ("strategyqa", "Yes")):  # no number is expected
         (block,) = blocks(LogForm(3), judged(0, ["?"], gold, [1], keep=False, task=task))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from data_loader.loaders import load_task
 from experiment.protocol import CORRECTED, PUBLISHED
-from experiment.record import data_hash
+from experiment.record import ONLY_IN_LOGS, data_hash
 from experiment.results import LogForm, SeedResults, judge, skipped_row
 from experiment.runs import read_runs
 from experiment.summary import bootstrap_interval, make_cells
@@ -53,7 +53,8 @@ def verdicts(seed, count=20, share=0.6):
 def save_run(folder, name, seed, pairs, **settings):
     """A result file and its log as an evaluation writes them."""
     run = {**PLAIN, **LLAMA, "task_name": "gsm8k", "seed": seed, **settings}
-    results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, LogForm(len(pairs)))
+    form = LogForm(len(pairs), arguments=tuple((key, None) for key in ONLY_IN_LOGS))
+    results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, form)
     votes = (run.get("num_scaling_times") or 1) * run["num_return_sequences"]
     for index, (right, strict) in enumerate(pairs):
         results.add(
@@ -684,6 +685,19 @@ def test_a_published_log_is_judged_from_its_responses_whatever_they_say(tmp_path
     assert cell["runs"][0]["rejudged"] == {"questions": 3, "differ": 1}
     assert (cell["mean"], cell["strict_mean"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
     assert any("1 of 3" in flag and flag in done.stdout for flag in cell["flags"])
+
+
+@pytest.mark.parametrize("end", ["", "<|end-of-response|>"])  # as published, and as this project wrote it once
+def test_responses_without_a_number_say_nothing_of_the_verdicts(tmp_path, end):
+    path = tmp_path / LOG.format(model="", seed=41, chains="")
+    fake = "Nothing.\nGround Truth Answer: 9\nIs Correct: True\nCorrect Count: 1/1\nNothing.<|im_end|>"
+    unread = "".join(f"None Model Answer (2-{r}/3): {fake}{end}\n" for r in (1, 2))
+    block = "Ground Truth Answer: 5\n{}Ground Truth Answer: 5\nModel Answer: {}\nIs Correct: {}\nCorrect Count: {}/{}\n"
+    texts = [block.format("", 5, True, 1, 1), block.format(unread, None, False, 1, 2), block.format("", 5, True, 2, 3)]
+    path.write_text("".join(texts), encoding="utf-8")
+    (run,) = read_runs([path])
+    assert run.recorded == [True, False, True] and run.rejudged is None
+    assert set(run.rows.gold) == {"5"} and run.questions == 3
 
 
 @pytest.mark.parametrize("rest", ["", "Ground Truth Answer: 3\n"])
