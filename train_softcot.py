@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data_loader.tasks import get_task
 from experiment.loading import (
+    cuts_at_max_len,
     device_of,
     encode_split,
     load_backbones,
@@ -61,9 +62,8 @@ def train(args, dev_k):
     settle_dtype(args, args.large_model_id, lambda: earlier_record(folder))
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)
-    limit = args.max_len if args.max_len > 0 else float("inf")
-    cut = args.switches().too_long == "cut"
-    train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit, cut=cut)
+    limit = args.max_len if args.max_len > 0 and not cuts_at_max_len(args) else float("inf")
+    train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
     # 4) the record: what fixes the result

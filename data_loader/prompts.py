@@ -53,9 +53,10 @@ class PromptEncoder:
     template, used instead of the built-in one.
 
     Ways of the published code: generation_prompt=False leaves the assistant's header out of evaluation prompts.
-    keep_last_token=False drops the last token of training and dev sequences, for the tasks and families of
-    tasks.LOSES_LAST_TOKEN. word_dev_label=False takes the third token from the end as the dev label of tasks whose dev
-    loss is on the answer's word. date_string=None lets chat templates that print a date print today's.
+    max_len cuts training and dev sequences at that many tokens, for tasks that are cut (`Task.is_cut`).
+    keep_last_token=False drops the last token of training and dev sequences if there is no max_len, for the tasks and
+    families of tasks.LOSES_LAST_TOKEN. word_dev_label=False takes the third token from the end as the dev label of
+    tasks whose dev loss is on the answer's word. date_string=None lets chat templates that print a date print today's.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PromptEncoder:
         prompt_dir=None,
         *,
         generation_prompt=True,
+        max_len=None,
         keep_last_token=True,
         word_dev_label=True,
         date_string=DATE,
@@ -81,7 +83,8 @@ class PromptEncoder:
         self.base_family = base_tokens.family
         self.assistant_family = assistant_tokens.family if assistant_tokens else ""
         self.generation_prompt, self.word_dev_label = generation_prompt, word_dev_label
-        self.loses_last_token = not keep_last_token and self.task.loses_token(self.base_family)
+        self.max_len = max_len if self.task.is_cut else None
+        self.loses_last_token = not keep_last_token and not max_len and self.task.loses_token(self.base_family)
         self.date = {} if date_string is None else {"date_string": date_string}
         tokenizers = [base_tokenizer]
         slot = ""
@@ -133,8 +136,11 @@ class PromptEncoder:
                 raise PromptError(f"{self.path}, block target: it prints nothing, and training is on what it prints")
             prompt, answer = self._conversation(user, target)
             prefix, suffix = self._cut(prompt, answer)
-            suffix = suffix[:-1] if self.loses_last_token else suffix
             first = self._first_label(user, prefix, suffix)
+            if self.max_len:
+                suffix = suffix[: max(0, self.max_len - len(prefix) - self.length)]
+            elif self.loses_last_token:
+                suffix = suffix[:-1]
             labelled = range(first, len(suffix))
             if split == "dev":
                 labelled = self._dev_labels(instance["answer"], suffix, labelled)

@@ -16,11 +16,11 @@ from data_loader.tasks import RAW, get_task
 
 # Task -> the function that encodes its examples, and the arguments that only this function has.
 FUNCTIONS = {
-    "gsm8k": ("pre_process_gsm8k", {"max_len": -1}),
-    "asdiv-aug": ("pre_process_gsm8k", {"max_len": -1}),
-    "aqua": ("pre_process_aqua", {"max_len": -1}),
-    "strategyqa": ("pre_process_strategy_qa", {}),
-    "du": ("pre_process_du", {}),
+    "gsm8k": ("pre_process_gsm8k", ["max_len"]),
+    "asdiv-aug": ("pre_process_gsm8k", ["max_len"]),
+    "aqua": ("pre_process_aqua", ["max_len"]),
+    "strategyqa": ("pre_process_strategy_qa", []),
+    "du": ("pre_process_du", []),
 }
 SPLITS = {"train": "train", "dev": "dev", "eval": "test"}  # ours -> the functions'
 BACKBONES = {"llama": "llama", "qwen2.5": "qwen", "qwen3": "qwen3"}  # family -> the functions' word for it
@@ -44,8 +44,9 @@ class PublishedEncoder:
 
     base_tokens, assistant_tokens: the models' thought tokens. folder: the clone. base_backbone, assistant_backbone:
     the functions' words for the models (`backbone_word`). date_string: printed by chat templates that print a date;
-    None leaves it to the template, which may print today's. Whether a prompt ends in a generation prompt is up to
-    the functions. Raises PromptError if the clone lacks the function or the function has other arguments.
+    None leaves it to the template, which may print today's. max_len: where the functions that can cut training and dev
+    sequences; -1: nowhere. Whether a prompt ends in a generation prompt is up to the functions. Raises PromptError if
+    the clone lacks the function or the function has other arguments.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class PublishedEncoder:
         base_backbone,
         assistant_backbone,
         date_string=DATE,
+        max_len=-1,
     ):
         self.task = get_task(task)
-        self.length = num_thought_tokens
+        self.length, self.max_len = num_thought_tokens, max_len
         self.base_family, self.assistant_family = base_tokens.family, assistant_tokens.family
         self.base_tokenizer = base_tokenizer
         self._defuse = defuser([base_tokenizer, assistant_tokenizer])
@@ -88,7 +90,7 @@ class PublishedEncoder:
         if self.task.name not in FUNCTIONS:
             raise PromptError(f"the published functions are for {', '.join(FUNCTIONS)}, not for {self.task.name}")
         name, more = FUNCTIONS[self.task.name]
-        self._models |= more
+        self._models |= dict.fromkeys(more, self.max_len)
         self.path, self.where = str(path), f"{path}, {name}"
         if not path.is_file():
             raise PromptError(f"{path}: no such file, and {name} is expected there: give the published repository")

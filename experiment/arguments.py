@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 from data_loader.tasks import TASKS
 from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
-from experiment.record import trained_with
+from experiment.record import short_name, trained_with
 from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, FROM_FILE, QUANTIZATION, THOUGHTS
 from utils import UserError
 
@@ -313,7 +313,8 @@ class Training(ReadsData, Options):
     tune_assistant_model: bool = flag("the same on the assistant too")
     max_len: int = option(
         -1,
-        "longest training example in base tokens, see --too_long; -1: no limit but the model's context",
+        "longest example in base tokens: longer training examples are left out, or, with --too_long cut, those of "
+        "training and dev set are cut; -1: no limit but the model's context",
         check=limit,
     )
     learning_rate: float = option(2e-5, "start of the linear decay, at most 1", check=share)
@@ -375,6 +376,26 @@ class TrainSoftCoTPlusPlus(Chains, Training, switches_of("train_softcotpp")):
         if not self.num_thought_tokens:
             raise UserError("--num_thought_tokens 0: SoftCoT++ needs 1 or more (the LoRA baseline: train_softcot.py)")
         super().check()
+        self.pairs_examples()
+
+    def pairs_examples(self) -> bool:
+        """Return whether the token loss is one of pairs of examples. Raise UserError if the name decides and cannot."""
+        if self.model_name != "scaling-nce" or self.token_loss_pairs == "no":
+            return False
+        return self.token_loss_pairs == "yes" or size_in_name(self.large_model_id) < 4
+
+
+def size_in_name(model_id: str) -> float:
+    """Return a base model's size in billions of parameters as the published code reads it, or raise UserError."""
+    parts = short_name(model_id).split("-")
+    part = parts[-1] if "qwen3" in parts[0].lower() else "".join(parts[-2:-1])
+    try:
+        return float(part[:-1])
+    except ValueError:
+        raise UserError(
+            f"--token_loss_pairs small_base: the published code reads the size of {model_id} from {part!r}, "
+            "which is no number and a letter, and stops: give --token_loss_pairs yes or no"
+        ) from None
 
 
 @dataclass(kw_only=True)

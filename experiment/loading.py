@@ -124,14 +124,20 @@ def make_encoder(args, base, assistant):
     small = assistant or base
     models = (base.tokenizer, base.thought_tokens, small.tokenizer, small.thought_tokens, args.num_thought_tokens)
     date = DATE if args.switches().date == "fixed" else None
+    cut = {"max_len": args.max_len} if cuts_at_max_len(args) else {}
     if args.published_code:
         with naming("--published_code", PromptError):
             words = backbone_word(base.thought_tokens), backbone_word(small.thought_tokens)
-            encoder = PublishedEncoder(args.task_name, *models, args.published_code, *words, date_string=date)
+            encoder = PublishedEncoder(args.task_name, *models, args.published_code, *words, date_string=date, **cut)
     else:
         own = prompt_options(args.switches(), base.thought_tokens.family)
-        encoder = PromptEncoder(args.task_name, *models, args.prompt_dir, date_string=date, **own)
+        encoder = PromptEncoder(args.task_name, *models, args.prompt_dir, date_string=date, **cut, **own)
     return encoder, Collator(pad_id(base.tokenizer), pad_id(small.tokenizer))
+
+
+def cuts_at_max_len(args) -> bool:
+    """Return whether training and dev sequences are cut at --max_len."""
+    return getattr(args, "max_len", -1) > 0 and args.switches().too_long == "cut"
 
 
 def share_instructions(collate, examples, length: int, base, assistant) -> None:
@@ -154,17 +160,17 @@ def context_of(backbone):
     return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
 
 
-def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf"), cut=False) -> list[dict]:
+def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf")) -> list[dict]:
     """Return the encoded examples of a split that fit `limit` and the models' contexts; prints how many do not.
 
-    assistant: None if it has no part; new_tokens: room for the response; cut: whether longer ones are cut at
-    `limit`, if the published code cuts those of this task.
+    assistant: None if it has no part; new_tokens: room for the response. Raises UserError if --max_len cuts all labels
+    of an example away.
     """
     encoded = [encoder.encode(instance, split) for instance in instances]
-    if cut and not encoder.task.is_cut:
-        limit = float("inf")
-    elif cut:
-        encoded = [cut_at(limit, example, encoder.length) for example in encoded]
+    for example in encoded if split != "eval" else ():
+        if all(label == IGNORE for label in example["labels"]):
+            cut = f"{split} example {example['index']} (from 0)"
+            raise UserError(f"--max_len cuts {cut} before its first label: give more")
     context, max_len = context_of(base), limit
     limit = min(limit, context - new_tokens)
     assistant_limit = context_of(assistant) if assistant else float("inf")
@@ -186,16 +192,3 @@ def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit
         skipped = f"{len(encoded) - len(kept)} of {len(encoded)} examples"
         print(f"{split}: {skipped} are longer than {limit} tokens{of_assistant} and skipped", flush=True)
     return kept
-
-
-def cut_at(limit, example, num_thought_tokens) -> dict:
-    """Return an encoded example cut at `limit` base tokens. Raises UserError if that leaves it no label."""
-    room = limit - len(example["prefix_ids"]) - num_thought_tokens
-    if room >= len(example["suffix_ids"]):
-        return example
-    kept = {key: example[key][: max(0, room)] for key in ("suffix_ids", "labels")}
-    if all(label == IGNORE for label in kept["labels"]):
-        raise UserError(
-            f"--max_len {limit} cuts training example {example['index']} (from 0) before its first label: give more"
-        )
-    return example | kept

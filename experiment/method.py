@@ -1,6 +1,5 @@
 """The method that a run trains or evaluates: frozen models, prompts, and what fills the thought slot."""
 
-import re
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +7,7 @@ from transformers import set_seed
 
 from experiment.arguments import naming
 from experiment.loading import load_backbones, make_encoder
-from experiment.record import check_against_training, describe_training, short_name, warn_of_other_models
+from experiment.record import check_against_training, describe_training, warn_of_other_models
 from model.backbone import Backbone
 from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
 from model.controls import UNTRAINED_SEED, ThoughtSlot, batched_soft_thoughts
@@ -144,25 +143,11 @@ def build_for_training(args, base, assistant):
         if tuned:
             add_lora(backbone)
     set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
-    switches, options = args.switches(), {"micro_batch_size": args.micro_batch_size}
-    if switches.assistant_adapter == "fixed" and assistant:
-        assistant.model.requires_grad_(False)
+    options = {"micro_batch_size": args.micro_batch_size}
     if args.num_thought_tokens:
-        options["projection_dtype"] = getattr(torch, switches.projection_dtype)
+        options["projection_dtype"] = getattr(torch, args.switches().projection_dtype)
     if chains_of(args):
         contrastive = args.model_name == "scaling-nce"
         options |= {"contrastive": contrastive, "tune_init_tokens": args.tune_init_tokens}
-        options["reduction"] = "pairs" if contrastive and pairs_examples(args) else "examples"
+        options["reduction"] = "pairs" if contrastive and args.pairs_examples() else "examples"
     return build_softcot(args, base, assistant, chains_of(args), **options)
-
-
-def pairs_examples(args) -> bool:
-    """Return whether the token loss of scaling-nce is one of pairs of examples."""
-    choice = args.switches().token_loss_pairs
-    return choice == "yes" or choice == "small_base" and says_small(args.large_model_id)
-
-
-def says_small(model_id: str) -> bool:
-    """Return whether a model's name says that it has less than 4 B parameters, as "3B" and "135M" do."""
-    sizes = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?![a-z])", short_name(model_id), re.IGNORECASE)
-    return any(float(size) < (4 if unit.upper() == "B" else 4000) for size, unit in sizes)

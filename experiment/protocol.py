@@ -30,9 +30,12 @@ class Protocol:
         published="small_base",
         scripts=("train_softcotpp",),
         does="In scaling-nce with a base model whose name says less than 4 B, the token loss is the sum over pairs of "
-        "examples of each pair's mean over its labels, divided by the batch size",
-        effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged",
-        used="label_weights",
+        "examples of each pair's mean over its labels, divided by the batch size. The size is the name's last but one "
+        "part between dashes (Qwen3: the last) without its last character, as a number",
+        effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged. The "
+        "documented ids read as meant, but Llama-3.1-8B reads as 3, SmolLM2-135M-Instruct as 135, and Qwen2.5-7B stops "
+        "the run",
+        used="label_weights, size_in_name",
     )
     yes_no_dev_label: str = switch(
         ("word", "third_from_end"),
@@ -47,7 +50,7 @@ class Protocol:
         published="dropped",
         scripts=TRAINING,
         does="Sequences of training and dev set lose their last token: gsm8k and asdiv-aug with Llama and Qwen2.5, "
-        "aqua with Qwen3",
+        "aqua with Qwen3. If --max_len cuts (--too_long), it stays",
         effect="With Llama the end of the response is never learned. With Qwen the token is a newline",
         used="PromptEncoder.encode, LOSES_LAST_TOKEN in data_loader/tasks.py",
     )
@@ -55,17 +58,10 @@ class Protocol:
         ("skipped", "cut"),
         published="cut",
         scripts=TRAINING,
-        does="--max_len cuts longer training sequences at that many tokens, but not strategyqa's",
-        effect="The end of long solutions is not learned. Without --max_len nothing changes",
-        used="encode_split",
-    )
-    assistant_adapter: str = switch(
-        ("learns", "fixed"),
-        published="fixed",
-        scripts=("train_softcotpp",),
-        does="With --tune_assistant_model in SoftCoT++ the assistant gives no gradient",
-        effect="Its LoRA adapter never learns, and changes nothing",
-        used="build_for_training",
+        does="--max_len cuts longer sequences of training and dev set at that many tokens, but not strategyqa's",
+        effect="The end of long solutions is not learned. A sequence without a label is an error here. Without "
+        "--max_len nothing changes",
+        used="PromptEncoder.encode, encode_split",
     )
     projection_dtype: str = switch(
         ("float32", "bfloat16", "float16"),
@@ -117,6 +113,16 @@ class Protocol:
         does="A response ends at the tokenizer's end-of-text token and, for Llama, at `<|eot_id|>`",
         effect="Further end tokens of the generation config do not end it",
         used="end_ids_of",
+    )
+    sampling: str = switch(
+        ("as_asked", "of_model"),
+        published="of_model",
+        scripts=EVALUATION,
+        does="transformers 4.51 replaces a temperature or top_p of 1.0 by the value in the base model's "
+        "generation_config.json, if 4.50 or later saved that file",
+        effect="The papers' Qwen3 rows were probably sampled at temperature 0.6 and top_p 0.95, which Qwen3-8B's file "
+        "holds. Other asked values stay",
+        used="sampling_of, own_sampling",
     )
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from data_loader.answers import clean_up
 from data_loader.collator import behind
 from experiment.method import ignores_base_adapter
+from model.backbone import own_sampling
 from model.causal_lm import embeddings_of
 from model.generation import Request, TransformersEngine, end_ids_of
 from model.memory import in_parts
@@ -36,9 +37,12 @@ def make_engine(args, method, examples, max_new_tokens: int):
 
 
 def sampling_of(args, base) -> dict:
-    """Return the sampling options as engines take them."""
+    """Return the sampling options as engines take them; with --sampling of_model, 1.0 is the model's own value."""
+    options = {name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "greedy")}
+    if args.switches().sampling == "of_model":
+        options |= {name: value for name, value in own_sampling(base.model_id).items() if options[name] == 1.0}
     end_ids = end_ids_of(base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
-    return {name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "greedy")} | {"end_ids": end_ids}
+    return options | {"end_ids": end_ids}
 
 
 def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import transformers
 from accelerate import init_empty_weights
+from packaging import version
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
@@ -235,6 +236,25 @@ def generation_config_of(model_id: str, config) -> GenerationConfig:
         return GenerationConfig.from_pretrained(resolve(model_id))
     except OSError:
         return GenerationConfig.from_model_config(config)
+
+
+def own_sampling(model_id: str) -> dict[str, float]:
+    """Return temperature and top_p of a model's generation_config.json, {} if it was saved before transformers 4.50.
+
+    A file that does not say what saved it counts as newer, as in 4.51. Raises UserError for a value that cannot be
+    sampled with.
+    """
+    try:
+        own = GenerationConfig.from_pretrained(resolve(model_id))
+    except OSError:  # the model has no such file
+        return {}
+    if own.transformers_version and version.parse(own.transformers_version).release < (4, 50):
+        return {}
+    found = {name: getattr(own, name) for name in ("temperature", "top_p") if getattr(own, name) is not None}
+    for name, value in found.items():
+        if not 0 < value <= (1 if name == "top_p" else float("inf")):
+            raise UserError(f"the generation config of {model_id} has {name} {value}: correct generation_config.json")
+    return found
 
 
 def read_tensor(path: str, name: str) -> torch.Tensor:

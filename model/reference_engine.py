@@ -8,8 +8,8 @@ before each `generate`. With one sample a chain all chains are one call, each wi
 each chain is a call, and the chains share their noise. The published code also sets the generator before it encodes
 the prompt and before it fills the slot. Nothing draws there, so those seeds are left out.
 
-Sampling parameters are passed as published, but the version of transformers decides what they do. If the model's
-generation config was saved by 4.50 or later, 4.51 replaces a temperature or top_p of 1.0 by the model's own.
+Every version of transformers samples with the settings that are passed. (4.51 replaces those that equal its defaults by
+the model's own, if 4.50 or later saved them. So the settings are put on the model too.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,6 +51,7 @@ class ReferenceEngine:
         self.config.temperature, self.config.top_p = temperature, top_p
         if top_k is not None:
             self.config.top_k = top_k
+        self.model.generation_config = self.config
 
     @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:

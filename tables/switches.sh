@@ -10,25 +10,25 @@
 #   SEEDS           of the trainings, each with the evaluation of the same seed (default: "42 43 44")
 #   SWITCHES        run these alone only, such as "date last_token" (default: all of PLAN below)
 #   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has: --token_loss_pairs
-#   TUNED=1         the switch that needs a tuned model: --base_adapter; with SOFTCOTPP=1 --assistant_adapter
-# Each of these has its own OUT by default: results/switches_softcotpp, _tuned, _softcotpp_tuned.
+#   TUNED=1         SoftCoT with a tuned base model instead, and the switch that needs one: --base_adapter
+# Each of these has its own OUT by default: results/switches_softcotpp, results/switches_tuned.
 # TRAIN_OPTIONS and EVAL_OPTIONS come last, so that they override the sizes below.
 
-METHOD=softcot LEARNS='' # LEARNS: the model with an adapter
+METHOD=softcot
 [[ ${SOFTCOTPP:-} != 1 ]] || METHOD=softcotpp
-[[ ${TUNED:-} != 1 ]] || LEARNS=$([[ $METHOD == softcot ]] && echo base || echo assistant)
-NAME=${NAME:-switches${LEARNS:+_tuned}}
-OUT=${OUT:-results/switches$([[ $METHOD == softcot ]] || echo _softcotpp)${LEARNS:+_tuned}}
+[[ ${TUNED:-} == 1 ]] || TUNED=
+NAME=${NAME:-switches${TUNED:+_tuned}}
+OUT=${OUT:-results/switches$([[ $METHOD == softcot ]] || echo _softcotpp)${TUNED:+_tuned}}
 N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || { usage >&2 && exit 2; }
 BASE=${1%/} ASSISTANT=${2%/}
-case $METHOD-$LEARNS in # PLAN: where a switch is turned (training, evaluation or both), its name, its value
-softcot-base) PLAN=("evaluation base_adapter ignored") ;;
-softcotpp-assistant) PLAN=("training assistant_adapter fixed") ;;
-softcotpp-) PLAN=("training token_loss_pairs small_base") ;;
-softcot-)
+case $METHOD$TUNED in # PLAN: where a switch is turned (training, evaluation or both), its name, its value
+softcot1) PLAN=("evaluation base_adapter ignored") ;;
+softcotpp1) refuse "SOFTCOTPP=1 with TUNED=1: no switch needs both" ;;
+softcotpp) PLAN=("training token_loss_pairs small_base" "training token_loss_pairs yes") ;; # yes: whatever the size
+softcot)
     PLAN=(
         "both projection_dtype bfloat16"
         "training last_token dropped"
@@ -39,12 +39,13 @@ softcot-)
         "evaluation generation_prompt by_family"
         "evaluation generation_prompt no" # what by_family is for Llama and Qwen2.5
         "evaluation end_tokens tokenizer"
+        "evaluation sampling of_model"
     )
     ;;
 esac
 known=$(printf '%s\n' "${PLAN[@]}" | cut -d ' ' -f 2 | uniq | xargs)
 for switch in ${SWITCHES:-}; do
-    [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: with $METHOD${LEARNS:+, tuned,} known are $known"
+    [[ " $known " == *" $switch "* ]] || refuse "$switch in SWITCHES: with $METHOD${TUNED:+, tuned,} known are $known"
 done
 read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
 SHARED=(--data_dir "$ROOT/data/mini" --prompt_dir "$ROOT/data/mini/prompts" --dtype float32 --num_thought_tokens "$L_TRAIN")
@@ -59,9 +60,9 @@ if [[ $METHOD == softcotpp ]]; then
     EVAL+=(--num_scaling_times 2 --model_name scaling-nce)
     CHAINS=-2 END=-nce
 fi
-if [[ $LEARNS ]]; then
-    TRAIN+=("--tune_${LEARNS}_model")
-    EVAL+=("--tune_${LEARNS}_model")
+if [[ $TUNED ]]; then
+    TRAIN+=(--tune_base_model)
+    EVAL+=(--tune_base_model)
 fi
 CELLS=() # folders of what is in the table
 NOTES=() # what changed nothing
@@ -72,7 +73,7 @@ projection() { # projection RUN SEED: print where `train` writes it
 share_thought_states() { # share_thought_states RUN SEED: the first run's; a run that needs others computes them
     local first folder
     first=$(dirname "$(projection corrected "${SEEDS[0]}")") folder=$(dirname "$(projection "$1" "$2")")
-    if [[ ${DRY_RUN:-} != 1 && $LEARNS != assistant && -d $first && ! -d $folder ]]; then
+    if [[ ${DRY_RUN:-} != 1 && -d $first && ! -d $folder ]]; then
         mkdir -p "$folder"
         cp "$first"/thoughts-*.bin "$folder"
     fi
@@ -83,7 +84,7 @@ train() { # train RUN SEED [OPTION...]
 }
 evaluate() { # evaluate RUN SEED PROJECTION [OPTION...]
     local adapter=()
-    [[ ! $LEARNS ]] || adapter=("--${LEARNS}_model_ckpt" "$(dirname "$3")/${LEARNS}_model")
+    [[ ! $TUNED ]] || adapter=(--base_model_ckpt "$(dirname "$3")/base_model")
     run python "evaluate_$METHOD.py" "${EVAL[@]}" --seed "$2" --params_file_name "$3" --log_dir "$OUT/logs/$1" \
         "${adapter[@]}" "${@:4}" "${EVAL_OPTIONS[@]}"
 }
@@ -121,20 +122,20 @@ alone() { # alone WHERE SWITCH VALUE: corrected but for one switch in training, 
 for seed in "${SEEDS[@]}"; do
     train corrected "$seed"
     evaluate corrected "$seed" "$(projection corrected "$seed")"
-    [[ ! $LEARNS ]] || continue
+    [[ ! $TUNED ]] || continue
     train published "$seed" --protocol published
     evaluate published "$seed" "$(projection published "$seed")" --protocol published
 done
 CELLS+=("$OUT/logs/corrected")
-[[ $LEARNS ]] || CELLS+=("$OUT/logs/published")
+[[ $TUNED ]] || CELLS+=("$OUT/logs/published")
 
 # 2) Each switch alone.
 for entry in "${PLAN[@]}"; do
     read -r -a words <<<"$entry"
     alone "${words[@]}"
 done
-[[ $METHOD-$LEARNS != softcot- ]] || NOTES+=(--note "In tables of their own: \`--token_loss_pairs\` (SOFTCOTPP=1), \
-\`--base_adapter\` (TUNED=1) and \`--assistant_adapter\` (both).")
+[[ $METHOD$TUNED != softcot ]] || NOTES+=(--note "In tables of their own: \`--token_loss_pairs\` (SOFTCOTPP=1) and \
+\`--base_adapter\` (TUNED=1).")
 
 # 3) The table, and each cell against the corrected one, question by question.
 run python summarize_results.py "${CELLS[@]}" --out "$OUT/summary" "${NOTES[@]}"

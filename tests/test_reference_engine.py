@@ -1,5 +1,6 @@
 """The reference engine's responses are, token for token, those of the published calls, which are written out here."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -10,16 +11,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
-from experiment.responses import requests_of
+from experiment.arguments import EvaluateSoftCoT, Parser
+from experiment.responses import requests_of, sampling_of
 from experiment.results import call_length
 from model.attention import use_stock_attention
-from model.backbone import Backbone, ThoughtTokens, thought_tokens_of
+from model.backbone import Backbone, ThoughtTokens, own_sampling, thought_tokens_of
 from model.controls import ThoughtSlot
 from model.generation import Request
 from model.reference_engine import ReferenceEngine, plain_soft_thoughts
 from model.softcot import SoftCoT, SoftCoTPlusPlus
 from tests.commands import rows_of, shell
 from tests.tiny import ragged_examples, tiny_model
+from utils import UserError
 
 L, NEW, VOCABULARY = 3, 30, 64
 PLACEHOLDER, INITIAL, EOS = 3, 40, 2
@@ -155,6 +158,50 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
             assert call_length(list(map(len, expected)), samples) == sum(widths) / len(widths)
             lengths |= set(map(len, expected))
     assert not found and len(lengths) > 1  # some end, some are cut
+
+
+@pytest.mark.parametrize(
+    "protocol, temperature, top_p", [("corrected", 1.0, 1.0), ("published", 0.6, 0.9), ("published", 1.3, 0.9)]
+)
+def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protocol, temperature, top_p):
+    method, _ = method_of(pair, None)
+    asked = ["--temperature", "1.3"] if temperature == 1.3 else []
+    args = Parser(EvaluateSoftCoT, "").parse_args(["--protocol", protocol, "--params_file_name", "p", *asked])
+    options = sampling_of(args, method.base)
+    assert (options["temperature"], options["top_p"]) == (temperature, top_p)
+    # With the numbers in a config that the model has too, every version's generate samples with them.
+    prompts, plain = torch.randn(3, 7, 48, generator=torch.Generator().manual_seed(1)), loaded(pair[1])
+    config = GenerationConfig.from_pretrained(pair[1], temperature=temperature, top_p=top_p, pad_token_id=0)
+    plain.generation_config = config
+    ends = sorted(options["end_ids"])
+    set_seed(41)
+    expected = plain.generate(
+        inputs_embeds=prompts,
+        attention_mask=torch.ones(3, 7, dtype=torch.long),
+        max_new_tokens=NEW,
+        eos_token_id=ends,
+        do_sample=True,
+        generation_config=config,
+    )
+    requests = [Request((41, 0, chain, 0), prompt[:5], prompt[5:]) for chain, prompt in enumerate(prompts)]
+    found = [ids for _, ids in ReferenceEngine(method.base, **options).generate(requests, NEW)]
+    assert found == [until_end(ids, ends) for ids in expected.tolist()]
+
+
+@pytest.mark.parametrize("saved, kept", [("4.49.0", False), ("4.50.0", True), ("5.19.0", True)])
+def test_a_model_s_own_sampling_counts_if_4_50_or_later_saved_it(tmp_path, saved, kept):
+    own = {"temperature": 0.6, "transformers_version": saved}
+    (tmp_path / "generation_config.json").write_text(json.dumps(own), encoding="utf-8")
+    assert own_sampling(str(tmp_path)).get("temperature") == (0.6 if kept else None)
+    assert own_sampling(str(tmp_path)).get("top_p", 1.0) == 1.0
+    (tmp_path / "generation_config.json").write_text(json.dumps(own | {"temperature": 0.0}), encoding="utf-8")
+    if kept:
+        with pytest.raises(UserError, match="temperature"):
+            own_sampling(str(tmp_path))
+
+
+def test_a_model_without_a_generation_config_has_no_sampling_of_its_own(tmp_path):
+    assert own_sampling(str(tmp_path)) == {}
 
 
 def test_a_prompt_that_begins_otherwise_than_the_instruction_is_refused(pair):

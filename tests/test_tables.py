@@ -22,7 +22,7 @@ TASKS = {"gsm8k", "asdiv-aug", "aqua", "strategyqa", "du"}
 # Table -> methods, and how many pairs and tasks it has by default.
 METHODS = {
     "softcot": (["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT"], 2, 5),
-    "softcotpp": (["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"], 2, 5),
+    "softcotpp": (["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"], 3, 5),  # Qwen3's pair: two ways of sampling
     "controls": (
         ["Zero-Shot CoT", "CoT-Unk", "Zero vectors", "Untrained projection", "Shuffled thoughts", "SoftCoT"],
         1,
@@ -35,7 +35,7 @@ METHODS = {
         1,
         1,
     ),
-    "switches": (["SoftCoT"] * 3 * 11, 1, 1),  # three seeds
+    "switches": (["SoftCoT"] * 3 * 12, 1, 1),  # three seeds
     "information": (["SoftCoT", "Shuffled thoughts", "Untrained projection", "Zero vectors"] * 2, 1, 1),  # two prompts
 }
 # Defaults of N_EPOCHS and L_TRAIN.
@@ -139,8 +139,17 @@ def test_the_papers_settings(parsers, tmp_path):
             assert options.num_scaling_times == 10
 
 
+def test_softcotpp_s_table_has_qwen3_s_rows_under_both_values_of_sampling(parsers, tmp_path):
+    rows = {}
+    for script, options in plan("softcotpp", parsers, tmp_path, TASKS="gsm8k"):
+        if script.startswith("evaluate"):
+            rows.setdefault((options.base_model_id, options.sampling), []).append(method_of(vars(options)))
+    assert len(rows) == 3 and len(set(map(tuple, rows.values()))) == 1
+    assert {("Qwen/Qwen3-8B", "as_asked"), ("Qwen/Qwen3-8B", "of_model")} < rows.keys()
+
+
 def test_each_switch_is_run_alone_with_every_seed(parsers, tmp_path):
-    chosen = [{"SOFTCOTPP": method, "TUNED": tuned} for method, tuned in product("01", "01")]
+    chosen = [{"SOFTCOTPP": "0"}, {"SOFTCOTPP": "1"}, {"TUNED": "1"}]
     plans = [plan("switches", parsers, tmp_path, SEEDS="7 8", **variables) for variables in chosen]
     assert len({planned[-1][1].out for planned in plans}) == len(plans)
     runs = [run for planned in plans for run in planned[:-1]]
@@ -230,7 +239,7 @@ def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
     ]
     + [("TRAIN_OPTIONS", word) for word in ("--model_name scaling", "--num_scaling_times 5", "--large_model_id x")]
     + [("TRAIN_OPTIONS", "--tune_base_model"), ("EVAL_OPTIONS", "--num_thought_tokens 8")]
-    + [("EVAL_OPTIONS", f"--test_k 3 {word}") for word in ("--log_dir x", "--thoughts=zero", "--task_name aqua")]
+    + [("EVAL_OPTIONS", f"--test_k 3 {word}") for word in ("--log_dir x", "--thoughts=zero", "--sampling of_model")]
     + [("TASKS", value) for value in (" ", "gsm9k", "gsm8k,aqua", "gsm8k gsm8k")]
     + [("NAME", "a/b"), ("NAME", "a b"), ("PYTHON", "no-such-python")],
 )
