@@ -73,11 +73,11 @@ def clone_of(folder, *changes):
     return folder
 
 
-def encoder_of(clone, task, family, tokenizer, length=3, assistant=None):
+def encoder_of(clone, task, family, tokenizer, length=3, assistant=None, **options):
     """assistant: another family and tokenizer for the assistant."""
     other, small = assistant or (family, tokenizer)
     words = [backbone_word(TOKENS[name]) for name in (family, other)]
-    return PublishedEncoder(task, tokenizer, TOKENS[family], small, TOKENS[other], length, clone, *words)
+    return PublishedEncoder(task, tokenizer, TOKENS[family], small, TOKENS[other], length, clone, *words, **options)
 
 
 def load(folder, task, split="test", **changes):
@@ -162,6 +162,16 @@ def test_ids_and_labels_are_the_functions_cut_at_the_slot(tmp_path, clone, famil
     assert encoded["assistant_ids"] == thoughts[: len(encoded["assistant_ids"])]
     assert len(thoughts) - len(encoded["assistant_ids"]) == (1 if family == "llama" else 2)  # its end of turn
     assert Collator(0, 0)([encoded])["assistant_ids"].shape == (1, len(encoded["assistant_ids"]))
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "aqua", "strategyqa"])
+def test_the_functions_that_can_cut_at_max_len(tmp_path, clone, family, tokenizer, task):
+    example = load(tmp_path, task)
+    whole = encoder_of(clone, task, family, tokenizer).encode(example, "train")
+    size = len(whole["prefix_ids"]) + 3 + len(whole["suffix_ids"]) - 4
+    cut = encoder_of(clone, task, family, tokenizer, max_len=size).encode(example, "train")
+    end = None if task == "strategyqa" else -4
+    assert cut == whole | {key: whole[key][:end] for key in ("suffix_ids", "labels")}
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "eval"])
