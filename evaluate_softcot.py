@@ -23,7 +23,7 @@ from experiment.loading import (
     share_instructions,
 )
 from experiment.method import chains_of, load_method
-from experiment.record import ONLY_IN_LOGS, data_hash, evaluation_record, method_of
+from experiment.record import ONLY_IN_LOGS, data_hash, evaluation_record, method_of, rendered_prompt
 from experiment.responses import (
     finished_questions,
     make_engine,
@@ -64,6 +64,7 @@ def evaluate(args):
     task, family = get_task(args.task_name), method.base.thought_tokens.family
     max_new_tokens = args.max_new_tokens or task.generation_length(family)
     hashes = {"data_hash": data_hash(split), "questions_in_split": len(split), **method.hashes}
+    hashes["rendered_prompt"] = rendered_prompt(method.encoder, split, "eval")
     record = evaluation_record(args, hashes, max_new_tokens)
 
     # 4) prompts

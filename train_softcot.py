@@ -24,7 +24,7 @@ from experiment.loading import (
     settle_dtype,
     share_instructions,
 )
-from experiment.method import build_for_training
+from experiment.method import build_for_training, check_tuned_models
 from experiment.model_card import write_model_card
 from experiment.plots import plot_loss
 from experiment.record import describe_run, run_name, training_record
@@ -59,6 +59,7 @@ def train(args, dev_k):
     train_data, dev_data = load_instances(args, "train", args.k_shot), load_instances(args, "dev", dev_k)
 
     # 3) frozen models, prompts
+    check_tuned_models(args)
     settle_dtype(args, args.large_model_id, lambda: earlier_record(folder))
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)

@@ -335,7 +335,9 @@ def convert(task, output, rows, report):
             entry = {"source": output.source, "line": number, "reason": "; ".join(reasons), "question": question}
             report[kind].append(entry)
     if not examples:
-        raise PrepareError(f"{output.source}: no usable example in it: is it the publisher's file?")
+        dropped = [entry for entry in report["dropped"] if entry["source"] == output.source]
+        why = f"line {dropped[0]['line']}: {dropped[0]['reason']}" if dropped else "it is empty"
+        raise PrepareError(f"{output.source}: no usable example in it ({why}): is it the publisher's file?")
     counts = [(output.split, len(examples), output.expected)]
     if task == "strategyqa":
         cut = [int(STRATEGYQA_TRAIN_SHARE * n) for n in (len(examples), output.expected)]

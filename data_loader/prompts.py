@@ -11,6 +11,7 @@ extend another.
 Knows tokenizers and nothing of models or tasks' files.
 """
 
+import datetime
 import hashlib
 import re
 from pathlib import Path
@@ -24,7 +25,7 @@ from utils import UserError
 PROMPT_DIR = Path(__file__).resolve().parent / "prompts"
 BLOCKS = ("base", "target", "assistant", "assistant_reply")
 FIELDS = ("question", "options", "steps", "answer", "facts")
-# Llama's templates print today's date unless they are given one: a prompt that changes every day.
+# Many templates print today's date unless they are given one: a prompt that changes every day.
 DATE = "26 Jul 2024"
 # Families that the published evaluation prompts without a generation prompt.
 NO_GENERATION_PROMPT = ("llama", "qwen2.5")
@@ -32,6 +33,42 @@ NO_GENERATION_PROMPT = ("llama", "qwen2.5")
 
 class PromptError(UserError):
     """A template or a tokenizer does not give the prompt that is needed."""
+
+
+def date_options(date_string):
+    """Return what makes a chat template print this date ("26 Jul 2024"), however it asks for one; None: today's."""
+    if date_string is None:
+        return {}
+    date = datetime.datetime.strptime(date_string, "%d %b %Y")
+    return {"date_string": date_string, "strftime_now": date.strftime}  # the second replaces transformers' function
+
+
+def chat_text(tokenizer, messages, **options):
+    """Return the text that a tokenizer's chat template makes of messages. Raises PromptError if it fails."""
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False, **options)
+    except Exception as error:  # a chat template may raise anything; transformers runs it in Jinja's sandbox
+        raise PromptError(
+            f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
+        ) from None
+
+
+def check_tokenizer(tokenizer, date):
+    """Raise PromptError if a tokenizer has no end-of-text token or a chat template that leaves out the user's text.
+
+    date: of `date_options`.
+    """
+    if tokenizer.eos_token is None:
+        raise PromptError(
+            f"the tokenizer {tokenizer.name_or_path!r} has no end-of-text token, which ends an answer: "
+            "set eos_token in its tokenizer_config.json"
+        )
+    text = "What is 26 + 7?"
+    if text not in chat_text(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True, **date):
+        raise PromptError(
+            f"the chat template of {tokenizer.name_or_path!r} does not print a message that is a string, as templates "
+            "of vision models may not: give a chat template that does"
+        )
 
 
 class _Slot(str):
@@ -85,7 +122,7 @@ class PromptEncoder:
         self.generation_prompt, self.word_dev_label = generation_prompt, word_dev_label
         self.max_len = max_len if self.task.is_cut else None
         self.loses_last_token = not keep_last_token and not max_len and self.task.loses_token(self.base_family)
-        self.date = {} if date_string is None else {"date_string": date_string}
+        self.date = date_options(date_string)
         tokenizers = [base_tokenizer]
         slot = ""
         if self.length:
@@ -98,11 +135,7 @@ class PromptEncoder:
             ]
             self.assistant_placeholder = token_id(assistant_tokenizer, assistant_tokens.placeholder)
         for tokenizer in tokenizers:
-            if not tokenizer.chat_template:
-                raise PromptError(
-                    f"the tokenizer {tokenizer.name_or_path!r} has no chat template: use an "
-                    "instruction-tuned model or set one"
-                )
+            check_tokenizer(tokenizer, self.date)
         self._defuse = defuser(tokenizers)
         self._fixed = {
             "soft_thoughts": _Slot(slot),
@@ -162,18 +195,7 @@ class PromptEncoder:
         messages = [{"role": "user", "content": user}]
         if reply is not None:
             messages.append({"role": "assistant", "content": reply})
-        try:
-            return tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=generation_prompt,
-                enable_thinking=False,
-                **self.date,
-            )
-        except Exception as error:  # a chat template may raise anything; transformers runs it in Jinja's sandbox
-            raise PromptError(
-                f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
-            ) from None
+        return chat_text(tokenizer, messages, add_generation_prompt=generation_prompt, **self.date)
 
     def _ids(self, text):
         return self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -189,15 +211,16 @@ class PromptEncoder:
         return prompt, text[len(prompt) :]
 
     def _cut(self, prompt, answer=""):
-        """Return the text's ids before and after the thoughts (see `encode`)."""
+        """Return the text's ids before and after the thoughts (see `encode`). The prompt's are those of evaluation."""
+        before, ids = self._ids(prompt), self._ids(prompt + answer)
+        # The answer is encoded apart only if the two would share a token: SentencePiece puts a space before a text.
+        if ids[: len(before)] != before:
+            ids = before + self._ids(answer)
         if self.length:
-            ids = self._ids(prompt + answer)
             begin = self._find_slot(ids, prompt + answer)
             return ids[: begin + 1], ids[begin + 1 + self.length :]
-        ids = self._ids(prompt)
-        if not answer:
-            return ids, []
-        return ids[:-1], ids[-1:] + self._ids(answer)  # encoded apart: the prompt's ids are those of evaluation
+        cut = len(before) - 1 if answer else len(before)
+        return ids[:cut], ids[cut:]
 
     def _first_label(self, user, prefix, suffix):
         """Return the index in `suffix` of the first token with a loss. Raise PromptError if it is not found."""

@@ -11,7 +11,7 @@ import inspect
 import types
 from pathlib import Path
 
-from data_loader.prompts import DATE, PromptError, defuser, token_id
+from data_loader.prompts import DATE, PromptError, check_tokenizer, date_options, defuser, token_id
 from data_loader.tasks import RAW, get_task
 
 # Task -> the function that encodes its examples, and the arguments that only this function has.
@@ -66,7 +66,9 @@ class PublishedEncoder:
         self.task = get_task(task)
         self.length, self.max_len = num_thought_tokens, max_len
         self.base_family, self.assistant_family = base_tokens.family, assistant_tokens.family
-        self.base_tokenizer = base_tokenizer
+        self.base_tokenizer, date = base_tokenizer, date_options(date_string)
+        for tokenizer in (base_tokenizer, assistant_tokenizer):
+            check_tokenizer(tokenizer, date)
         self._defuse = defuser([base_tokenizer, assistant_tokenizer])
         self._slots = {
             "input_ids": [token_id(base_tokenizer, token) for token in _listed(base_tokens)],
@@ -74,8 +76,8 @@ class PublishedEncoder:
         }
         self._sizes = {"input_ids": len(base_tokenizer), "assistant_input_ids": len(assistant_tokenizer)}
         self._models = {
-            "tokenizer": _returning_ids(base_tokenizer, date_string),
-            "assistant_tokenizer": _returning_ids(assistant_tokenizer, date_string),
+            "tokenizer": _returning_ids(base_tokenizer, date),
+            "assistant_tokenizer": _returning_ids(assistant_tokenizer, date),
             "num_thought_tokens": num_thought_tokens,
             "device": None,
             "base_backbone": base_backbone,
@@ -185,10 +187,9 @@ def _listed(tokens):
     return [tokens.placeholder, tokens.begin, tokens.end]
 
 
-def _returning_ids(tokenizer, date_string):
+def _returning_ids(tokenizer, date):
     """Return a tokenizer whose chat template gives a list of ids; transformers 5 returns a mapping by default."""
     wrapped = copy.copy(tokenizer)
-    date = {"date_string": date_string} if date_string else {}
     wrapped.apply_chat_template = functools.partial(tokenizer.apply_chat_template, return_dict=False, **date)
     return wrapped
 

@@ -15,7 +15,14 @@ from data_loader.loaders import load_task
 from data_loader.prompts import DATE, NO_GENERATION_PROMPT, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder, backbone_word
 from experiment.arguments import FASTEST, naming
-from model.backbone import ThoughtTokensError, first_line, load_backbone, load_embeddings, tokens_of_family
+from model.backbone import (
+    ThoughtTokensError,
+    first_line,
+    load_backbone,
+    load_embeddings,
+    open_backbone,
+    tokens_of_family,
+)
 from model.causal_lm import can_share_prefix, text_config
 from model.choices import DTYPES
 from model.fastest import emulates_bfloat16, fastest_dtype
@@ -90,21 +97,27 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
     """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
     if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("--base_device_map spreads the base over the GPUs of one process: run without torchrun")
-    common = {"dtype": args.dtype, "device": device_of(args), "trust_remote_code": args.trust_remote_code}
-    placed = {"device_map": args.base_device_map, "quantization": args.quantization}
+    code = {"trust_remote_code": args.trust_remote_code}
     with naming("--base_thought_tokens", ThoughtTokensError):
-        if embeddings_only:
-            base = load_embeddings(base_id, custom_tokens=args.base_thought_tokens, **common)
-        else:
-            base = load_backbone(base_id, custom_tokens=args.base_thought_tokens, **placed, **common)
+        base = open_backbone(base_id, custom_tokens=args.base_thought_tokens, **code)
     assistant = None
     if with_assistant:
         own = {"custom_tokens": args.assistant_thought_tokens, "initial_id": args.assistant_initial_token}
         with naming("--assistant_thought_tokens", ThoughtTokensError):
-            assistant = load_backbone(assistant_id, **own, **common)
+            assistant = open_backbone(assistant_id, **own, **code)
     for backbone in (base, assistant):
         if backbone and backbone.thought_tokens.family == "qwen3" and args.switches().qwen3_tokens != "own":
             backbone.thought_tokens = tokens_of_family(args.switches().qwen3_tokens)
+    make_encoder(args, base, assistant)  # what is wrong with the prompts shows before the weights are read
+
+    common = {"dtype": args.dtype, "device": device_of(args), **code}
+    if embeddings_only:
+        load_embeddings(base, **common)
+    else:
+        load_backbone(base, device_map=args.base_device_map, quantization=args.quantization, **common)
+    if assistant:
+        load_backbone(assistant, **common)
+    for backbone in (base, assistant):
         if backbone and not embeddings_only and not can_share_prefix(backbone.model):
             print(
                 f"{backbone.model_id}: some layers cannot share keys and values (a sliding window, for example): each "

@@ -19,6 +19,7 @@ from model.softcot import (
     SoftCoTPlusPlus,
     add_lora,
     check_adapter,
+    check_lora_modules,
     load_lora,
     load_projection,
 )
@@ -68,6 +69,7 @@ def load_method(args, chains: int | None) -> Method:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
         state = read_projection(args, file, chains)
+    check_adapters(args)
     base, assistant = load_backbones(
         args,
         args.base_model_id,
@@ -111,12 +113,18 @@ def ignores_base_adapter(args) -> bool:
     return args.switches().base_adapter == "ignored"
 
 
+def check_adapters(args) -> None:
+    """Raise UserError if a folder that the options name as an adapter holds none."""
+    for part in ("base_model", "assistant_model"):
+        with naming(f"--{part}_ckpt"):
+            if folder := getattr(args, f"{part}_ckpt"):
+                check_adapter(folder)
+
+
 def load_adapters(args, base, assistant, own_engine: bool) -> None:
-    """Put the LoRA adapters that the options name on the models; one that the engine loads itself is only checked."""
+    """Put the LoRA adapters that the options name on the models, but for one that the engine loads itself."""
     with naming("--base_model_ckpt"):
-        if args.base_model_ckpt and (own_engine or ignores_base_adapter(args)):
-            check_adapter(args.base_model_ckpt)
-        elif args.base_model_ckpt:
+        if args.base_model_ckpt and not own_engine and not ignores_base_adapter(args):
             load_lora(base, args.base_model_ckpt)
     with naming("--assistant_model_ckpt"):
         if args.assistant_model_ckpt and assistant:
@@ -134,6 +142,14 @@ def load_softcot(args, base, assistant, chains, state):
         with naming("--params_file_name"):
             softcot.load_projection_state(state)
     return softcot
+
+
+def check_tuned_models(args) -> None:
+    """Raise UserError if LoRA cannot tune a model that the options want tuned."""
+    pair = (args.large_model_id, args.tune_base_model), (args.small_model_id, args.tune_assistant_model)
+    for model_id, tuned in pair:
+        if tuned:
+            check_lora_modules(model_id, args.trust_remote_code)
 
 
 def build_for_training(args, base, assistant):

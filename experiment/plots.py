@@ -107,7 +107,8 @@ def plot_tasks(table, path) -> str | None:
 def plot_against(table, key, title, path) -> str | None:
     """Draw accuracy against a setting, a line for cells that differ in nothing else; return why there is none."""
     letters = {"num_thought_tokens": "L", "num_scaling_times": "N", "num_return_sequences": "R"}
-    ignored = (key, "training", "several_trainings", "prompt_hash", "run_name")  # each L or N may have its own training
+    # Each L or N has its own prompt and may have its own training.
+    ignored = (key, "training", "several_trainings", "prompt_hash", "rendered_prompt", "run_name")
     table = cells_in(table)
     table = table[[bool(s.get(key) and s["num_thought_tokens"]) for s in table.settings]]
     rest = [

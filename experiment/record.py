@@ -178,6 +178,13 @@ def data_hash(instances):
     return digest.hexdigest()[:16]
 
 
+def rendered_prompt(encoder, instances, split):
+    """Return a hash of the first example's ids: a chat template may print another date than on the day before."""
+    example = encoder.encode(instances[0], split)
+    ids = [example[key] for key in ("prefix_ids", "suffix_ids", "assistant_ids")]
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+
 def refuse_differences(found: dict, wanted: dict, what: str, remedy: str) -> None:
     """Raise UserError that lists the keys in which two records differ."""
     other = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))

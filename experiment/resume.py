@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from experiment.model_card import CARD
-from experiment.record import data_hash, refuse_differences
+from experiment.record import data_hash, refuse_differences, rendered_prompt
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
 from model.weight_files import model_hashes
@@ -17,6 +17,7 @@ def hashes_of(encoder, base, assistant, train_data, dev_data) -> dict:
     """Return the hashes of prompts, data, weights and tokenizers that a training's record holds."""
     return {
         "prompt_hash": encoder.prompt_hash,
+        "rendered_prompt": rendered_prompt(encoder, train_data, "train"),
         "train_hash": data_hash(train_data),
         "dev_hash": data_hash(dev_data),
         **model_hashes(base, assistant),

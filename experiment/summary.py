@@ -20,7 +20,7 @@ COLUMNS = ["base", "task", "method", "label", "status", *NUMBERS, "source", "see
 # Only the JSON has them, and the plots use settings.
 MORE = ["accuracies", "files", "runs", "left_out", "settings"]
 # Settings in a label only if no others tell its cell from the rest: `evaluated_with` and `trained_with` sum them up.
-SUMMED_UP = {*SWITCHES, "training"}
+SUMMED_UP = {*SWITCHES, "training", "rendered_prompt"}
 OF_PROTOCOL = {*SWITCHES, "evaluated_with", "trained_with", "projection", "training_seed", "several_trainings"}
 
 

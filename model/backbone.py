@@ -76,9 +76,9 @@ FAMILIES = (
 
 @dataclass
 class Backbone:
-    """A frozen causal LM with its tokenizer and thought tokens."""
+    """A frozen causal LM with its tokenizer and thought tokens. The model is None until its weights are loaded."""
 
-    model: PreTrainedModel
+    model: PreTrainedModel | None
     tokenizer: transformers.PreTrainedTokenizerBase
     thought_tokens: ThoughtTokens
     model_id: str
@@ -138,8 +138,27 @@ def loading(what: str, model_id: str):
         raise UserError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
 
 
+def open_backbone(
+    model_id: str, *, custom_tokens: str | None = None, initial_id: int | None = None, trust_remote_code: bool = False
+) -> Backbone:
+    """Return a Backbone without weights. Raises UserError if id, family, chat template or thought tokens are wrong."""
+    path = resolve(model_id)
+    tokenizer = load_tokenizer(model_id, trust_remote_code)
+    with loading("model", model_id):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    tokens = thought_tokens_of(config, tokenizer, custom_tokens, initial_id)
+    size = getattr(config.get_text_config(), "vocab_size", float("inf"))
+    for token in (tokens.placeholder, tokens.begin, tokens.end):
+        if (place := tokenizer.convert_tokens_to_ids(token)) >= size:
+            raise ThoughtTokensError(
+                f"the thought token {token!r} of {model_id!r} has id {place}, and there are {size} embeddings; give "
+                "others as PLACEHOLDER,BEGIN,END"
+            )
+    return Backbone(None, tokenizer, tokens, str(model_id))
+
+
 def load_backbone(
-    model_id: str,
+    model: str | Backbone,
     *,
     dtype: str = "bfloat16",
     device: str = "cpu",
@@ -151,21 +170,25 @@ def load_backbone(
 ) -> Backbone:
     """Load a model frozen (no gradients, eval mode) with its tokenizer and thought tokens.
 
-    device_map: None (all on `device`) or one of transformers' own, to spread the layers over the GPUs; quantization:
-    None or one of QUANTIZATION, by bitsandbytes. Raises UserError with one line if the id cannot be found, the
-    family is unknown or the quantization does not run here.
+    model: an id, or what `open_backbone` returned, which then gets its weights. device_map: None (all on `device`) or
+    one of transformers' own, to spread the layers over the GPUs; quantization: None or one of QUANTIZATION, by
+    bitsandbytes. Raises UserError with one line if the id cannot be found, the family is unknown or the quantization
+    does not run here.
     """
-    path = resolve(model_id)
-    tokenizer = load_tokenizer(model_id, trust_remote_code)
-    with loading("model", model_id):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    tokens = thought_tokens_of(config, tokenizer, custom_tokens, initial_id)
+    backbone = model
+    if not isinstance(model, Backbone):
+        backbone = open_backbone(
+            model, custom_tokens=custom_tokens, initial_id=initial_id, trust_remote_code=trust_remote_code
+        )
     placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
     if quantization:
         placed["quantization_config"] = quantization_config(quantization, dtype)
-    with loading("model", model_id):
+    with loading("model", backbone.model_id):
         model = AutoModelForCausalLM.from_pretrained(
-            path, trust_remote_code=trust_remote_code, **{DTYPE_ARGUMENT: getattr(torch, dtype)}, **placed
+            resolve(backbone.model_id),
+            trust_remote_code=trust_remote_code,
+            **{DTYPE_ARGUMENT: getattr(torch, dtype)},
+            **placed,
         )
     model.requires_grad_(False)
     group_heads(model)
@@ -174,7 +197,8 @@ def load_backbone(
         # then silently passes none through them.
         if getattr(module, "support_avx512bf16_for_cpu", False):
             module.support_avx512bf16_for_cpu = False
-    return Backbone(model.eval() if placed else model.eval().to(device), tokenizer, tokens, str(model_id))
+    backbone.model = model.eval() if placed else model.eval().to(device)
+    return backbone
 
 
 def quantization_config(quantization: str, dtype: str):
@@ -202,7 +226,7 @@ class EmbeddingsOnly(torch.nn.Module):
 
 
 def load_embeddings(
-    model_id: str,
+    model: str | Backbone,
     *,
     dtype: str = "bfloat16",
     device: str = "cpu",
@@ -211,23 +235,29 @@ def load_embeddings(
 ) -> Backbone:
     """Return a Backbone whose model is an `EmbeddingsOnly`: one tensor of the checkpoint's safetensors is read.
 
-    Raises UserError if the id cannot be found, the family is unknown or there are no safetensors.
+    model: as in `load_backbone`. Raises UserError if the id cannot be found, the family is unknown or there are no
+    safetensors.
     """
-    path = resolve(model_id)
-    tokenizer = load_tokenizer(model_id, trust_remote_code)
-    with loading("embeddings of", model_id):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    tokens = thought_tokens_of(config, tokenizer, custom_tokens)
-    with loading("embeddings of", model_id):
-        with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
-            skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    backbone = model
+    if not isinstance(model, Backbone):
+        backbone = open_backbone(model, custom_tokens=custom_tokens, trust_remote_code=trust_remote_code)
+    with loading("embeddings of", backbone.model_id):
+        skeleton = skeleton_of(backbone.model_id, trust_remote_code)
         embeddings = skeleton.get_input_embeddings()
         name = next(name for name, module in skeleton.named_modules() if module is embeddings) + ".weight"
-        weight = read_tensor(path, name)
-        generation_config = generation_config_of(model_id, config)
+        weight = read_tensor(resolve(backbone.model_id), name)
+        generation_config = generation_config_of(backbone.model_id, skeleton.config)
     embeddings.weight = torch.nn.Parameter(weight.to(getattr(torch, dtype)), requires_grad=False)
-    model = EmbeddingsOnly(config, generation_config, embeddings).requires_grad_(False).eval()
-    return Backbone(model.to(device), tokenizer, tokens, str(model_id))
+    backbone.model = EmbeddingsOnly(skeleton.config, generation_config, embeddings).requires_grad_(False).eval()
+    backbone.model.to(device)
+    return backbone
+
+
+def skeleton_of(model_id: str, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Return the model that a config describes, without memory for its weights."""
+    config = AutoConfig.from_pretrained(resolve(model_id), trust_remote_code=trust_remote_code)
+    with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def generation_config_of(model_id: str, config) -> GenerationConfig:
@@ -288,6 +318,11 @@ def resolve(model_id: str) -> str:
     if str(model_id).startswith("embedded/"):
         raise UserError(f"unknown embedded model {model_id!r}; there is {EMBEDDED}")
     looks_local = str(model_id).startswith((".", "/", "~")) or str(model_id).count("/") > 1
-    if looks_local and not Path(model_id).expanduser().is_dir():
+    folder = Path(model_id).expanduser()
+    if looks_local and not folder.is_dir():
         raise UserError(f"no such model directory: {model_id}")
-    return str(Path(model_id).expanduser()) if Path(model_id).expanduser().is_dir() else str(model_id)
+    if any(folder.glob("*.gguf")) and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        raise UserError(
+            f"{model_id} has a .gguf file alone, which is not read: give the folder of the model's safetensors"
+        )
+    return str(folder) if folder.is_dir() else str(model_id)

@@ -70,18 +70,14 @@ def row_generator(key: tuple) -> torch.Generator:
 def end_ids_of(backbone, of_tokenizer_only: bool = False) -> set[int]:
     """Return the ids that end a response: the tokenizer's end-of-text token and those of the generation config.
 
-    of_tokenizer_only: as published, the tokenizer's alone and, for Llama, the end of a turn. Raises UserError if there
-    is none.
+    of_tokenizer_only: as published, the tokenizer's alone and, for Llama, the end of a turn.
     """
     tokenizer, llama = backbone.tokenizer, backbone.thought_tokens.family == "llama"
     if of_tokenizer_only:
         more = tokenizer.convert_tokens_to_ids(END_OF_TURN) if llama else None
     else:
         more = bare(backbone.model).generation_config.eos_token_id
-    ids = {token for token in [tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]} - {None}
-    if not ids:
-        raise UserError(f"{backbone.model_id} has no end-of-text token in its generation config or tokenizer")
-    return ids
+    return {tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])} - {None}
 
 
 def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, greedy: bool, end_ids=None):

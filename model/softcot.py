@@ -8,13 +8,14 @@ i, kept apart by a contrastive term. SoftCoT is SoftCoT++ with one chain: everyt
 """
 
 import io
+import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model.backbone import Backbone, first_line
+from model.backbone import Backbone, first_line, loading, skeleton_of
 from model.causal_lm import embed, embedding_table, embeddings_of, learns
 from model.frozen_lm import frozen_lm_loss, label_weights
 from model.hub import found_projection
@@ -314,26 +315,52 @@ def add_lora(backbone: Backbone) -> None:
     backbone.model = get_peft_model(backbone.model, LoraConfig(task_type="CAUSAL_LM", **LORA))
 
 
+def check_lora_modules(model_id: str, trust_remote_code: bool = False) -> None:
+    """Raise UserError unless a model has the modules that `add_lora` wraps. Its config is read, not its weights."""
+    with loading("model", model_id):
+        modules = {name.rsplit(".", 1)[-1] for name, _ in skeleton_of(model_id, trust_remote_code).named_modules()}
+    if missing := [name for name in LORA["target_modules"] if name not in modules]:
+        raise UserError(f"{model_id} has no modules {' and '.join(missing)}, which LoRA tunes: choose another model")
+
+
 def load_lora(backbone: Backbone, directory: str) -> None:
-    """Put a saved adapter (a directory that training wrote) on a backbone's model, frozen."""
-    from peft import PeftModel
+    """Put a saved LoRA adapter on a backbone's model, frozen. Raises UserError unless each of its weights is used."""
+    from peft import PeftConfig, PeftModelForCausalLM
 
     check_adapter(directory)
     try:
-        backbone.model = PeftModel.from_pretrained(backbone.model, directory).eval().requires_grad_(False)
+        model = PeftModelForCausalLM(backbone.model, PeftConfig.from_pretrained(directory))
+        result = model.load_adapter(directory, "default")
     except Exception as error:  # peft and safetensors raise many kinds for a damaged or foreign adapter
         raise UserError(
             f"{directory} is not a readable LoRA adapter of {backbone.model_id}: {first_line(error)[:200]}"
         ) from error
+    faults = {"no place in the model": result.unexpected_keys, "no weight in the file": result.missing_keys}
+    for fault, keys in faults.items():
+        if keys:
+            raise UserError(
+                f"{directory} is not a LoRA adapter of {backbone.model_id}: {fault} for {keys[0]}, one of {len(keys)}"
+            )
+    backbone.model = model.eval().requires_grad_(False)
 
 
 def check_adapter(directory: str) -> None:
     """Raise UserError unless the directory holds a LoRA adapter."""
-    if not (Path(directory) / "adapter_model.safetensors").is_file():
+    folder = Path(directory)
+    for path in (folder, *(folder / f"{part}.bin" for part in ("base_model", "assistant_model"))):
+        if path.suffix == ".bin" and path.is_file():
+            raise UserError(f"{path} is a whole state dict, as the published code writes: give a LoRA adapter's folder")
+    if not (folder / "adapter_model.safetensors").is_file():
         raise UserError(
             f"no LoRA adapter in {directory!r}: expected the folder base_model or "
             "assistant_model that training wrote (adapter_model.safetensors in it)"
         )
+    try:
+        kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'adapter_config.json'} names no peft_type ({type(error).__name__})") from None
+    if kind != "LORA":
+        raise UserError(f"{directory} is an adapter of the kind {kind}: only LoRA adapters are read")
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, GPT2Config
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -315,6 +316,76 @@ def test_result_files_refuse_other_arguments_data_and_projections(place, run):
     change_data(place)
     assert "data_hash was" in refused(run(evaluate_softcot, arguments))
     assert before == {file: file.read_bytes() for file in Path("logs").iterdir()}
+
+
+def change_base(tokenizer=lambda tokenizer: None, config=None):
+    """Copy the base model to x/base; change its tokenizer and its config."""
+    shutil.copytree("../base", "x/base")
+    changed = AutoTokenizer.from_pretrained("x/base")
+    tokenizer(changed)
+    changed.save_pretrained("x/base")
+    if config:
+        config.save_pretrained("x/base")
+    return Path("x/base")
+
+
+@pytest.mark.slow
+def test_a_run_whose_prompts_show_another_date_is_not_continued(place, run):
+    def show_the_microsecond(tokenizer):
+        tokenizer.chat_template = "{{ strftime_now('%f') }}" + tokenizer.chat_template
+
+    change_base(show_the_microsecond)
+    training = [*TRAIN, "--large_model_id", "x/base", "--resume"]
+    evaluation = [*EVALUATE, "--base_model_id", "x/base", "--thoughts", "zero"]
+    for script, arguments, name in (
+        (train_softcot, training, "--output_name"),
+        (evaluate_softcot, evaluation, "--log_dir"),
+    ):
+        for date in ("fixed", "today"):
+            first, second = (run(script, [*arguments, name, date, "--date", date]) for _ in range(2))
+            assert first[0] == 0
+            assert second[0] == 0 if date == "fixed" else "rendered_prompt was" in refused(second)
+
+
+# What is wrong with the base model's folder or options, and words of the message.
+WRONG_BASES = {
+    "no end of text": (lambda: change_base(lambda t: setattr(t, "eos_token", None)), [], "end-of-text"),
+    "prints no string": (
+        lambda: change_base(lambda t: setattr(t, "chat_template", t.chat_template.replace("['content']", "['none']"))),
+        [],
+        "does not print a message",
+    ),
+    "beyond the table": (
+        lambda: change_base(lambda t: t.add_tokens(["<far>"])),
+        ["--base_thought_tokens", "<|endoftext|>,<begin>,<far>"],
+        "'<far>'.* id 261.* 261 embeddings",
+    ),
+    "no q_proj": (
+        lambda: change_base(config=GPT2Config(n_embd=16, n_head=2, n_layer=1, vocab_size=512)),
+        ["--tune_base_model"],
+        "q_proj and v_proj",
+    ),
+    "a .gguf alone": (lambda: (change_base() / "model.gguf").touch(), [], r"\.gguf"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_BASES)
+def test_a_base_model_that_cannot_be_used_is_refused_before_its_weights_are_read(place, run, name):
+    change, options, message = WRONG_BASES[name]
+    change()
+    Path("x/base/model.safetensors").unlink()
+    assert re.search(message, refused(run(train_softcot, [*TRAIN, "--large_model_id", "x/base", *options])))
+
+
+def test_an_adapter_of_another_kind_is_refused_before_the_models_are_read(place, run):
+    for name in ("prompt", "whole"):
+        shutil.copytree("../base", name)
+    Path("prompt/adapter_config.json").write_text('{"peft_type": "PROMPT_TUNING"}')
+    Path("prompt/adapter_model.safetensors").touch()
+    Path("whole/base_model.bin").touch()
+    for adapter, message in (("prompt", "PROMPT_TUNING"), ("whole", "whole/base_model.bin")):
+        options = ["--base_model_id", "nowhere/at/all", "--base_model_ckpt", adapter, "--tune_base_model"]
+        assert message in refused(run(evaluate_softcot, [*EVALUATE, *params(), *options]))
 
 
 def change_weights(folder):

@@ -121,7 +121,12 @@ def test_strategyqa_joined_train_first_or_the_single_file(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{"a": 1}\n{"b":', "line 2: not JSON"), (b"\xff", "byte 0 is not UTF-8"), (b"[]", "no usable example")],
+    [
+        (b'{"a": 1}\n{"b":', "line 2: not JSON"),
+        (b"\xff", "byte 0 is not UTF-8"),
+        (b"[]", "no usable example in it (it is empty)"),
+        (b'[{"input": ""}, {"input": "x"}]', "line 1: input is missing or blank"),
+    ],
 )
 def test_a_broken_file_is_one_line_and_writes_nothing(tmp_path, capsys, content, message):
     source = tmp_path / "src/date_understanding"

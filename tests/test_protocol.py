@@ -274,22 +274,28 @@ def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
     assert encoded(parse("train_softcot", "--task_name strategyqa --max_len 20 --too_long cut"), backbone) == whole
 
 
-def test_a_template_that_prints_a_date_prints_the_fixed_one_or_today_s(chatml_tokenizer):
-    # As Llama 3.2's template does it.
-    chatml_tokenizer.chat_template = (
-        "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
-        "Today Date: {{ date_string }}\n" + chatml_tokenizer.chat_template
-    )
+@pytest.mark.parametrize(
+    "asks, form",
+    [
+        # As Llama 3.2's template does it.
+        ("{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}", "%d %b %Y"),
+        ("{% set date_string = strftime_now('%d %B %Y') %}", "%d %B %Y"),
+        ("{% set date_string = strftime_now('%Y-%m-%d') if strftime_now is defined else 'unknown' %}", "%Y-%m-%d"),
+        ("{% macro now() %}{{ strftime_now(format='%A %j') }}{% endmacro %}{% set date_string = now() %}", "%A %j"),
+    ],
+)
+def test_a_template_that_prints_a_date_prints_the_fixed_one_or_today_s(chatml_tokenizer, asks, form):
+    chatml_tokenizer.chat_template = asks + "Today Date: {{ date_string }}\n" + chatml_tokenizer.chat_template
     backbone = backbones("smollm2", chatml_tokenizer)
     pieces = {}
     for value in ("fixed", "today"):
         encoder, _ = make_encoder(parse("evaluate_softcot", f"--date {value}"), backbone, backbone)
         pieces[value] = encoder.encode(EXAMPLES["gsm8k"], "eval")
-    today = datetime.datetime.now().strftime("%d %b %Y")
+    dates = [date.strftime(form) for date in (datetime.datetime(2024, 7, 26), datetime.datetime.now())]
     for key in ("assistant_ids", "prefix_ids"):
         fixed, other = (text_of(chatml_tokenizer, piece[key]) for piece in pieces.values())
-        assert "Today Date: 26 Jul 2024" in fixed
-        assert other == fixed.replace("26 Jul 2024", today, 1)
+        assert f"Today Date: {dates[0]}\n" in fixed
+        assert other == fixed.replace(*dates, 1)
 
 
 def test_llama_3_1_s_template_prints_its_own_date_without_one(llama_tokenizer):

@@ -247,10 +247,11 @@ def test_an_example_is_not_changed(tmp_path, family, tokenizer):
     assert example["raw"] == ROWS["strategyqa"]
 
 
-@pytest.mark.parametrize("date, shown", [("01 Feb 2003", "01 Feb 2003"), (None, "none given")])
+@pytest.mark.parametrize("date, shown", [("01 Feb 2003", "01 Feb 2003, in 2003"), (None, "none given")])
 def test_the_date_of_a_chat_template(tmp_path, clone, llama_tokenizer, date, shown):
     dated = copy.copy(llama_tokenizer)
-    dated.chat_template = "{{ 'Today: ' + (date_string or 'none given') }}" + llama_tokenizer.chat_template
+    asks = "date_string + strftime_now(', in %Y') if date_string is defined else 'none given'"
+    dated.chat_template = f"{{{{ 'Today: ' + ({asks}) }}}}" + llama_tokenizer.chat_template
     tokens = TOKENS["llama"]
     encoder = PublishedEncoder("gsm8k", dated, tokens, dated, tokens, 3, clone, "llama", "llama", date_string=date)
     encoded = encoder.encode(load(tmp_path, "gsm8k"), "eval")

@@ -2,9 +2,11 @@
 
 import copy
 import os
+import re
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora, load_lora, load_projection, save_projection
@@ -102,6 +104,33 @@ def test_lora_is_saved_and_loaded_again(tmp_path):
     assert not any(p.requires_grad for p in again.model.parameters())
     with pytest.raises(UserError, match="no LoRA adapter in .*adapter_model.safetensors"):
         load_lora(again, str(tmp_path))
+    (tmp_path / "base_model.bin").touch()
+    for whole in (tmp_path, tmp_path / "base_model.bin"):
+        with pytest.raises(UserError, match="base_model.bin is a whole state dict"):
+            load_lora(again, str(whole))
+
+
+@pytest.mark.parametrize("change", ["prefix", "one more", "one less", "other rank", "prompt tuning"])
+def test_an_adapter_that_the_model_does_not_take_whole_is_refused(tmp_path, change):
+    peft, folder = pytest.importorskip("peft"), str(tmp_path)
+    backbone = tiny_backbone("llama", 48)
+    if change == "prompt tuning":
+        config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+        peft.get_peft_model(backbone.model, config).save_pretrained(folder)
+    else:
+        add_lora(backbone)
+        backbone.model.save_pretrained(folder)
+        weights = load_file(tmp_path / "adapter_model.safetensors")
+        name = next(iter(weights))
+        if change == "prefix":
+            weights = {"model." + key.removeprefix("base_model."): value for key, value in weights.items()}
+        elif change == "one less":
+            del weights[name]
+        else:
+            weights[name if change == "other rank" else "head"] = weights[name][:3].clone()
+        save_file(weights, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(UserError, match=re.escape(folder)):
+        load_lora(tiny_backbone("llama", 48), folder)
 
 
 # ---- chains ----
