@@ -586,7 +586,7 @@ RECORD = [
         [(write, "../base/chat_template.jinja", "{{ raise_exception('no') }}")],
         "error chat template",
     ),
-    ("train --output_name n", [(write, "../base/chat_template.jinja", "nothing of the messages")], "error slot"),
+    ("train --output_name n", [(write, "../base/chat_template.jinja", "no messages")], "error chat template"),
     (
         "train --output_name n",
         [(replace, "../base/config.json", '"max_position_embeddings": 4096', '"max_position_embeddings": 50')],

@@ -81,7 +81,7 @@ def pieces_of(folder: Path, source: str) -> list[tuple[str, Path, int, int]]:
     """
     found = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
     if not found:
-        files = [path for kind in ("safetensors", "bin", "pt", "pth", "gguf") for path in folder.glob(f"*.{kind}")]
+        files = [path for kind in ("safetensors", "bin", "pt", "pth") for path in folder.glob(f"*.{kind}")]
         return [(folder.name, folder / "config.json", 0, 0), *(piece for file in files for piece in file_pieces(file))]
     files = [found]
     if found.suffix == ".json":
