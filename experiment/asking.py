@@ -9,10 +9,12 @@ from data_loader.tasks import get_task
 from experiment.arguments import naming
 from experiment.loading import encode_split, make_encoder, settle_dtype
 from experiment.method import Method, load_method
-from experiment.responses import requests_of, sampling_of, texts_of_ids
-from model.generation import Request, TransformersEngine
+from experiment.responses import local_engine, requests_of, sampling_of, texts_of_ids
+from model.generation import Request
 from model.softcot import load_projection
 from utils import UserError
+
+ROWS = 64  # that are written together
 
 
 class Answer(NamedTuple):
@@ -38,7 +40,7 @@ class SoftCoTModel:
         encoder, collate = make_encoder(dataclasses.replace(args, num_thought_tokens=0), base, None)
         self.plain = Method(base, None, encoder, collate, None, None, 1, {})
         self.limit = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
-        self.engine = TransformersEngine(base, **sampling_of(args, base))
+        self.engine = local_engine(base, ROWS, **sampling_of(args, base))
 
     def answer(self, question: str, thoughts: bool = True) -> Answer:
         """Return the answer with soft thoughts, or without them."""

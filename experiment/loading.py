@@ -17,17 +17,18 @@ from data_loader.published import PublishedEncoder, backbone_word
 from experiment.arguments import FASTEST, naming
 from model.backbone import (
     ThoughtTokensError,
+    check_role,
     first_line,
     load_backbone,
     load_embeddings,
     open_backbone,
+    runs_fast,
     tokens_of_family,
 )
-from model.causal_lm import can_share_prefix, text_config
+from model.causal_lm import text_config
 from model.choices import DTYPES
 from model.fastest import emulates_bfloat16, fastest_dtype
 from model.frozen_lm import IGNORE
-from model.prefix import can_share_instruction
 from model.processes import decided_by_main
 from utils import UserError
 
@@ -93,7 +94,7 @@ def make_accelerator(args) -> Accelerator:
     )
 
 
-def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False):
+def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False, assistant_writes=False):
     """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
     if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("--base_device_map spreads the base over the GPUs of one process: run without torchrun")
@@ -118,12 +119,9 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
     if assistant:
         load_backbone(assistant, **common)
     for backbone in (base, assistant):
-        if backbone and not embeddings_only and not can_share_prefix(backbone.model):
-            print(
-                f"{backbone.model_id}: some layers cannot share keys and values (a sliding window, for example): each "
-                "chain runs its whole prompt, the same numbers but slower",
-                flush=True,
-            )
+        if backbone and (backbone is assistant or not embeddings_only) and not runs_fast(backbone.model):
+            check_role(backbone, generates=backbone is base or assistant_writes)
+            print(f"{backbone.model_id} runs the plain way: one row at a time, slower", flush=True)
     return base, assistant
 
 
@@ -155,8 +153,13 @@ def cuts_at_max_len(args) -> bool:
 
 def share_instructions(collate, examples, length: int, base, assistant) -> None:
     """Let the instruction of these examples run once, for each backbone that is given and can share it."""
-    can = [backbone is not None and can_share_instruction(backbone.model) for backbone in (base, assistant)]
+    can = [part is not None and keeps_instruction(part.model) for part in (base, assistant)]
     collate.share_instructions(examples, length, *can)
+
+
+def keeps_instruction(model) -> bool:
+    """Return whether the keys and values of a common beginning stay valid during a run."""
+    return runs_fast(model) and not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def prompt_options(switches, family) -> dict:

@@ -10,9 +10,8 @@ from experiment.loading import load_backbones, make_encoder
 from experiment.record import check_against_training, describe_training, warn_of_other_models
 from model.backbone import Backbone
 from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
-from model.controls import UNTRAINED_SEED, ThoughtSlot, batched_soft_thoughts
+from model.controls import UNTRAINED_SEED, ThoughtSlot
 from model.hub import found_projection, local_projection
-from model.reference_engine import plain_soft_thoughts
 from model.softcot import (
     LoRAOnly,
     SoftCoT,
@@ -76,6 +75,7 @@ def load_method(args, chains: int | None) -> Method:
         args.assistant_model_id,
         with_assistant=thinks and thoughts in WITH_ASSISTANT,
         embeddings_only=own_engine,
+        assistant_writes=thoughts == "assistant_text",
     )
     encoder, collate = make_encoder(args, base, assistant)
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
@@ -92,8 +92,7 @@ def load_method(args, chains: int | None) -> Method:
     load_adapters(args, base, assistant, own_engine)
     softcot = load_softcot(args, base, assistant, chains, state) if thinks and thoughts in SOFT else None
     number, noise = (chains or 1) if thinks else 1, getattr(args, "perturb_std", 0.0)
-    how = plain_soft_thoughts if engine == "reference" else batched_soft_thoughts
-    slot = ThoughtSlot(thoughts, base, softcot, args.num_thought_tokens, number, noise, how) if thinks else None
+    slot = ThoughtSlot(thoughts, base, softcot, args.num_thought_tokens, number, noise) if thinks else None
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
 
 
@@ -137,7 +136,8 @@ def load_softcot(args, base, assistant, chains, state):
     torch.manual_seed(UNTRAINED_SEED)
     dtype = getattr(torch, args.switches().projection_dtype)
     chains = None if same_in_all_chains else chains
-    softcot = build_softcot(args, base, assistant, chains, projection_dtype=dtype).eval()
+    plain_way = getattr(args, "engine", None) == "reference"
+    softcot = build_softcot(args, base, assistant, chains, projection_dtype=dtype, plain_way=plain_way).eval()
     if state:
         with naming("--params_file_name"):
             softcot.load_projection_state(state)

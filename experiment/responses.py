@@ -10,12 +10,12 @@ from tqdm import tqdm
 from data_loader.answers import clean_up
 from data_loader.collator import behind
 from experiment.method import ignores_base_adapter
-from model.backbone import own_sampling
+from model.backbone import own_sampling, runs_fast
 from model.causal_lm import embeddings_of
 from model.generation import Request, TransformersEngine, end_ids_of
 from model.memory import in_parts
+from model.plain import PlainEngine
 from model.processes import is_main
-from model.reference_engine import ReferenceEngine
 from model.vllm_engine import VllmEngine
 from utils import UserError
 
@@ -26,14 +26,20 @@ def make_engine(args, method, examples, max_new_tokens: int):
     """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
     sampling = sampling_of(args, method.base)
     if args.engine == "transformers":
-        instruction = method.collate.instruction
-        return TransformersEngine(method.base, rows=args.eval_batch_size, instruction=instruction, **sampling)
+        return local_engine(method.base, args.eval_batch_size, method.collate.instruction, **sampling)
     if args.engine == "reference":
-        return ReferenceEngine(method.base, **sampling)
+        return PlainEngine(method.base, published=True, **sampling)
     prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
     options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
     adapter = None if ignores_base_adapter(args) else args.base_model_ckpt
     return VllmEngine(method.base, dtype=args.dtype, adapter=adapter, **sampling, **options)
+
+
+def local_engine(backbone, rows: int, instruction: tuple[int, ...] = (), **sampling):
+    """Return the engine of transformers' models: `rows` rows together, or one by one if the fast way does not run."""
+    if runs_fast(backbone.model):
+        return TransformersEngine(backbone, rows=rows, instruction=instruction, **sampling)
+    return PlainEngine(backbone, **sampling)
 
 
 def sampling_of(args, base) -> dict:
@@ -123,7 +129,7 @@ def take_next_questions_thoughts(examples, split, encoder) -> None:
 
 def write_hints(assistant, encoder, examples, batch_size: int) -> None:
     """Let the assistant write up to L tokens after its prompt, greedily; the base's ids go into `hint_ids`."""
-    engine = TransformersEngine(assistant, rows=batch_size, greedy=True)
+    engine = local_engine(assistant, batch_size, greedy=True)
     by_index = {example["index"]: example for example in examples}
     requests = (
         Request((0, index, 0, 0), *plain_prompt(assistant.model, example["assistant_ids"][: -encoder.length]))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from model.causal_lm import can_share_prefix, text_config
+from model.causal_lm import text_config
 
 NAME = "sdpa_grouped"
 
@@ -54,7 +54,7 @@ def plain_attention(query, key, value, attention_mask, scaling: float):
 def group_heads(model) -> None:
     """Let a model that uses transformers' sdpa path use `grouped_attention`."""
     config = text_config(model)
-    if config._attn_implementation == "sdpa" and can_share_prefix(model):
+    if config._attn_implementation == "sdpa":
         config._attn_implementation = NAME
 
 

@@ -30,7 +30,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from model.attention import group_heads
-from model.causal_lm import DTYPE_ARGUMENT
+from model.causal_lm import DTYPE_ARGUMENT, bare, embeddings_of
 from model.embedded import EMBEDDED, embedded_model_dir
 from utils import UserError
 
@@ -72,6 +72,12 @@ FAMILIES = (
     # vocabulary, as Qwen's are.
     (("llama",), ThoughtTokens("smollm2", "<|endoftext|>", "<issue_start>", "<issue_closed>", 49001, 10)),
 )
+
+
+# Model types that the fast way runs: many rows continue one prefix's keys and values, and the head is one matrix.
+# tests/test_plain.py compares each with the plain way, on both versions of transformers.
+FAST_TYPES = ("llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3")
+CHANGING_ROPE = ("dynamic", "longrope")  # positions are encoded by the length of the whole sequence
 
 
 @dataclass
@@ -191,7 +197,8 @@ def load_backbone(
             **placed,
         )
     model.requires_grad_(False)
-    group_heads(model)
+    if runs_fast(model):
+        group_heads(model)
     for module in model.modules():
         # On CPUs with AVX-512 bf16, bitsandbytes 0.50 repacks 4-bit weights at the first call without a gradient and
         # then silently passes none through them.
@@ -199,6 +206,47 @@ def load_backbone(
             module.support_avx512bf16_for_cpu = False
     backbone.model = model.eval() if placed else model.eval().to(device)
     return backbone
+
+
+def runs_fast(model) -> bool:
+    """Return whether the fast way runs a model: its type is listed and all its layers are full attention."""
+    model = bare(model)
+    config = model.config
+    if config.model_type not in FAST_TYPES or not type(model).__module__.startswith("transformers."):
+        return False
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if rope.get("rope_type", rope.get("type")) in CHANGING_ROPE:
+        return False
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is not None:
+        return set(layer_types) == {"full_attention"}
+    return not (getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True))
+
+
+@torch.no_grad()
+def check_role(backbone: Backbone, generates: bool) -> None:
+    """Raise UserError if the installed transformers cannot run a model in its role, on embeddings alone.
+
+    The assistant needs a forward pass, the base model also `generate`. Types of FAST_TYPES have both; of another model
+    a few tokens run here, before any work.
+    """
+    model = bare(backbone.model)
+    if runs_fast(model):
+        return
+    ids = torch.arange(1, 5, device=model.get_input_embeddings().weight.device)
+    embeds, what = embeddings_of(model, ids.tolist())[None], "a forward pass on embeddings"
+    try:
+        logits = model(inputs_embeds=embeds, use_cache=False).logits
+        if not torch.allclose(logits, model(input_ids=ids[None], use_cache=False).logits, rtol=1e-2, atol=1e-2):
+            raise ValueError("its logits differ from those of the same tokens given as ids")
+        if generates:
+            what = "generate on embeddings"
+            model.generate(inputs_embeds=embeds, attention_mask=torch.ones_like(ids)[None], max_new_tokens=2)
+    except Exception as error:  # of many kinds: each model class has its own
+        raise UserError(
+            f"{backbone.model_id}: transformers {transformers.__version__} has no {what} for the model type "
+            f"{model.config.model_type!r} ({first_line(error)}); take another model or version"
+        ) from error
 
 
 def quantization_config(quantization: str, dtype: str):

@@ -39,21 +39,6 @@ def learns(model) -> bool:
     return torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
 
 
-def can_share_prefix(model) -> bool:
-    """Return whether many rows can continue one prefix's keys and values.
-
-    Sliding-window, chunked and recurrent layers keep another state than a plain list of keys and values.
-    """
-    config = text_config(model)
-    layer_types = getattr(config, "layer_types", None)
-    if layer_types is not None:
-        return set(layer_types) == {"full_attention"}
-    window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    hybrid = getattr(config, "cache_implementation", None) == "hybrid" or hasattr(config, "layers_block_type")
-    recurrent = not getattr(bare(model), "_supports_cache_class", True)
-    return not (window or hybrid or recurrent)
-
-
 def weights_hash(model) -> str:
     """Return a hash of some numbers of every weight, the same on every device: models of one name differ in it."""
     digest = hashlib.sha256()

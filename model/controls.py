@@ -14,27 +14,18 @@ from model.softcot import assistant_part, refuse_not_finite
 UNTRAINED_SEED = 42  # training's default seed: on a CPU and in float32 the same initial weights
 
 
-def batched_soft_thoughts(softcot, **assistant):
-    """Return the soft thoughts `[B, N, L, d_b]` of a batch, whose chains share the prompt's keys and values."""
-    return softcot.soft_thoughts(softcot.thought_states(**assistant))
-
-
 class ThoughtSlot:
     """Fills the slot of encoded examples by one mode of THOUGHTS.
 
     softcot: for the SOFT modes, with the projection to use (of another question's `assistant_ids`
     if thoughts are shuffled), else None. length: L; chains: N. noise: standard deviation of
     Gaussian noise added to every vector in the slot, one draw a (question, chain) for all seeds of
-    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P. soft_thoughts_of: how the assistant
-    runs, as `batched_soft_thoughts`.
+    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P.
     """
 
-    def __init__(
-        self, mode, base, softcot, length: int, chains: int, noise: float = 0.0, soft_thoughts_of=batched_soft_thoughts
-    ):
+    def __init__(self, mode, base, softcot, length: int, chains: int, noise: float = 0.0):
         self.mode, self.base, self.softcot = mode, base, softcot
         self.length, self.chains, self.noise = length, chains, noise
-        self.soft_thoughts_of = soft_thoughts_of
         self.placeholder = base.tokenizer.convert_tokens_to_ids(base.thought_tokens.placeholder)
 
     @torch.no_grad()
@@ -45,7 +36,8 @@ class ThoughtSlot:
         """
         table = embedding_table(self.base.model)
         if self.mode in SOFT:
-            thoughts = self.soft_thoughts_of(self.softcot, **assistant_part(collate(examples), table.device))
+            states = self.softcot.thought_states(**assistant_part(collate(examples), table.device))
+            thoughts = self.softcot.soft_thoughts(states)
             refuse_not_finite(
                 thoughts,
                 [example["index"] for example in examples],

@@ -13,6 +13,7 @@ import torch
 
 from model.causal_lm import embed, embedding_table, learns
 from model.head_loss import head_loss
+from model.plain import label_losses
 from model.prefix import Prefix, continue_prefix
 
 IGNORE = -100  # in labels: no loss here
@@ -41,8 +42,6 @@ def frozen_lm_loss(
     batch, chains, length = soft_thoughts.shape[:3]
     soft = soft_thoughts.to(embedding_table(model).dtype).flatten(0, 1)
     lengths = [length + own for own in suffix_lengths]
-    if prefix.layers is None:  # the prompts run again
-        lengths = [own + before for own, before in zip(lengths, prefix.lengths, strict=True)]
     micro_batches = rows_together(
         [own for own in lengths for _ in range(chains)],
         micro_batch_size,
@@ -60,6 +59,28 @@ def frozen_lm_loss(
     else:
         shares = _FrozenLoss.apply(soft, micro_batches, losses_of)
     return shares.view(batch, chains)
+
+
+def plain_loss(
+    model, prompts: list[torch.Tensor], soft_thoughts, suffix_ids, suffix_lengths, label_columns, weights
+) -> torch.Tensor:
+    """Return what `frozen_lm_loss` returns, each row by itself. prompts: B rows of ids without padding."""
+    chains = soft_thoughts.shape[1]
+    soft = soft_thoughts.to(embedding_table(model).dtype).flatten(0, 1)
+
+    def losses_of(rows, soft_rows):
+        ((row, own),) = zip(rows, soft_rows, strict=True)
+        question = row // chains
+        suffix = suffix_ids[question, : suffix_lengths[question]]
+        losses = label_losses(model, prompts[question], own, suffix, label_columns[question])
+        return weights[question] * losses.sum(0, keepdim=True).to(own.device)
+
+    rows = [[row] for row in range(len(soft))]
+    if learns(model):
+        shares = torch.cat([losses_of(row, soft[row]) for row in rows])
+    else:
+        shares = _FrozenLoss.apply(soft, rows, losses_of)
+    return shares.view(-1, chains)
 
 
 def label_weights(counts: list[int], reduction: str, count: float | None = None) -> list[float]:

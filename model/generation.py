@@ -6,19 +6,17 @@ rounding, which can change a sample in bfloat16). Knows nothing about tasks, tho
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache
 
-from model.causal_lm import bare, can_share_prefix, embed
+from model.causal_lm import bare, embed
 from model.head_loss import label_logits
-from model.memory import free_memory, is_out_of_memory
-from model.prefix import additive, continue_prefix, real_columns, run_instruction, run_prefix
+from model.prefix import additive, continue_prefix, run_instruction, run_prefix
 from utils import UserError
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with if a model's generation config has none
@@ -229,12 +227,11 @@ class Slots(DynamicCache):
 
 
 class TransformersEngine:
-    """Sampling with transformers' models, `rows` rows at a time.
+    """Sampling with models of FAST_TYPES, `rows` rows at a time; for others there is `plain.PlainEngine`.
 
     A prompt runs once for all rows that share it, finished rows leave the batch, and waiting ones
-    take their place when a quarter of it is free. Rows that run out of memory are tried again half as
-    many at a time. instruction: the ids that every prompt begins with, which the caller has compared: comparing
-    embeddings here would wait for the device.
+    take their place when a quarter of it is free. instruction: the ids that every prompt begins with, which the caller
+    has compared: comparing embeddings here would wait for the device.
     """
 
     def __init__(
@@ -262,33 +259,18 @@ class TransformersEngine:
 
     @torch.no_grad()
     def stream(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int], bool]]:
-        """Yield after each step every row in work: request, token ids so far, whether it is finished.
-
-        A row of `GenerateBatch` is yielded finished only.
-        """
-        kind = Batch if can_share_prefix(self.model) else GenerateBatch
-        queue, batch = Queue(requests), kind(self, max_new_tokens)
-        while batch.requests or queue:
+        """Yield after each step every row in work: request, token ids so far, whether it is finished."""
+        waiting, batch = iter(requests), Batch(self, max_new_tokens)
+        while True:
             free = self.rows - len(batch.requests)
-            # Outside the retry: the requests' generator cannot continue after an error in it.
-            new = queue.take(free) if free >= max(1, self.rows // 4) or not batch.requests else []
-            try:
-                batch.add(new)
-                for request, ids in batch.step():
-                    yield request, ids, True
-                for request, ids in zip(batch.requests, batch.ids, strict=True):
-                    yield request, ids, False
-                continue
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.rows == 1:
-                    raise UserError("out of memory with a single row: model and response do not fit") from error
-            queue.put_back(batch.requests)
-            self.rows = max(1, min(self.rows, len(batch.requests)) // 2)
-            print(f"out of memory: continuing with {self.rows} rows at a time", flush=True)
-            batch = kind(self, max_new_tokens)
-            free_memory()
+            if free >= max(1, self.rows // 4) or not batch.requests:
+                batch.add(list(islice(waiting, free)))
+            if not batch.requests:
+                return
+            for request, ids in batch.step():
+                yield request, ids, True
+            for request, ids in zip(batch.requests, batch.ids, strict=True):
+                yield request, ids, False
 
     def pick(self, logits, uniforms, ids):
         """Return the next token of each row `[R]`, NO_TOKEN if none can be drawn; ids: each row's tokens so far."""
@@ -306,25 +288,6 @@ class TransformersEngine:
         return tokens.masked_fill(~can_be_drawn_from(logits), NO_TOKEN)
 
 
-class Queue:
-    """Requests that wait: those put back first, then the rest of an iterable, read as needed."""
-
-    def __init__(self, requests):
-        self.back, self.rest = deque(), iter(requests)
-
-    def take(self, count):
-        taken = [self.back.popleft() for _ in range(min(count, len(self.back)))]
-        return taken + list(islice(self.rest, count - len(taken)))
-
-    def put_back(self, requests):
-        self.back.extendleft(reversed(requests))
-
-    def __bool__(self):
-        if not self.back:
-            self.back.extend(islice(self.rest, 1))
-        return bool(self.back)
-
-
 class Batch:
     """The rows in work. requests, ids, uniforms, hidden: one entry a row, in the order of the slots."""
 
@@ -338,7 +301,7 @@ class Batch:
         """Run the prompts of new rows, each distinct one once."""
         if not requests:
             return
-        self.requests += requests  # first, so that they can be put back
+        self.requests += requests
         self.ids += [[] for _ in requests]
         prefixes = list({id(r.prefix): r.prefix for r in requests}.values())
         tails = list({id(r.tail): r for r in requests}.values())
@@ -384,10 +347,8 @@ class Batch:
         gone, stay = set(done), len(self.requests) - len(done)
         from_end = (row for row in range(stay, len(self.requests)) if row not in gone)
         order = [next(from_end) if row in gone else row for row in range(stay)]
-        uniforms, hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
         self.slots.keep(order)
-        # Last: if memory ran out above, all rows are still here to be put back.
-        self.uniforms, self.hidden = uniforms, hidden
+        self.uniforms, self.hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
         self.requests = [self.requests[row] for row in order]
         self.ids = [self.ids[row] for row in order]
         return tokens
@@ -404,68 +365,6 @@ class Batch:
         )
         # A strided view would make torch's matmul copy the vocabulary's weights once a row on a CPU.
         self.hidden = output.last_hidden_state[:, -1].contiguous().to(tokens.device)
-
-
-class GenerateBatch:
-    """The same for models whose cache cannot be cut by rows: transformers' `generate`, one batch after the other."""
-
-    def __init__(self, engine, max_new_tokens):
-        self.engine, self.limit = engine, max_new_tokens
-        self.requests, self.ids = [], []  # no ids before a row is finished
-        eos = sorted(engine.eos)
-        # On the model, because transformers mixes a model's own config into one that is passed.
-        engine.model.generation_config.update(
-            do_sample=False,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=50,
-            min_p=None,
-            repetition_penalty=1.0,
-            max_length=None,
-            eos_token_id=eos,
-            pad_token_id=eos[0],
-        )
-
-    def add(self, requests):
-        self.requests += requests
-
-    def step(self):
-        embeds, lengths = padded([torch.cat([r.prefix, r.tail]) for r in self.requests], left=True)
-        drawn = DrawnToken(self.engine, uniforms_of(self.requests, self.limit).to(embeds.device))
-        output = self.engine.model.generate(
-            inputs_embeds=embeds,
-            attention_mask=real_columns(lengths, 0, embeds.shape[1], embeds.device).long(),
-            max_new_tokens=self.limit,
-            logits_processor=LogitsProcessorList([drawn]),
-        ).tolist()
-        for request, step in zip(self.requests, drawn.failed.tolist(), strict=True):
-            if step < self.limit:
-                refuse_no_token(self.engine.name, request.key, step)
-        ends = [next((i for i, token in enumerate(ids) if token in self.engine.eos), self.limit) for ids in output]
-        finished = [(request, ids[: end + 1]) for request, ids, end in zip(self.requests, output, ends, strict=True)]
-        self.requests = []
-        yield from finished
-
-
-class DrawnToken(LogitsProcessor):
-    """Makes greedy decoding pick what the engine draws: the drawn token gets 0, all others -inf.
-
-    `failed` `[R]` is the step at which a row had no token, the limit if there is none. Then all rows end, so that
-    generation stops without a further read.
-    """
-
-    def __init__(self, engine, uniforms):
-        self.engine, self.uniforms = engine, uniforms
-        self.failed = torch.full(uniforms.shape[:1], uniforms.shape[1], device=uniforms.device)
-        self.eos = torch.tensor(sorted(engine.eos), device=uniforms.device)
-
-    def __call__(self, input_ids, scores):
-        step = input_ids.shape[1]
-        tokens = self.engine.pick(scores.float(), self.uniforms[:, step], input_ids.tolist())
-        failed = (tokens == NO_TOKEN) & ~torch.isin(input_ids, self.eos).any(1)  # an ended row is only padded
-        self.failed = self.failed.masked_fill(failed, step)
-        tokens = torch.where(failed.any() | (tokens == NO_TOKEN), self.eos[0], tokens)
-        return torch.full_like(scores, -float("inf")).scatter(-1, tokens[:, None], 0.0)
 
 
 def uniforms_of(requests: list[Request], steps: int) -> torch.Tensor:

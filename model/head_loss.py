@@ -33,7 +33,7 @@ class _HeadLoss(torch.autograd.Function):
             slopes = logits.detach()  # the same memory
             for few in evenly(len(leaf), max(1, SCORES_AT_ONCE // vocabulary)):
                 losses[part][few], slope = losses_and_slope(
-                    model, slopes[few].to(hidden.device), labels[part][few], weights[part][few], needs_gradient
+                    slopes[few].to(hidden.device), labels[part][few], weights[part][few], needs_gradient
                 )
                 if needs_gradient:
                     slopes[few] = slope.to(slopes)
@@ -47,37 +47,23 @@ class _HeadLoss(torch.autograd.Function):
         return ctx.gradient * gradient_of_losses[:, None].to(ctx.gradient.dtype), None, None, None
 
 
-def losses_and_slope(model, logits, labels, weights, needs_gradient: bool):
+def losses_and_slope(logits, labels, weights, needs_gradient: bool):
     """Return weight x cross-entropy of each label `[K]`, and their sum's gradient by the logits `[K, V]` (or None).
 
-    logits: `[K, V]`, as the vocabulary's matrix gives them, before `shaped`; labels, weights: `[K]`.
+    logits: `[K, V]`; labels, weights: `[K]`.
     """
-    raw = logits.float().requires_grad_(needs_gradient)
-    with torch.set_grad_enabled(needs_gradient):
-        scores = shaped(model, raw)
-    logarithms = scores.detach().log_softmax(-1)
+    logarithms = logits.float().log_softmax(-1)
     losses = -logarithms.gather(-1, labels[:, None])[:, 0] * weights
     if not needs_gradient:
         return losses, None
     # Of cross-entropy: softmax less the label's one-hot vector.
     slope = logarithms.exp_().scatter_add_(-1, labels[:, None], logarithms.new_full((len(labels), 1), -1.0))
-    slope *= weights[:, None]
-    return losses, slope if scores is raw else torch.autograd.grad(scores, raw, slope)[0]
+    return losses, slope.mul_(weights[:, None])
 
 
 def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
     """Return logits `[K, V]` in float32 of chosen hidden states `[K, d]`."""
-    return shaped(model, bare(model).get_output_embeddings()(hidden).to(hidden.device).float())
-
-
-def shaped(model, logits: torch.Tensor) -> torch.Tensor:
-    """Return logits as the family shapes them behind the vocabulary's matrix; most families leave them unchanged."""
-    config = text_config(model)
-    cap = getattr(config, "final_logit_softcapping", None)  # Gemma
-    if cap:
-        logits = cap * torch.tanh(logits / cap)
-    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    return logits if scale == 1.0 else logits * scale  # Cohere, Granite
+    return bare(model).get_output_embeddings()(hidden).to(hidden.device).float()
 
 
 def evenly(count: int, most: int) -> list[slice]:

@@ -1,9 +1,8 @@
 """One pass over the prompts, whose keys and values all their continuations share.
 
 All prompts begin with the same instruction, and the N chains of a question differ only behind its prompt. So the
-instruction runs once a run, the rest of a prompt once, and only what follows runs for each chain. Models whose layers
-keep another state (`can_share_prefix`) run each whole sequence: the same numbers, but slower. Lengths are plain
-numbers, and masks are made here, so that nothing is read back from the device.
+instruction runs once a run, the rest of a prompt once, and only what follows runs for each chain. Lengths are plain
+numbers, and masks are made here, so that nothing is read back from the device. For models of FAST_TYPES alone.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from model.causal_lm import bare, can_share_prefix, embeddings_of
+from model.causal_lm import bare, embeddings_of
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values [B, heads, T, d_head] of each layer
 
@@ -20,15 +19,9 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values [B, heads, T
 class Prefix:
     """Prompts that have run: the columns of the instruction, then those of their left-padded rest."""
 
-    embeds: torch.Tensor  # [B, P, d], of the rest
     lengths: list[int]  # of the rest, without padding
     shared: int  # C, columns of the instruction
-    layers: Layers | None  # of instruction and rest, [B, heads, C + P, d_head]; None if the model cannot share them
-
-
-def can_share_instruction(model) -> bool:
-    """Return whether the keys and values of a common beginning stay valid during a run."""
-    return can_share_prefix(model) and not any(p.requires_grad for p in model.parameters())
+    layers: Layers  # of instruction and rest, [B, heads, C + P, d_head]
 
 
 @torch.no_grad()
@@ -44,8 +37,6 @@ def run_prefix(model, embeds: torch.Tensor, lengths: list[int], instruction: Lay
 
     An autograd graph is kept if there is one.
     """
-    if not can_share_prefix(model):
-        return Prefix(embeds, lengths, 0, None)
     batch, columns = embeds.shape[:2]
     cache = DynamicCache()
     for layer, pair in enumerate(instruction or []):
@@ -59,22 +50,20 @@ def run_prefix(model, embeds: torch.Tensor, lengths: list[int], instruction: Lay
         past_key_values=cache,
         use_cache=True,
     )
-    return Prefix(embeds, lengths, shared, keys_and_values(cache))
+    return Prefix(lengths, shared, keys_and_values(cache))
 
 
 def continue_prefix(
     model, prefix: Prefix, rows: list[int], embeds: torch.Tensor, lengths: list[int]
-) -> tuple[torch.Tensor, Layers | None]:
+) -> tuple[torch.Tensor, Layers]:
     """Return the last hidden states of `embeds` placed behind the prompts, and the layers' keys and values.
 
     rows: which prompt each of the R rows continues; embeds: `[R, T, d]`, right-padded rows of `lengths` tokens.
-    The states are `[R, T, d]`; keys and values of prompt and embeds are `[R, heads, C + P + T, d_head]` a layer, or
-    None if the model cannot share them.
+    The states are `[R, T, d]`; keys and values of prompt and embeds are `[R, heads, C + P + T, d_head]` a layer.
     """
     decoder, columns = bare(model).get_decoder(), embeds.shape[1]
     before = [prefix.lengths[row] for row in rows]
-    # Without shared keys the prompts run again: left padding that none of these rows needs is dropped.
-    padded = max(before) if prefix.layers is None else prefix.embeds.shape[1]
+    padded = max(prefix.lengths)
     real = torch.cat(
         [
             real_columns(before, prefix.shared, padded, embeds.device),
@@ -82,13 +71,6 @@ def continue_prefix(
         ],
         dim=1,
     )
-    if prefix.layers is None:
-        whole = torch.cat([prefix.embeds[rows, -padded:], embeds], dim=1)
-        # Layers of several kinds need several masks, which transformers makes of a padding mask.
-        hidden = decoder(
-            inputs_embeds=whole, attention_mask=real.long(), position_ids=positions(real), use_cache=False
-        ).last_hidden_state
-        return hidden[:, padded:].to(embeds.device), None
     cache = DynamicCache()
     for layer, pair in enumerate(prefix.layers):
         cache.update(*(states[rows] for states in pair), layer)

@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model.backbone import Backbone, first_line, loading, skeleton_of
+from model import plain
+from model.attention import use_stock_attention
+from model.backbone import Backbone, first_line, loading, runs_fast, skeleton_of
 from model.causal_lm import embed, embedding_table, embeddings_of, learns
-from model.frozen_lm import frozen_lm_loss, label_weights
+from model.frozen_lm import frozen_lm_loss, label_weights, plain_loss
 from model.hub import found_projection
 from model.prefix import Prefix, continue_prefix, run_instruction, run_prefix
 from utils import UserError, replaced
@@ -35,9 +37,14 @@ class AroundModels(nn.Module):
 
     contrastive = False  # whether the loss has a contrastive term
 
-    def __init__(self, **models):
+    def __init__(self, plain_way: bool, **models):
+        """plain_way: run all models the plain way, also those that the fast way runs."""
         super().__init__()
         self.__dict__.update(models, models=list(models.values()))
+        self.fast = [model for model in self.models if runs_fast(model) and not plain_way]
+        for model in self.models:
+            if model not in self.fast:
+                use_stock_attention(model)
         self.instructions = {}  # (model's id, token ids) -> keys and values
         self.tuned = nn.ParameterDict(
             {  # names may hold no dots here
@@ -73,6 +80,10 @@ class AroundModels(nn.Module):
         the shares are of one mean over the batch's labels.
         """
         counts = [len(columns) for columns in label_columns]
+        weights = label_weights(counts, self.reduction if self.training else "tokens", count)
+        if self.base not in self.fast:
+            prompts = without_padding(instruction, prefix_ids, prefix_lengths)
+            return plain_loss(self.base, prompts, soft, suffix_ids, suffix_lengths, label_columns, weights).sum(1)
         shares = frozen_lm_loss(
             self.base,
             self.run_prompts(self.base, instruction, prefix_ids, prefix_lengths),
@@ -80,7 +91,7 @@ class AroundModels(nn.Module):
             suffix_ids,
             suffix_lengths,
             label_columns,
-            label_weights(counts, self.reduction if self.training else "tokens", count),
+            weights,
             micro_batch_size=self.micro_batch_size,
         )
         return shares.sum(1)
@@ -111,8 +122,9 @@ class SoftCoT(AroundModels):
         *,
         projection_dtype: torch.dtype = torch.float32,
         micro_batch_size: int = 0,
+        plain_way: bool = False,
     ):
-        super().__init__(base=base.model, assistant=assistant.model)
+        super().__init__(plain_way, base=base.model, assistant=assistant.model)
         if num_thought_tokens < 1:
             raise UserError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
         self.num_thought_tokens, self.micro_batch_size = num_thought_tokens, micro_batch_size
@@ -143,6 +155,14 @@ class SoftCoT(AroundModels):
         they follow the ids of the instruction. The N chains share the keys and values of everything before the slot.
         """
         length = self.num_thought_tokens
+        if self.assistant not in self.fast:
+            prompts = without_padding(assistant_instruction, assistant_ids, assistant_lengths)
+            rows = [
+                plain.thought_states(self.assistant, ids, initial_token, length)
+                for ids in prompts
+                for initial_token in self.embedding
+            ]
+            return torch.stack(rows).unflatten(0, (len(prompts), self.num_chains))
         before = [own - length for own in assistant_lengths]
         prefix = self.run_prompts(self.assistant, assistant_instruction, assistant_ids[:, :-length], before)
         questions = [question for question in range(len(assistant_ids)) for _ in range(self.num_chains)]
@@ -274,8 +294,8 @@ class LoRAOnly(AroundModels):
 
     reduction = "tokens"
 
-    def __init__(self, base: Backbone, micro_batch_size: int = 0):
-        super().__init__(base=base.model)
+    def __init__(self, base: Backbone, micro_batch_size: int = 0, plain_way: bool = False):
+        super().__init__(plain_way, base=base.model)
         self.micro_batch_size = micro_batch_size
 
     def forward(self, count=None, **prompt_and_answer) -> dict[str, torch.Tensor]:
@@ -288,6 +308,12 @@ def losses_of(terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the loss, each of its terms and the examples' shares. terms: name -> the examples' shares `[B]`."""
     examples = sum(terms.values())
     return {"loss": examples.sum(), **{name: term.sum() for name, term in terms.items()}, "examples": examples.detach()}
+
+
+def without_padding(instruction: tuple[int, ...], ids: torch.Tensor, lengths: list[int]) -> list[torch.Tensor]:
+    """Return whole prompts: the instruction, then the last `lengths` ids of each left-padded row `[B, P]`."""
+    start = ids.new_tensor(instruction)
+    return [torch.cat([start, row[len(row) - own :]]) for row, own in zip(ids, lengths, strict=True)]
 
 
 def assistant_part(batch: dict, device) -> dict:

@@ -6,12 +6,11 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from data_loader.collator import Collator
-from model.causal_lm import can_share_prefix
+from experiment.loading import keeps_instruction
 from model.frozen_lm import frozen_lm_loss, label_weights
-from model.prefix import can_share_instruction
 from model.softcot import LoRAOnly, SoftCoT, SoftCoTPlusPlus, add_lora
 from tests import oracle
-from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
+from tests.tiny import batch_of, ragged_examples, tiny_backbone
 
 LENGTH = 3
 PAIRS = [("llama", "llama"), ("qwen3", "qwen3"), ("qwen2", "llama"), ("gemma3", "gemma3")]
@@ -89,7 +88,7 @@ def test_an_instruction_that_runs_once_gives_the_same_losses_and_gradients(pair,
         example["prefix_ids"] = [9, 31, 7, 22] + example["prefix_ids"]
         example["assistant_ids"] = [12, 33, 8] + example["assistant_ids"]
     collate = Collator(0, 0)
-    collate.share_instructions(examples, LENGTH, *map(can_share_instruction, (softcot.base, softcot.assistant)))
+    collate.share_instructions(examples, LENGTH, *map(keeps_instruction, (softcot.base, softcot.assistant)))
     batch = collate(examples)
     assert len(batch["instruction"]) == 4 and len(batch["assistant_instruction"]) == 3
     check(softcot, examples=examples, batch=batch)
@@ -241,16 +240,6 @@ def test_lora_gradients(tuned):
     softcot = SoftCoTPlusPlus(base, assistant, LENGTH, 2, micro_batch_size=4).eval()  # eval: no LoRA dropout
     learned = check(softcot)
     assert len(learned) == 2 + 2 * 4 * (2 if tuned == "both" else 1)  # two layers, q and v, A and B
-
-
-@pytest.mark.parametrize("family, shared", [("llama", True), ("qwen2", True), ("qwen3", True), ("gemma3", False)])
-def test_which_models_share_their_prefix(family, shared):
-    assert can_share_prefix(tiny_model(family, 32)) is shared
-
-
-def test_a_sliding_window_is_not_shared():
-    model = tiny_model("qwen2", 32, use_sliding_window=True, sliding_window=4, max_window_layers=0)
-    assert can_share_prefix(model) is False
 
 
 def test_an_example_without_labels_is_an_error():

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qw
 
 from data_loader.collator import Collator
 from model.attention import group_heads
-from model.backbone import Backbone, ThoughtTokens
+from model.backbone import Backbone, ThoughtTokens, runs_fast
 from tests.tokenizers import real_tokenizer_dir
 from utils import locked
 
@@ -35,7 +35,7 @@ DOCUMENTED = {
 class NumberTokenizer:
     """The token "<7>" has id 7: all that a model needs of a tokenizer."""
 
-    eos_token_id = 2
+    eos_token_id, pad_token_id = 2, None
 
     @staticmethod
     def convert_tokens_to_ids(token):
@@ -67,7 +67,8 @@ def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
     config._attn_implementation = "eager" if family == "gemma3" else "sdpa"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
-    group_heads(model)
+    if runs_fast(model):
+        group_heads(model)
     return model.float().requires_grad_(False).eval()
 
 

@@ -1,4 +1,4 @@
-"""The reference engine's responses are, token for token, those of the published calls, which are written out here."""
+"""The responses of `--engine reference` are, token for token, those of the published calls, written out here."""
 
 import json
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from model.attention import use_stock_attention
 from model.backbone import Backbone, ThoughtTokens, own_sampling, thought_tokens_of
 from model.controls import ThoughtSlot
 from model.generation import Request
-from model.reference_engine import ReferenceEngine, plain_soft_thoughts
+from model.plain import PlainEngine
 from model.softcot import SoftCoT, SoftCoTPlusPlus
 from tests.commands import rows_of, shell
 from tests.tiny import ragged_examples, tiny_model
@@ -112,12 +112,12 @@ def method_of(pair, chains, dtype=torch.float32):
     tokens = ThoughtTokens(FAMILY[family], "<3>", "<4>", "<5>", INITIAL, 10)
     base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
-    options = {"projection_dtype": dtype}
+    options = {"projection_dtype": dtype, "plain_way": True}
     softcot = (
         SoftCoTPlusPlus(base, assistant, L, chains, **options) if chains else SoftCoT(base, assistant, L, **options)
     )
     nn.init.normal_(softcot.projection.weight, std=0.3)  # so that the thoughts matter
-    slot = ThoughtSlot("projected", base, softcot.eval(), L, chains or 1, soft_thoughts_of=plain_soft_thoughts)
+    slot = ThoughtSlot("projected", base, softcot.eval(), L, chains or 1)
     return SimpleNamespace(base=base, slot=slot, collate=Collator(0, 0)), softcot
 
 
@@ -127,7 +127,7 @@ def method_of(pair, chains, dtype=torch.float32):
 def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype):
     method, softcot = method_of(pair, chains, dtype)
     examples, ends = ragged_examples(L), [EOS, 9] if pair[0] == "llama" else [EOS]
-    engine = ReferenceEngine(method.base, top_p=0.95, temperature=1.3)
+    engine = PlainEngine(method.base, published=True, top_p=0.95, temperature=1.3)
     found = {}
     requests = requests_of([(example, [41, 42]) for example in examples], method, samples)
     for request, ids in engine.generate(requests, NEW):
@@ -184,7 +184,7 @@ def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protoc
         generation_config=config,
     )
     requests = [Request((41, 0, chain, 0), prompt[:5], prompt[5:]) for chain, prompt in enumerate(prompts)]
-    found = [ids for _, ids in ReferenceEngine(method.base, **options).generate(requests, NEW)]
+    found = [ids for _, ids in PlainEngine(method.base, published=True, **options).generate(requests, NEW)]
     assert found == [until_end(ids, ends) for ids in expected.tolist()]
 
 
@@ -217,7 +217,7 @@ def test_a_prompt_that_begins_otherwise_than_the_instruction_is_refused(pair):
 def test_chains_share_their_noise_only_with_several_samples(pair):
     method, _ = method_of(pair, None)
     method.slot = ThoughtSlot("zero", method.base, None, L, 2)  # both chains have one prompt
-    engine = ReferenceEngine(method.base)
+    engine = PlainEngine(method.base, published=True)
     for samples, same in ((1, False), (2, True)):
         requests = requests_of([(ragged_examples(L)[0], [41])], method, samples)
         responses = [ids for _, ids in engine.generate(requests, NEW)]
@@ -231,7 +231,7 @@ def test_a_model_without_a_generation_config_has_one_of_its_config(tmp_path):
     (tmp_path / "generation_config.json").unlink()
     base = Backbone(model, Tokenizer(), ThoughtTokens("other", "<3>", "<4>", "<5>"), str(tmp_path))
     embeds = torch.randn(5, 32)
-    ((_, ids),) = ReferenceEngine(base).generate([Request((1, 0, 0, 0), embeds[:4], embeds[4:])], 4)
+    ((_, ids),) = PlainEngine(base).generate([Request((1, 0, 0, 0), embeds[:4], embeds[4:])], 4)
     assert 1 <= len(ids) <= 4
 
 
@@ -239,7 +239,7 @@ def test_a_model_without_a_generation_config_has_one_of_its_config(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_or_inf_logits_stop_with_question_chain_and_step(pair, greedy, value):
     method, _ = method_of(pair, 3)
-    engine, calls = ReferenceEngine(method.base, greedy=greedy), []
+    engine, calls = PlainEngine(method.base, published=True, greedy=greedy), []
 
     def spoil(module, args, logits):
         calls.append(len(logits))

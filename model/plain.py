@@ -1,0 +1,148 @@
+"""The plain way: SoftCoT's equations on any causal LM, one row at a time.
+
+No padding, no cache, nothing shared: the model's own forward pass on embeddings, its own head, its own `generate`. So
+it is right for every model, and it runs for all that are not on FAST_TYPES (model/backbone.py). Tests compare the fast
+way with it. `PlainEngine` also makes the published calls of `generate`.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from model.attention import use_stock_attention
+from model.causal_lm import bare, embed
+from model.generation import DEFAULT_TOP_K, Request, can_be_drawn_from, end_ids_of, refuse_no_token, seed_of
+
+# Family -> what the published code pads finished rows with: ids 128009 and 151643.
+PADDING = {"llama": "<|eot_id|>", "qwen2.5": "<|endoftext|>", "qwen3": "<|endoftext|>"}
+
+
+def thought_states(assistant, ids: torch.Tensor, initial_token: torch.Tensor, length: int) -> torch.Tensor:
+    """Return the assistant's last hidden states at the L placeholders that end its prompt, `[L, d_a]`.
+
+    ids: `[A]`, the prompt; initial_token: `[d]`, the input embedding of every placeholder.
+    """
+    before = embed(assistant, ids[:-length])
+    embeds = torch.cat([before, initial_token.to(before).expand(length, -1)])
+    return forward(assistant, embeds, output_hidden_states=True).hidden_states[-1][0, -length:]
+
+
+def label_losses(base, prefix_ids, soft: torch.Tensor, suffix_ids, columns: list[int]) -> torch.Tensor:
+    """Return -log p(label | all tokens before it) of each label, `[K]` in float32.
+
+    prefix_ids `[P]`, soft `[L, d_b]`, suffix_ids `[S]`: one row; columns: which suffix tokens are labels.
+    """
+    logits = forward(base, torch.cat([embed(base, prefix_ids), soft, embed(base, suffix_ids)])).logits[0]
+    before_suffix = len(prefix_ids) + len(soft)
+    predicting = [before_suffix + column - 1 for column in columns]
+    return F.cross_entropy(logits[predicting].float(), suffix_ids[columns].to(logits.device), reduction="none")
+
+
+def forward(model, embeds: torch.Tensor, **options):
+    """Return the output of the model's own forward pass on one row of embeddings `[T, d]`."""
+    return bare(model)(inputs_embeds=embeds[None], use_cache=False, **options)
+
+
+class PlainEngine:
+    """Sampling with the model's own `generate`; the interface is that of `TransformersEngine`.
+
+    A row is one call, and its seed is that of its key. With `published`, calls and seeds are the published ones: the
+    global generator is set to the run's seed before each call. With one sample a chain all chains are one call, each
+    with its own noise. With more samples each chain is a call, and the chains share their noise.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        greedy: bool = False,
+        end_ids: set[int] | None = None,
+        published: bool = False,
+    ):
+        use_stock_attention(backbone.model)
+        self.model, self.name, self.published = bare(backbone.model), backbone.model_id, published
+        self.end_ids = sorted(end_ids or end_ids_of(backbone, of_tokenizer_only=published))
+        config = copy.deepcopy(self.model.generation_config)
+        own_top_k = DEFAULT_TOP_K if config.top_k is None else config.top_k
+        config.update(
+            do_sample=not greedy,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=own_top_k if top_k is None else top_k,
+            eos_token_id=self.end_ids,
+            pad_token_id=padding_id(backbone),
+        )
+        # On the model, because transformers 4.51 replaces a temperature or top_p of 1.0 by the model's own.
+        self.model.generation_config = config
+
+    def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
+        """Yield each request with its token ids up to the end-of-text token (kept), in the order asked.
+
+        With `published` the requests of a (seed, question) follow each other, chain by chain, and all chains have the
+        same number of samples.
+        """
+        calls = published_calls(requests) if self.published else ([request] for request in requests)
+        for rows in calls:
+            prompts = list({id(row.tail): torch.cat([row.prefix, row.tail]) for row in rows}.values())
+            seed = rows[0].key[0] if self.published else seed_of(rows[0].key)
+            output = self.sample(torch.stack(prompts), rows, seed, max_new_tokens)
+            yield from zip(rows, map(self.without_padding, output), strict=True)
+
+    def stream(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int], bool]]:
+        """Yield request, token ids and True for each finished row; see `TransformersEngine.stream`."""
+        for request, ids in self.generate(requests, max_new_tokens):
+            yield request, ids, True
+
+    @torch.no_grad()
+    def sample(self, prompts: torch.Tensor, rows: list[Request], seed: int, max_new_tokens: int) -> list[list[int]]:
+        """Return the ids of one call of `generate`, as many rows for each of the prompts `[B, T, d_b]`."""
+        with torch.random.fork_rng([prompts.device] if prompts.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            return self.model.generate(
+                inputs_embeds=prompts,
+                attention_mask=torch.ones(prompts.shape[:2], dtype=torch.long, device=prompts.device),
+                max_new_tokens=max_new_tokens,
+                num_return_sequences=len(rows) // len(prompts),
+                logits_processor=LogitsProcessorList([RefuseNoToken(self.name, rows)]),
+            ).tolist()
+
+    def without_padding(self, ids: list[int]) -> list[int]:
+        """Return a response's ids up to its end token."""
+        end = next((place for place, token in enumerate(ids) if token in self.end_ids), len(ids))
+        return ids[: end + 1]
+
+
+def published_calls(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    """Yield the rows of each published call of `generate`."""
+    for _, question in groupby(requests, key=lambda request: request.key[:2]):
+        chains = [list(rows) for _, rows in groupby(question, key=lambda request: request.key[2])]
+        yield from chains if len(chains[0]) > 1 else [[row for rows in chains for row in rows]]
+
+
+class RefuseNoToken(LogitsProcessor):
+    """Changes no logits; raises FloatingPointError if a row has NaN or +inf, from which `generate` may draw."""
+
+    def __init__(self, model_id: str, rows: list[Request]):
+        self.model_id, self.rows = model_id, rows
+
+    def __call__(self, input_ids, scores):
+        for row, good in zip(self.rows, can_be_drawn_from(scores).tolist(), strict=True):
+            if not good:
+                refuse_no_token(self.model_id, row.key, input_ids.shape[1])
+        return scores
+
+
+def padding_id(backbone) -> int:
+    """Return what `generate` pads finished rows with."""
+    tokenizer, family = backbone.tokenizer, backbone.thought_tokens.family
+    if family in PADDING:
+        return tokenizer.convert_tokens_to_ids(PADDING[family])
+    own = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((token for token in own if token is not None), 0)
