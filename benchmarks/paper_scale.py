@@ -238,7 +238,7 @@ def trace_forward(preset, method, backbones) -> dict:
     @torch.no_grad()
     def dev(count=None):
         use_heads(model, NAME)
-        model(**on_device(collate(with_states[:count]), DEVICE))
+        model.losses(on_device(collate(with_states[:count]), DEVICE))
 
     def thought_states(count=None):
         add_states(model, many[:count], states_collate, DEVICE)

@@ -24,7 +24,6 @@ from experiment.responses import take_next_questions_thoughts
 from experiment.runs import read_runs
 from experiment.summary import bootstrap_interval
 from model.controls import ThoughtSlot
-from model.frozen_lm import frozen_lm_loss
 from utils import run_main, write_json
 
 CONTENTS = {
@@ -59,11 +58,7 @@ def answer_bits(method, untrained, split, questions) -> dict[str, list[float]]:
         # The four contents of a question are four chains: the prefix runs once.
         soft = torch.stack([torch.cat(contents) for contents in zip(*filled, strict=True)])
         batch = method.collate(examples)
-        prompts = method.softcot.run_prompts(
-            base.model, batch["instruction"], batch["prefix_ids"], batch["prefix_lengths"]
-        )
-        suffix = (batch[key] for key in ("suffix_ids", "suffix_lengths", "label_columns"))
-        nats = frozen_lm_loss(base.model, prompts, soft, *suffix, weights=[1.0] * len(examples))
+        nats, _ = method.softcot.token_losses(batch, soft, weights=[1.0] * len(examples))
         rows += (nats / math.log(2)).tolist()
     return dict(zip(CONTENTS, zip(*rows, strict=True), strict=True))
 

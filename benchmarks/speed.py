@@ -105,7 +105,7 @@ def needed_operations(model, made, collate, backward=True):
     vocabulary, total = config.vocab_size * config.hidden_size, 0
     for example in made:
         shared, prefix = len(collate.instruction), len(example["prefix_ids"])
-        rest = model.num_thought_tokens + len(example["suffix_ids"])
+        rest = model.length + len(example["suffix_ids"])
         total += dense * (prefix - shared) + attention * (prefix**2 - shared**2) / 2
         labels = sum(label != IGNORE for label in example["labels"])
         chain = dense * rest + attention * (prefix * rest + rest**2 / 2) + 2 * vocabulary * labels

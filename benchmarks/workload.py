@@ -18,7 +18,7 @@ from model.backbone import Backbone, ThoughtTokens
 from model.causal_lm import DTYPE_ARGUMENT
 from model.frozen_lm import IGNORE
 from model.prefix import positions, real_columns
-from model.softcot import SoftCoT, SoftCoTPlusPlus, assistant_part
+from model.softcot import SoftCoT, assistant_part
 from model.training import on_device
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -131,7 +131,7 @@ def build(preset, method, device, dtype, backbones=None, micro_batch_size=0):
     if method == "softcot":
         model = SoftCoT(base, assistant, preset.thoughts, **options)
     else:
-        model = SoftCoTPlusPlus(base, assistant, preset.thoughts, preset.chains, contrastive=True, **options)
+        model = SoftCoT(base, assistant, preset.thoughts, preset.chains, contrastive=True, **options)
     return model.train(), (base, assistant)
 
 
@@ -195,7 +195,7 @@ def plain_chain(model, batch, initial, mask_of=lambda mask, dtype: mask):
 
     mask_of: makes what transformers gets of a 2-D mask.
     """
-    base, assistant, length = model.base, model.assistant, model.num_thought_tokens
+    base, assistant, length = model.base, model.assistant, model.length
     embed = base.get_input_embeddings()
     with torch.no_grad():
         before = assistant.get_input_embeddings()(batch["assistant_ids"])
@@ -242,9 +242,7 @@ def plain_step(model, batch, mask_of=lambda mask, dtype: mask):
 def our_step(model, batch):
     """Return the loss of a batch as training takes it."""
     use_heads(model, NAME)
-    loss = model(**batch)["loss"]
-    loss.backward()
-    return loss.detach()
+    return model.losses(batch, backward=True)["loss"]
 
 
 def add_states(model, made, collate, device):

@@ -13,9 +13,7 @@ from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
 from model.controls import UNTRAINED_SEED, ThoughtSlot
 from model.hub import found_projection, local_projection
 from model.softcot import (
-    LoRAOnly,
     SoftCoT,
-    SoftCoTPlusPlus,
     add_lora,
     check_adapter,
     check_lora_modules,
@@ -28,12 +26,8 @@ from utils import UserError, fingerprint
 
 def build_softcot(args, base, assistant, chains: int | None, **options):
     """Return the module around the models: SoftCoT, SoftCoT++ with N chains, or LoRA alone if L is 0."""
-    if not args.num_thought_tokens:
-        return LoRAOnly(base, **options)
-    if not chains:
-        return SoftCoT(base, assistant, args.num_thought_tokens, **options)
     with naming("--num_scaling_times, --assistant_initial_token"):
-        return SoftCoTPlusPlus(base, assistant, args.num_thought_tokens, chains, **options)
+        return SoftCoT(base, assistant, args.num_thought_tokens, chains, **options)
 
 
 def chains_of(args) -> int | None:

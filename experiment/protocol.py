@@ -71,7 +71,7 @@ class Protocol:
         "product of the contrastive term",
         effect="At the papers' learning rate most updates are below half a unit in the last place and are lost. In "
         "evaluation the soft thoughts are rounded",
-        used="build_for_training, SoftCoTPlusPlus.contrast, load_softcot",
+        used="build_for_training, SoftCoT.contrast, load_softcot",
     )
     qwen3_tokens: str = switch(
         ("own", "qwen2.5"),

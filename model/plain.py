@@ -42,6 +42,28 @@ def label_losses(base, prefix_ids, soft: torch.Tensor, suffix_ids, columns: list
     return F.cross_entropy(logits[predicting].float(), suffix_ids[columns].to(logits.device), reduction="none")
 
 
+def plain_rows(base, batch: dict, chains: int, weights: list[float]):
+    """Return a function of a row and its soft thoughts `[1, L, d_b]`: the sum of weight x cross-entropy, `[1]`.
+
+    Row b N + i is chain i of example b. weights: of each example's labels.
+    """
+    prompts = without_padding(batch["instruction"], batch["prefix_ids"], batch["prefix_lengths"])
+
+    def row_losses(rows: list[int], soft: torch.Tensor) -> torch.Tensor:
+        question = rows[0] // chains
+        suffix = batch["suffix_ids"][question, : batch["suffix_lengths"][question]]
+        losses = label_losses(base, prompts[question], soft[0], suffix, batch["label_columns"][question])
+        return weights[question] * losses.sum(0, keepdim=True).to(soft.device)
+
+    return row_losses
+
+
+def without_padding(instruction: tuple[int, ...], ids: torch.Tensor, lengths: list[int]) -> list[torch.Tensor]:
+    """Return whole prompts: the instruction, then the last `lengths` ids of each left-padded row `[B, P]`."""
+    start = ids.new_tensor(instruction)
+    return [torch.cat([start, row[len(row) - own :]]) for row, own in zip(ids, lengths, strict=True)]
+
+
 def forward(model, embeds: torch.Tensor, **options):
     """Return the output of the model's own forward pass on one row of embeddings `[T, d]`."""
     return bare(model)(inputs_embeds=embeds[None], use_cache=False, **options)

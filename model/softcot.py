@@ -1,10 +1,16 @@
-"""SoftCoT and SoftCoT++: thought states -> projection -> soft thoughts -> loss.
+"""SoftCoT and SoftCoT++: thought states -> projection -> soft thoughts -> losses.
 
-SoftCoT (arXiv 2502.12134): a frozen assistant reads a question and L placeholders; its last hidden
-states there are the thought states; one trained linear map carries them into the frozen base
-model. SoftCoT++ (arXiv 2505.11484): N chains, chain i filling its placeholders with initial token
-i, kept apart by a contrastive term. SoftCoT is SoftCoT++ with one chain: everything here has shape
-`[B, N, L, d]`. Knows tensors, never a task. `projection.bin` goes in and out here.
+    (1)  h_i = assistant(instruction, question, thought tokens with input embedding [INI]^i)      `thought_states`
+    (2)  t_i = the last hidden states of h_i at the L thought tokens
+    (3)  s_i = W t_i + b                                                                          `soft_thoughts`
+    (4)  p_i = base(prefix, s_i, suffix)                                                          `token_losses`
+    (5)  token loss = - sum over chains i of the mean of log p_i(label)
+    (6)  contrastive term = cross-entropy of cos(z_i, z'_j) / 0.05 against i = j                  `contrast`
+
+SoftCoT (arXiv 2502.12134) is (1) to (5) with one chain, whose [INI] is the placeholder's own embedding. SoftCoT++
+(arXiv 2505.11484) has N chains, each with an initial token [INI]^i, and with scaling-nce (6). So all tensors here are
+`[B, N, L, d]`. Both models are frozen: only the projection W, b learns. Knows tensors, never a task. `projection.bin`
+goes in and out here.
 """
 
 import io
@@ -19,7 +25,7 @@ from model import plain
 from model.attention import use_stock_attention
 from model.backbone import Backbone, first_line, loading, runs_fast, skeleton_of
 from model.causal_lm import embed, embedding_table, embeddings_of, learns
-from model.frozen_lm import frozen_lm_loss, label_weights, plain_loss
+from model.frozen_lm import fast_rows, label_weights, micro_batches_of
 from model.hub import found_projection
 from model.prefix import Prefix, continue_prefix, run_instruction, run_prefix
 from utils import UserError, replaced
@@ -30,22 +36,47 @@ PROJECTION_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 
 
-class AroundModels(nn.Module):
-    """What is trained around frozen models, which are attributes here, but no submodules: nothing moves, counts,
-    synchronizes or saves them with the trained weights. What of them was made to learn before (LoRA) is in `tuned`.
+class SoftCoT(nn.Module):
+    """Frozen base, frozen assistant, one trained projection; SoftCoT++ with `chains`.
+
+    The models are attributes, but no submodules: nothing moves, counts, synchronizes or saves them with the trained
+    weights. Only `projection` receives a gradient, and LoRA if the models have it (`tuned`). It is float32 by default:
+    in bfloat16 most of its updates are rounded away at the published learning rate.
     """
 
-    contrastive = False  # whether the loss has a contrastive term
+    def __init__(
+        self,
+        base: Backbone,
+        assistant: Backbone | None,
+        length: int,
+        chains: int | None = None,
+        *,
+        contrastive: bool = False,
+        tune_init_tokens: bool = False,
+        reduction: str | None = None,
+        projection_dtype: torch.dtype = torch.float32,
+        micro_batch_size: int = 0,
+        plain_way: bool = False,
+    ):
+        """Put a projection between two models.
 
-    def __init__(self, plain_way: bool, **models):
-        """plain_way: run all models the plain way, also those that the fast way runs."""
+        length: L; 0 is the LoRA baseline, the adapter of the base alone, without assistant and projection. chains: N of
+        SoftCoT++, None for SoftCoT. reduction: of the token loss in training, see `label_weights`; by default
+        "examples" for SoftCoT++, "tokens" for SoftCoT. plain_way: run models the plain way that the fast way runs too.
+        """
         super().__init__()
+        models = {"base": base.model} | ({"assistant": assistant.model} if length else {})
         self.__dict__.update(models, models=list(models.values()))
         self.fast = [model for model in self.models if runs_fast(model) and not plain_way]
         for model in self.models:
             if model not in self.fast:
                 use_stock_attention(model)
         self.instructions = {}  # (model's id, token ids) -> keys and values
+        self.length, self.num_chains, self.contrastive = length, chains or 1, contrastive
+        self.reduction = reduction or ("examples" if chains else "tokens")
+        self.micro_batch_size, self.is_softcotpp = micro_batch_size, chains is not None
+        self.width_base = embedding_table(base.model).shape[1]
+        self.device_name = str(embedding_table(base.model).device)
         self.tuned = nn.ParameterDict(
             {  # names may hold no dots here
                 f"{part}.{name}".replace(".", "/"): parameter
@@ -54,11 +85,121 @@ class AroundModels(nn.Module):
                 if parameter.requires_grad
             }
         )
+        if length:
+            tokens = placeholder_token(assistant) if chains is None else initial_tokens(assistant, chains)
+            self.embedding = nn.Parameter(tokens.detach().float().clone(), requires_grad=tune_init_tokens)
+            self.width_assistant = self.embedding.shape[1]
+            self.projection = nn.Linear(
+                self.width_assistant, self.width_base, dtype=projection_dtype, device=self.device_name
+            )
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """Return the names of what `forward` returns in training besides `examples`: the loss and its terms."""
+        """Return the names of the losses in training: the whole and its terms."""
         return ("loss", "token", "contrastive") if self.contrastive else ("loss", "token")
+
+    @property
+    def thoughts_are_constant(self) -> bool:
+        """Return whether thought states depend on nothing that is trained."""
+        return not (self.embedding.requires_grad or any(p.requires_grad for p in self.assistant.parameters()))
+
+    def thought_states(
+        self, assistant_ids: torch.Tensor, assistant_lengths: list[int], assistant_instruction: tuple[int, ...] = ()
+    ) -> torch.Tensor:
+        """Return the assistant's last hidden states at the placeholders, `[B, N, L, d_a]`: (1), (2).
+
+        assistant_ids: `[B, A]`, left-padded rows of `assistant_lengths` tokens, so that the slot is the last L columns;
+        they follow the ids of the instruction. The N chains share the keys and values of everything before the slot.
+        """
+        length, model = self.length, self.assistant
+        if model not in self.fast:
+            prompts = plain.without_padding(assistant_instruction, assistant_ids, assistant_lengths)
+            rows = [plain.thought_states(model, ids, token, length) for ids in prompts for token in self.embedding]
+            return torch.stack(rows).unflatten(0, (len(prompts), self.num_chains))
+        before = [own - length for own in assistant_lengths]
+        prefix = self.run_prompts(model, assistant_instruction, assistant_ids[:, :-length], before)
+        questions = [question for question in range(len(assistant_ids)) for _ in range(self.num_chains)]
+        fill = self.embedding.to(embedding_table(model).dtype)
+        fill = fill[None, :, None].expand(len(assistant_ids), -1, length, -1).reshape(-1, length, fill.shape[-1])
+        states, _ = continue_prefix(model, prefix, questions, fill, [length] * len(questions))
+        return states.reshape(len(assistant_ids), self.num_chains, length, -1)
+
+    def soft_thoughts(self, thought_states: torch.Tensor) -> torch.Tensor:
+        """Return the projected thought states, `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype: (3)."""
+        return self.projection(thought_states.to(self.projection.weight.dtype))
+
+    def losses(self, batch: dict, count=None, backward: bool = False) -> dict[str, torch.Tensor]:
+        """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.
+
+        batch: what `Collator` returns, on the device. count: what the means are over, see `label_weights`. backward:
+        add the gradient of `loss` to `.grad`. `examples` `[B]` are the examples' shares of the loss. In eval mode the
+        loss is the dev loss: one mean over the batch's labels, summed over chains.
+        """
+        with torch.set_grad_enabled(backward):
+            soft = self.batch_thoughts(batch)
+            counts = [len(columns) for columns in batch["label_columns"]]
+            weights = label_weights(counts, self.reduction if self.training else "tokens", count)
+            shares, gradient = self.token_losses(batch, soft, weights, backward)
+            terms = {"token": shares.sum(1)}
+            if self.training and self.contrastive:
+                terms["contrastive"] = self.contrast(soft) / (count or len(soft))
+            if backward and soft.requires_grad:  # both terms, once through the projection
+                others = [term.sum() for term in terms.values() if term.requires_grad]
+                torch.autograd.backward([soft, *others], [gradient, *(None for _ in others)])
+        examples = sum(term.detach() for term in terms.values())
+        return {"loss": examples.sum(), **{name: term.detach().sum() for name, term in terms.items()}} | {
+            "examples": examples
+        }
+
+    def batch_thoughts(self, batch: dict) -> torch.Tensor:
+        """Return the soft thoughts of a batch, `[B, N, L, d_b]`, from its thought states or the assistant's prompts."""
+        if not self.length:
+            return embedding_table(self.base).new_zeros(len(batch["prefix_ids"]), 1, 0, self.width_base)
+        states = batch.get("thought_states")
+        if states is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
+                states = self.thought_states(**assistant_part(batch, self.device_name))
+        return self.soft_thoughts(states)
+
+    def token_losses(self, batch: dict, soft, weights: list[float], backward: bool = False):
+        """Return each chain's share of the token loss `[B, N]` and its gradient by `soft` `[B, N, L, d_b]`: (4), (5).
+
+        A row's loss depends on its own soft thoughts alone. So each micro-batch of rows goes forward and backward by
+        itself, and activation memory is that of one, whatever the number of chains. weights: of each example's labels.
+        """
+        chains = soft.shape[1]
+        rows = soft.detach().to(embedding_table(self.base).dtype).flatten(0, 1)
+        shares, gradient = rows.new_empty(len(rows), dtype=torch.float32), torch.zeros_like(rows)
+        if self.base in self.fast:
+            row_losses = fast_rows(self.base, self.run_prompts, batch, chains, weights)
+            lengths = [self.length + own for own in batch["suffix_lengths"] for _ in range(chains)]
+            micro_batches = micro_batches_of(lengths, self.micro_batch_size, rows.device.type)
+        else:
+            row_losses = plain.plain_rows(self.base, batch, chains, weights)
+            micro_batches = [[row] for row in range(len(rows))]
+        for chosen in micro_batches:
+            leaf = rows[chosen].requires_grad_(backward)
+            losses = row_losses(chosen, leaf)
+            shares[chosen] = losses.detach()
+            if backward:
+                losses.sum().backward()
+                gradient[chosen] = leaf.grad
+        return shares.view(soft.shape[:2]), gradient.view(soft.shape).to(soft.dtype)
+
+    def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor:
+        """Return each example's contrastive term `[B]` (SoftCoT++, section 3.3): its chains against their noisy selves.
+
+        soft_thoughts: `[B, N, L, d_b]`. z_i is chain i flattened and normalized, z'_i the same after dropout. The
+        cross-entropy (6) is averaged over chains and divided by N. For bfloat16 thoughts the matrix product is
+        bfloat16, as under autocast, and the softmax float32.
+        """
+        view = soft_thoughts.float().flatten(2)
+        z, z_noisy = F.normalize(view, dim=-1), F.normalize(F.dropout(view, DROPOUT), dim=-1)
+        if soft_thoughts.dtype == torch.bfloat16:
+            z, z_noisy = z.bfloat16(), z_noisy.bfloat16()
+        logits = (z @ z_noisy.transpose(1, 2) / TEMPERATURE).float()
+        target = torch.arange(self.num_chains, device=logits.device).expand(len(logits), -1)
+        return F.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(1) / self.num_chains
 
     def run_prompts(self, model, instruction: tuple[int, ...], ids: torch.Tensor, lengths: list[int]) -> Prefix:
         """Return the prompts after their pass: the instruction's ids, which run once, then the rows of `ids` `[B, P]`.
@@ -71,31 +212,6 @@ class AroundModels(nn.Module):
         with torch.set_grad_enabled(learns(model)):
             return run_prefix(model, embed(model, ids), lengths, self.instructions.get(key))
 
-    def token_loss(
-        self, soft, count, prefix_ids, prefix_lengths, suffix_ids, suffix_lengths, label_columns, instruction=()
-    ) -> torch.Tensor:
-        """Return each example's share of the token loss, `[B]`, summed over chains. soft: `[B, N, L, d_b]`.
-
-        Of the batch: prefix `[B, P]` behind the instruction, suffix `[B, S]`. count: see `label_weights`. In eval mode
-        the shares are of one mean over the batch's labels.
-        """
-        counts = [len(columns) for columns in label_columns]
-        weights = label_weights(counts, self.reduction if self.training else "tokens", count)
-        if self.base not in self.fast:
-            prompts = without_padding(instruction, prefix_ids, prefix_lengths)
-            return plain_loss(self.base, prompts, soft, suffix_ids, suffix_lengths, label_columns, weights).sum(1)
-        shares = frozen_lm_loss(
-            self.base,
-            self.run_prompts(self.base, instruction, prefix_ids, prefix_lengths),
-            soft,
-            suffix_ids,
-            suffix_lengths,
-            label_columns,
-            weights,
-            micro_batch_size=self.micro_batch_size,
-        )
-        return shares.sum(1)
-
     def train(self, mode: bool = True):
         """Set the mode. Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
         super().train(mode)
@@ -103,109 +219,20 @@ class AroundModels(nn.Module):
             model.train(mode and any(p.requires_grad for p in model.parameters()))
         return self
 
-
-class SoftCoT(AroundModels):
-    """Frozen base, frozen assistant, one trained projection.
-
-    Only `projection` receives a gradient (float32 by default: in bfloat16 most of its updates are
-    rounded away at the published learning rate), and LoRA if the models have it. See `forward` for the shapes.
-    """
-
-    num_chains = 1
-    reduction = "tokens"  # of the token loss in training, see `label_weights`
-
-    def __init__(
-        self,
-        base: Backbone,
-        assistant: Backbone,
-        num_thought_tokens: int,
-        *,
-        projection_dtype: torch.dtype = torch.float32,
-        micro_batch_size: int = 0,
-        plain_way: bool = False,
-    ):
-        super().__init__(plain_way, base=base.model, assistant=assistant.model)
-        if num_thought_tokens < 1:
-            raise UserError(f"soft thoughts need at least one thought token; got {num_thought_tokens}")
-        self.num_thought_tokens, self.micro_batch_size = num_thought_tokens, micro_batch_size
-        self.width_base = embedding_table(base.model).shape[1]
-        self.width_assistant = embedding_table(assistant.model).shape[1]
-        self.device_name = str(embedding_table(base.model).device)
-        self.projection = nn.Linear(
-            self.width_assistant, self.width_base, dtype=projection_dtype, device=self.device_name
-        )
-        self.embedding = self.initial_tokens(assistant)
-
-    def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
-        """Return what fills the placeholders, `[N, d_a]`: for SoftCoT the placeholder's own embedding."""
-        placeholder = assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)
-        return frozen(embeddings_of(assistant.model, [placeholder]))
-
-    @property
-    def thoughts_are_constant(self) -> bool:
-        """Return whether thought states depend on nothing that is trained."""
-        return not (self.embedding.requires_grad or any(p.requires_grad for p in self.assistant.parameters()))
-
-    def thought_states(
-        self, assistant_ids: torch.Tensor, assistant_lengths: list[int], assistant_instruction: tuple[int, ...] = ()
-    ) -> torch.Tensor:
-        """Return the assistant's last hidden states at the placeholders, `[B, N, L, d_a]`.
-
-        assistant_ids: `[B, A]`, left-padded rows of `assistant_lengths` tokens, so that the slot is the last L columns;
-        they follow the ids of the instruction. The N chains share the keys and values of everything before the slot.
-        """
-        length = self.num_thought_tokens
-        if self.assistant not in self.fast:
-            prompts = without_padding(assistant_instruction, assistant_ids, assistant_lengths)
-            rows = [
-                plain.thought_states(self.assistant, ids, initial_token, length)
-                for ids in prompts
-                for initial_token in self.embedding
-            ]
-            return torch.stack(rows).unflatten(0, (len(prompts), self.num_chains))
-        before = [own - length for own in assistant_lengths]
-        prefix = self.run_prompts(self.assistant, assistant_instruction, assistant_ids[:, :-length], before)
-        questions = [question for question in range(len(assistant_ids)) for _ in range(self.num_chains)]
-        fill = self.embedding.to(embedding_table(self.assistant).dtype)
-        fill = fill[None, :, None].expand(len(assistant_ids), -1, length, -1).reshape(-1, length, fill.shape[-1])
-        states, _ = continue_prefix(self.assistant, prefix, questions, fill, [length] * len(questions))
-        return states.reshape(len(assistant_ids), self.num_chains, length, -1)
-
-    def soft_thoughts(self, thought_states: torch.Tensor) -> torch.Tensor:
-        """Return the projected thought states, `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype."""
-        return self.projection(thought_states.to(self.projection.weight.dtype))
-
-    def forward(
-        self,
-        thought_states=None,
-        assistant_ids=None,
-        assistant_lengths=None,
-        assistant_instruction=(),
-        count=None,
-        **prompt_and_answer,
-    ) -> dict[str, torch.Tensor]:
-        """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.
-
-        A batch is what `Collator` returns: prompt and answer (see `token_loss`), and either thought_states
-        `[B, N, L, d_a]` or the assistant's prompts (see `thought_states`). count: see `label_weights`.
-        `examples` `[B]` are the examples' shares of the loss, without a gradient. In eval mode the loss is the dev
-        loss: one mean over the batch's labels, summed over chains.
-        """
-        if thought_states is None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
-                thought_states = self.thought_states(assistant_ids, assistant_lengths, assistant_instruction)
-        soft = self.soft_thoughts(thought_states)
-        terms = {"token": self.token_loss(soft, count, **prompt_and_answer)}
-        if self.training and self.contrastive:
-            terms["contrastive"] = self.contrast(soft) / (count or len(soft))
-        return losses_of(terms)
-
     def projection_state(self) -> dict[str, torch.Tensor]:
-        """Return what projection.bin holds: `weight` [d_b, d_a] and `bias` [d_b]."""
-        return {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
+        """Return what projection.bin holds: `weight` [d_b, d_a], `bias` [d_b] and, for SoftCoT++, `embedding` [N, d_a].
+
+        `embedding` holds the initial tokens, in the projection's dtype.
+        """
+        state = {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
+        if self.is_softcotpp:
+            state["embedding"] = self.embedding.detach().to("cpu", self.projection.weight.dtype, copy=True)
+        return state
 
     def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Load a state of the form of `projection_state`. Raises UserError on other shapes."""
+        """Load a state of the form of `projection_state`; of more chains than N, the first N. Raises UserError."""
+        if self.is_softcotpp and "embedding" in state and state["embedding"].dim():
+            state = {**state, "embedding": state["embedding"][: self.num_chains]}
         expected = {key: tuple(value.shape) for key, value in self.projection_state().items()}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != expected:
@@ -221,99 +248,28 @@ class SoftCoT(AroundModels):
                 self.embedding.copy_(state["embedding"])
 
 
-class SoftCoTPlusPlus(SoftCoT):
-    """SoftCoT with N chains: initial tokens, and with `contrastive` the term that keeps chains apart.
-
-    reduction: of the token loss in training, see `label_weights`.
-    """
-
-    def __init__(
-        self,
-        base: Backbone,
-        assistant: Backbone,
-        num_thought_tokens: int,
-        num_chains: int,
-        *,
-        contrastive: bool = False,
-        tune_init_tokens: bool = False,
-        reduction: str = "examples",
-        **options,
-    ):
-        self.num_chains, self.contrastive, self.reduction = num_chains, contrastive, reduction
-        super().__init__(base, assistant, num_thought_tokens, **options)
-        self.embedding.requires_grad_(tune_init_tokens)
-
-    def initial_tokens(self, assistant: Backbone) -> nn.Parameter:
-        """Return [INI]^1..[INI]^N, `[N, d_a]`: embeddings of the family's initial token ids, in float32."""
-        tokens, table = assistant.thought_tokens, embedding_table(assistant.model)
-        if tokens.initial_id is None:
-            raise UserError(
-                f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; give the id of the first"
-            )
-        available = len(table) - tokens.initial_id
-        available = max(0, min(available, tokens.max_chains or available))
-        if not 1 <= self.num_chains <= available:
-            raise UserError(
-                f"{self.num_chains} chains: the assistant's family "
-                f"{tokens.family!r} has {available} initial tokens "
-                f"(ids from {tokens.initial_id}); choose 1 to {available}"
-            )
-        return frozen(embeddings_of(assistant.model, range(tokens.initial_id, tokens.initial_id + self.num_chains)))
-
-    def contrast(self, soft_thoughts: torch.Tensor) -> torch.Tensor:
-        """Return each example's contrastive term `[B]` (SoftCoT++, section 3.3): its chains against their noisy selves.
-
-        soft_thoughts: `[B, N, L, d_b]`. Cross-entropy against the diagonal of z z'^T / 0.05, averaged over chains,
-        divided by N. For bfloat16 thoughts the matrix product is bfloat16, as under autocast, and the softmax float32.
-        """
-        view = soft_thoughts.float().flatten(2)
-        z, z_noisy = F.normalize(view, dim=-1), F.normalize(F.dropout(view, DROPOUT), dim=-1)
-        if soft_thoughts.dtype == torch.bfloat16:
-            z, z_noisy = z.bfloat16(), z_noisy.bfloat16()
-        logits = (z @ z_noisy.transpose(1, 2) / TEMPERATURE).float()
-        target = torch.arange(self.num_chains, device=logits.device).expand(len(logits), -1)
-        return F.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(1) / self.num_chains
-
-    def projection_state(self) -> dict[str, torch.Tensor]:
-        """Return SoftCoT's state and `embedding` [N, d_a], the initial tokens, in the projection's dtype."""
-        saved = self.embedding.detach().to("cpu", self.projection.weight.dtype, copy=True)
-        return {**super().projection_state(), "embedding": saved}
-
-    def load_projection_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Load such a state. Of one trained with more chains, the first N initial tokens are used."""
-        if "embedding" in state and state["embedding"].dim():
-            state = {**state, "embedding": state["embedding"][: self.num_chains]}
-        super().load_projection_state(state)
+def placeholder_token(assistant: Backbone) -> torch.Tensor:
+    """Return what fills SoftCoT's placeholders: their own embedding, `[1, d_a]`."""
+    return embeddings_of(
+        assistant.model, [assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)]
+    )
 
 
-class LoRAOnly(AroundModels):
-    """The papers' LoRA baseline: no thoughts, no assistant; the adapter in the base model learns alone.
-
-    Takes what `SoftCoT.forward` takes of prompt and answer, with the same loss.
-    """
-
-    reduction = "tokens"
-
-    def __init__(self, base: Backbone, micro_batch_size: int = 0, plain_way: bool = False):
-        super().__init__(plain_way, base=base.model)
-        self.micro_batch_size = micro_batch_size
-
-    def forward(self, count=None, **prompt_and_answer) -> dict[str, torch.Tensor]:
-        table = embedding_table(self.base)
-        no_thoughts = table.new_zeros(len(prompt_and_answer["prefix_ids"]), 1, 0, table.shape[1])
-        return losses_of({"token": self.token_loss(no_thoughts, count, **prompt_and_answer)})
-
-
-def losses_of(terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the loss, each of its terms and the examples' shares. terms: name -> the examples' shares `[B]`."""
-    examples = sum(terms.values())
-    return {"loss": examples.sum(), **{name: term.sum() for name, term in terms.items()}, "examples": examples.detach()}
-
-
-def without_padding(instruction: tuple[int, ...], ids: torch.Tensor, lengths: list[int]) -> list[torch.Tensor]:
-    """Return whole prompts: the instruction, then the last `lengths` ids of each left-padded row `[B, P]`."""
-    start = ids.new_tensor(instruction)
-    return [torch.cat([start, row[len(row) - own :]]) for row, own in zip(ids, lengths, strict=True)]
+def initial_tokens(assistant: Backbone, chains: int) -> torch.Tensor:
+    """Return [INI]^1..[INI]^N, `[N, d_a]`: embeddings of the family's initial token ids. Raises UserError."""
+    tokens, table = assistant.thought_tokens, embedding_table(assistant.model)
+    if tokens.initial_id is None:
+        raise UserError(
+            f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; give the id of the first"
+        )
+    available = len(table) - tokens.initial_id
+    available = max(0, min(available, tokens.max_chains or available))
+    if not 1 <= chains <= available:
+        raise UserError(
+            f"{chains} chains: the assistant's family {tokens.family!r} has {available} initial tokens "
+            f"(ids from {tokens.initial_id}); choose 1 to {available}"
+        )
+    return embeddings_of(assistant.model, range(tokens.initial_id, tokens.initial_id + chains))
 
 
 def assistant_part(batch: dict, device) -> dict:
@@ -328,10 +284,6 @@ def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
     if bad.any():
         named = ", ".join(str(index) for index, is_bad in zip(indices, bad.tolist(), strict=True) if is_bad)
         raise FloatingPointError(f"{what} (index of the example in its file, from 0: {named})")
-
-
-def frozen(tensor: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(tensor.detach().float().clone(), requires_grad=False)
 
 
 def add_lora(backbone: Backbone) -> None:

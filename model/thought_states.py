@@ -58,7 +58,7 @@ def cached_thought_states(model, examples, collate, folder: Path, split: str, ba
     """
     state, key = PartialState(), thought_states_key(model, examples)
     main, dtype = state.is_main_process, next(model.assistant.parameters()).dtype
-    shape = (len(examples), model.num_chains, model.num_thought_tokens, model.width_assistant)
+    shape = (len(examples), model.num_chains, model.length, model.width_assistant)
     size = math.prod(shape) * dtype.itemsize
     path = folder / f"thoughts-{split}-{key[:16]}.bin"
     if not decided_by_main(lambda: is_whole(path, key, size)):

@@ -162,9 +162,8 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> tuple[to
     count, of_examples = count_of(examples, model.reduction), []
     losses = torch.zeros(len(model.loss_names), device=accelerator.device)
     for part in parts_of(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
-        found = model(**on_device(collate(part), accelerator.device), count=count)
-        found["loss"].backward()
-        losses += torch.stack([found[name].detach() for name in model.loss_names])
+        found = model.losses(on_device(collate(part), accelerator.device), count, backward=True)
+        losses += torch.stack([found[name] for name in model.loss_names])
         of_examples.append((indices_of(part), found["examples"]))
     if accelerator.num_processes > 1:
         for parameter in (p for p in model.parameters() if p.requires_grad):
@@ -186,7 +185,7 @@ def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accel
         if is_exchange(place, accelerator) and signal_of_any():
             break
         for number in numbers[accelerator.process_index :][:1]:
-            losses = model(**on_device(collate(batches[number]), accelerator.device))
+            losses = model.losses(on_device(collate(batches[number]), accelerator.device))
             done[number] = losses["loss"] * len(batches[number])
             unchecked.append((progress.step, [(indices_of(batches[number]), losses["examples"])]))
     check_finite(unchecked, {}, "dev loss")

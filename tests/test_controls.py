@@ -17,7 +17,7 @@ from experiment.arguments import TrainSoftCoT
 from model.backbone import FAMILIES
 from model.choices import THOUGHTS
 from model.controls import ThoughtSlot
-from model.softcot import SoftCoT, SoftCoTPlusPlus
+from model.softcot import SoftCoT
 from tests import oracle
 from tests.commands import ROOT, refused_here, rows_of, save_data, shell
 from tests.conftest import make_chatml_tokenizer
@@ -44,7 +44,7 @@ def noise_of(index, chain, shape):
 def slot_of(mode, chains=1, noise=0.0, plus=False, base="llama"):
     base, assistant = tiny_backbone(base, 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
     torch.manual_seed(3)
-    softcot = SoftCoTPlusPlus(base, assistant, L, chains) if plus else SoftCoT(base, assistant, L)
+    softcot = SoftCoT(base, assistant, L, chains) if plus else SoftCoT(base, assistant, L)
     return ThoughtSlot(mode, base, softcot.eval(), L, chains, noise), base, softcot
 
 

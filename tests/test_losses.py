@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from data_loader.collator import Collator
 from experiment.loading import keeps_instruction
-from model.frozen_lm import frozen_lm_loss, label_weights
-from model.softcot import LoRAOnly, SoftCoT, SoftCoTPlusPlus, add_lora
+from model.frozen_lm import label_weights
+from model.softcot import SoftCoT, add_lora
 from tests import oracle
 from tests.tiny import batch_of, ragged_examples, tiny_backbone
 
@@ -27,7 +27,7 @@ def make(pair, chains=None, **options):
     torch.manual_seed(3)
     if chains is None:
         return SoftCoT(base, assistant, LENGTH, **options)
-    return SoftCoTPlusPlus(base, assistant, LENGTH, chains, **options)
+    return SoftCoT(base, assistant, LENGTH, chains, **options)
 
 
 def oracle_loss(softcot, examples, dropout=None):
@@ -50,14 +50,14 @@ def check(softcot, contrastive=False, examples=None, batch=None):
     batch = batch or batch_of(examples)
     learned = {name: p for name, p in softcot.named_parameters() if p.requires_grad}
     torch.manual_seed(11)
-    loss = softcot(**batch)["loss"]
-    gradients = torch.autograd.grad(loss, learned.values())
+    loss = softcot.losses(batch, backward=True)["loss"]
+    gradients = [parameter.grad for parameter in learned.values()]
     dropout = None
     if contrastive:
         torch.manual_seed(11)
         dropout = F.dropout(torch.ones(len(examples), softcot.num_chains, LENGTH * softcot.width_base), 0.5)
     plain = oracle_loss(softcot, examples, dropout)
-    assert_close(loss.detach(), plain.detach())
+    assert_close(loss, plain.detach())
     for ours, theirs in zip(gradients, torch.autograd.grad(plain, learned.values()), strict=True):
         assert theirs.abs().max() > 1e-4  # a comparison of something
         assert_close(ours, theirs)
@@ -94,10 +94,10 @@ def test_an_instruction_that_runs_once_gives_the_same_losses_and_gradients(pair,
     check(softcot, examples=examples, batch=batch)
     runs = []
     handles = [m.get_decoder().register_forward_hook(lambda *_: runs.append(1)) for m in softcot.models]
-    softcot(**batch)
+    softcot.losses(batch)
     once_run = len(runs)
     softcot.instructions.clear()
-    softcot(**batch)
+    softcot.losses(batch)
     assert len(runs) - once_run == once_run + 2  # the two instructions, which had run before
     for handle in handles:
         handle.remove()
@@ -125,7 +125,7 @@ def test_a_training_step_reads_nothing_back(pair, chains):
     softcot = make(pair, chains, **({"contrastive": True} if chains else {})).train()
     batch = batch_of(ragged_examples(LENGTH))
     with Reads() as reads:
-        softcot(**batch, count=7)["loss"].backward()
+        softcot.losses(batch, count=7, backward=True)
         torch.nn.utils.clip_grad_norm_(softcot.projection.parameters(), 1.0)
     assert reads.found == []
     with Reads() as reads:
@@ -144,7 +144,7 @@ def test_one_chain_of_softcotpp_is_softcot_but_for_initial_token_and_reduction()
     with torch.no_grad():
         scaled.embedding.copy_(plain.embedding)
     batch = batch_of(ragged_examples(LENGTH))
-    assert torch.equal(plain(**batch)["loss"], scaled(**batch)["loss"])
+    assert torch.equal(plain.losses(batch)["loss"], scaled.losses(batch)["loss"])
 
 
 def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
@@ -161,27 +161,27 @@ def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
 def test_the_contrastive_term_is_for_training_alone():
     without, with_term = make(PAIRS[0], 4).eval(), make(PAIRS[0], 4, contrastive=True).eval()
     batch = batch_of(ragged_examples(LENGTH))
-    assert torch.equal(without(**batch)["loss"], with_term(**batch)["loss"])
-    assert with_term.train()(**batch)["loss"] > without.train()(**batch)["loss"]
+    assert torch.equal(without.losses(batch)["loss"], with_term.losses(batch)["loss"])
+    assert with_term.train().losses(batch)["loss"] > without.train().losses(batch)["loss"]
 
 
 def test_given_thought_states_give_the_same_loss():
     softcot = make(PAIRS[1], 4).eval()
     batch = batch_of(ragged_examples(LENGTH))
     states = softcot.thought_states(**{name: batch.pop(name) for name in list(batch) if name.startswith("assistant")})
-    whole = softcot(**batch_of(ragged_examples(LENGTH)))["loss"]
-    assert torch.equal(softcot(**batch, thought_states=states)["loss"], whole)
+    whole = softcot.losses(batch_of(ragged_examples(LENGTH)))["loss"]
+    assert torch.equal(softcot.losses(batch | {"thought_states": states})["loss"], whole)
 
 
 def test_padding_is_never_seen():
     softcot = make(PAIRS[0], 2).eval()
     batch = batch_of(ragged_examples(LENGTH))
-    expected = softcot(**batch)["loss"]
+    expected = softcot.losses(batch)["loss"]
     for name, left in (("prefix", True), ("suffix", False), ("assistant", True)):
         for row, length in zip(batch[f"{name}_ids"], batch[f"{name}_lengths"], strict=True):
             (row[: len(row) - length] if left else row[length:]).fill_(13)
     assert any((batch[f"{name}_ids"] == 13).any() for name in ("prefix", "suffix", "assistant"))
-    assert torch.equal(softcot(**batch)["loss"], expected)
+    assert torch.equal(softcot.losses(batch)["loss"], expected)
 
 
 @pytest.mark.parametrize("chains", [None, 4])
@@ -201,29 +201,28 @@ def test_parts_of_an_optimizer_step_add_up_to_the_loss_of_its_whole(chains):
     softcot = make(PAIRS[0], chains).train()
     examples = ragged_examples(LENGTH) + ragged_examples(LENGTH, seed=1)
     count = len(examples) if chains else sum(label != -100 for e in examples for label in e["labels"])
-    parts = sum(softcot(**batch_of(part), count=count)["loss"] for part in (examples[:1], examples[1:4], examples[4:]))
+    splits = examples[:1], examples[1:4], examples[4:]
+    parts = sum(softcot.losses(batch_of(part), count, backward=True)["loss"] for part in splits)
     plain = oracle_loss(softcot, examples)
-    assert_close(parts.detach(), plain.detach())
-    for ours, theirs in zip(
-        torch.autograd.grad(parts, softcot.projection.parameters()),
-        torch.autograd.grad(plain, softcot.projection.parameters()),
-        strict=True,
+    assert_close(parts, plain.detach())
+    for parameter, theirs in zip(
+        softcot.projection.parameters(), torch.autograd.grad(plain, softcot.projection.parameters()), strict=True
     ):
-        assert_close(ours, theirs)
+        assert_close(parameter.grad, theirs)
 
 
 def test_parts_of_a_step_share_the_contrastive_term():
     softcot = make(PAIRS[0], 3, contrastive=True).train()
     batch = batch_of(ragged_examples(LENGTH)[:2])
-    whole = softcot(**batch)
-    shared = softcot(**batch, count=8)
-    assert_close(whole["loss"].detach(), (whole["token"] + whole["contrastive"]).detach())
-    assert_close(whole["loss"].detach(), whole["examples"].sum())
-    assert_close(shared["token"].detach() * 4, whole["token"].detach())
+    whole = softcot.losses(batch)
+    shared = softcot.losses(batch, count=8)
+    assert_close(whole["loss"], whole["token"] + whole["contrastive"])
+    assert_close(whole["loss"], whole["examples"].sum())
+    assert_close(shared["token"] * 4, whole["token"])
     torch.manual_seed(7)
-    term = softcot(**batch)["contrastive"]
+    term = softcot.losses(batch)["contrastive"]
     torch.manual_seed(7)
-    assert_close(softcot(**batch, count=8)["contrastive"].detach() * 4, term.detach())
+    assert_close(softcot.losses(batch, count=8)["contrastive"] * 4, term)
 
 
 @pytest.mark.parametrize("tuned", ["base", "assistant", "both"])
@@ -237,7 +236,7 @@ def test_lora_gradients(tuned):
             for name, parameter in backbone.model.named_parameters():
                 if "lora_B" in name:  # zero at first, which would hide the gradient of lora_A
                     torch.nn.init.normal_(parameter, std=0.3)
-    softcot = SoftCoTPlusPlus(base, assistant, LENGTH, 2, micro_batch_size=4).eval()  # eval: no LoRA dropout
+    softcot = SoftCoT(base, assistant, LENGTH, 2, micro_batch_size=4).eval()  # eval: no LoRA dropout
     learned = check(softcot)
     assert len(learned) == 2 + 2 * 4 * (2 if tuned == "both" else 1)  # two layers, q and v, A and B
 
@@ -247,19 +246,7 @@ def test_an_example_without_labels_is_an_error():
     batch = batch_of(ragged_examples(LENGTH))
     batch["label_columns"][1] = []
     with pytest.raises(ValueError, match="example 1 .*no labels"):
-        softcot(**batch)
-
-
-def test_frozen_loss_scales_its_gradient():
-    softcot = make(PAIRS[0])
-    batch = batch_of(ragged_examples(LENGTH))
-    soft = torch.randn(3, 2, LENGTH, 48, requires_grad=True)
-    prefix = softcot.run_prompts(softcot.base, (), batch["prefix_ids"], batch["prefix_lengths"])
-    suffix = [batch[key] for key in ("suffix_ids", "suffix_lengths", "label_columns")]
-    loss = frozen_lm_loss(softcot.base, prefix, soft, *suffix, [0.1, 0.2, 0.3]).sum()
-    (once,) = torch.autograd.grad(loss, soft, retain_graph=True)
-    (thrice,) = torch.autograd.grad(3 * loss, soft)
-    assert_close(thrice, 3 * once)
+        softcot.losses(batch)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
@@ -272,22 +259,17 @@ def test_lora_alone_learns_from_the_plain_loss_without_thoughts(family, micro_ba
     learned = [p for p in base.model.parameters() if p.requires_grad]
     for parameter in learned:
         torch.nn.init.normal_(parameter, std=0.1)
-    model = LoRAOnly(base, micro_batch_size).eval()  # without the adapter's dropout
+    model = SoftCoT(base, None, 0, micro_batch_size=micro_batch_size).eval()  # without the adapter's dropout
     examples = ragged_examples(LENGTH)
     batch = {key: value for key, value in batch_of(examples).items() if not key.startswith("assistant")}
-    loss = model(**batch)["loss"]
+    loss = model.losses(batch, backward=True)["loss"]
     bare = base.model.get_base_model()
     losses = [
         oracle.token_losses(bare, e["prefix_ids"], torch.zeros(0, 48), e["suffix_ids"], e["labels"]) for e in examples
     ]
     plain = oracle.batch_mean(losses, "tokens")
-    assert_close(loss.detach(), plain.detach())
-    for ours, theirs in zip(torch.autograd.grad(loss, learned), torch.autograd.grad(plain, learned), strict=True):
+    assert_close(loss, plain.detach())
+    for parameter, theirs in zip(learned, torch.autograd.grad(plain, learned), strict=True):
         assert theirs.abs().max() > 1e-5
-        assert_close(ours, theirs)
-    assert_close(loss.detach(), evaluated(model, batch))  # attention without gradient is another path
-
-
-@torch.no_grad()
-def evaluated(model, batch):
-    return model(**batch)["loss"]
+        assert_close(parameter.grad, theirs)
+    assert_close(loss, model.losses(batch)["loss"])  # attention without gradient is another path

@@ -14,7 +14,7 @@ from model.attention import group_heads
 from model.backbone import FAST_TYPES, Backbone, check_role, runs_fast
 from model.generation import Request, TransformersEngine
 from model.plain import PlainEngine
-from model.softcot import SoftCoTPlusPlus
+from model.softcot import SoftCoT
 from tests.tiny import TOKENS, NumberTokenizer, batch_of, ragged_examples
 from utils import UserError
 
@@ -63,13 +63,12 @@ def losses_and_states(model_type, plain_way, more):
         for backbone in (base, assistant):
             group_heads(backbone.model)
     torch.manual_seed(3)
-    softcot = SoftCoTPlusPlus(base, assistant, LENGTH, CHAINS, plain_way=plain_way).train()
+    softcot = SoftCoT(base, assistant, LENGTH, CHAINS, plain_way=plain_way).train()
     assert bool(softcot.fast) is not plain_way
     batch = batch_of(ragged_examples(LENGTH))
-    loss = softcot(**batch)["loss"]
-    loss.backward()
+    loss = softcot.losses(batch, backward=True)["loss"]
     states = softcot.thought_states(batch["assistant_ids"], batch["assistant_lengths"])
-    return {"loss": loss.detach(), "states": states, "gradient": softcot.projection.weight.grad}
+    return {"loss": loss, "states": states, "gradient": softcot.projection.weight.grad}
 
 
 @pytest.mark.parametrize("model_type", FAST_TYPES)
@@ -111,11 +110,13 @@ def test_a_type_that_is_not_listed_runs_the_plain_way(model_type):
         assert not runs_fast(backbone.model)
         check_role(backbone, generates=True)
     torch.manual_seed(3)
-    softcot = SoftCoTPlusPlus(base, assistant, LENGTH, CHAINS)
+    softcot = SoftCoT(base, assistant, LENGTH, CHAINS)
     examples = ragged_examples(LENGTH)
-    together = softcot.eval()(**batch_of(examples))["loss"]
+    together = softcot.eval().losses(batch_of(examples))["loss"]
     labels = [sum(label != -100 for label in example["labels"]) for example in examples]
-    alone = [softcot(**batch_of([example]))["loss"] * count for example, count in zip(examples, labels, strict=True)]
+    alone = [
+        softcot.losses(batch_of([example]))["loss"] * count for example, count in zip(examples, labels, strict=True)
+    ]
     assert_close(together, sum(alone) / sum(labels), rtol=1e-4, atol=1e-4)
 
 

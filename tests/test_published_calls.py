@@ -19,7 +19,7 @@ from model.backbone import Backbone, ThoughtTokens, own_sampling, thought_tokens
 from model.controls import ThoughtSlot
 from model.generation import Request
 from model.plain import PlainEngine
-from model.softcot import SoftCoT, SoftCoTPlusPlus
+from model.softcot import SoftCoT
 from tests.commands import rows_of, shell
 from tests.tiny import ragged_examples, tiny_model
 from utils import UserError
@@ -113,9 +113,7 @@ def method_of(pair, chains, dtype=torch.float32):
     base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
     options = {"projection_dtype": dtype, "plain_way": True}
-    softcot = (
-        SoftCoTPlusPlus(base, assistant, L, chains, **options) if chains else SoftCoT(base, assistant, L, **options)
-    )
+    softcot = SoftCoT(base, assistant, L, chains, **options) if chains else SoftCoT(base, assistant, L, **options)
     nn.init.normal_(softcot.projection.weight, std=0.3)  # so that the thoughts matter
     slot = ThoughtSlot("projected", base, softcot.eval(), L, chains or 1)
     return SimpleNamespace(base=base, slot=slot, collate=Collator(0, 0)), softcot

@@ -24,8 +24,7 @@ def saved_model(folder):
 def gradient(base, assistant):
     torch.manual_seed(0)
     softcot = SoftCoT(base, assistant, LENGTH).train()
-    loss = softcot(**batch_of(ragged_examples(LENGTH)))["loss"]
-    loss.backward()
+    loss = softcot.losses(batch_of(ragged_examples(LENGTH)), backward=True)["loss"]
     return loss.item(), softcot.projection.weight.grad
 
 

@@ -14,7 +14,7 @@ from tests.tiny_runs import RUN
 def loss_in_bits(softcot, collate, example):
     """The loss of one example, from its mean over labels."""
     labels = sum(label != -100 for label in example["labels"])
-    return softcot(**collate([example]))["loss"].item() * labels / math.log(2)
+    return softcot.losses(collate([example]))["loss"].item() * labels / math.log(2)
 
 
 @torch.no_grad()

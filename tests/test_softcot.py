@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora, load_lora, load_projection, save_projection
+from model.softcot import SoftCoT, add_lora, load_lora, load_projection, save_projection
 from tests.tiny import TOKENS, batch_of, ragged_examples, tiny_backbone
 from utils import UserError
 
@@ -21,7 +21,7 @@ def make(chains=4, tokens=TOKENS, **options):
     torch.manual_seed(3)
     if chains is None:
         return SoftCoT(base, assistant, LENGTH, **options)
-    return SoftCoTPlusPlus(base, assistant, LENGTH, chains, **options)
+    return SoftCoT(base, assistant, LENGTH, chains, **options)
 
 
 def weights(softcot):
@@ -62,7 +62,7 @@ def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit(chains, opt
         [p for p in weights(softcot).values() if isinstance(p, torch.nn.Parameter)], lr=1e-2, weight_decay=0.1
     )
     for seed in range(3):
-        softcot(**batch_of(ragged_examples(LENGTH, seed)))["loss"].backward()
+        softcot.losses(batch_of(ragged_examples(LENGTH, seed)), backward=True)
         assert {name for name, p in weights(softcot).items() if p.grad is not None} == learned
         optimizer.step()
         optimizer.zero_grad()
@@ -78,7 +78,7 @@ def test_a_float32_projection_moves_where_bfloat16_stands_still():
         optimizer = torch.optim.AdamW(softcot.projection.parameters(), lr=2e-5, weight_decay=0.0)
         for seed in range(3):
             optimizer.zero_grad()
-            softcot(**batch_of(ragged_examples(LENGTH, seed)))["loss"].backward()
+            softcot.losses(batch_of(ragged_examples(LENGTH, seed)), backward=True)
             optimizer.step()
         moved[dtype] = (softcot.projection.weight != before).float().mean().item()
     assert moved[torch.float32] > 0.99
@@ -167,11 +167,6 @@ def test_chains_differ():
     assert states.shape == (3, 4, LENGTH, 32)
     for chain in range(1, 4):
         assert (states[:, chain] - states[:, 0]).abs().max() > 0.1
-
-
-def test_soft_thoughts_need_a_thought_token():
-    with pytest.raises(UserError, match="at least one thought token"):
-        SoftCoT(tiny_backbone("llama", 48), tiny_backbone("llama", 32), 0)
 
 
 # ---- projection.bin ----

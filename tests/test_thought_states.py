@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_loader.collator import Collator
-from model.softcot import SoftCoTPlusPlus
+from model.softcot import SoftCoT
 from model.thought_states import SAMPLED_BLOCKS, add_thought_states, cached_thought_states
 from tests import oracle
 from tests.tiny import ragged_examples, tiny_backbone
@@ -18,7 +18,7 @@ LENGTH = 3
 def model():
     torch.manual_seed(3)
     base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
-    return SoftCoTPlusPlus(base, assistant, LENGTH, 2)
+    return SoftCoT(base, assistant, LENGTH, 2)
 
 
 def states_of(model, folder, examples=None, split="train", batch_size=2):

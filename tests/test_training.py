@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from data_loader.collator import Collator
 from model.checkpoint import checkpoints, newest_checkpoint
-from model.softcot import SoftCoT, SoftCoTPlusPlus, add_lora
+from model.softcot import SoftCoT, add_lora
 from model.training import EXCHANGE_STEPS, Recipe, is_exchange, training_loop
 from tests.tiny import ragged_examples, tiny_backbone
 from utils import Stop, set_pending_signal
@@ -37,7 +37,7 @@ def make(chains=None, lora=False, **options):
     if lora:
         add_lora(base)
     if chains:
-        return SoftCoTPlusPlus(base, assistant, LENGTH, chains, **options)
+        return SoftCoT(base, assistant, LENGTH, chains, **options)
     return SoftCoT(base, assistant, LENGTH, **options)
 
 
@@ -70,6 +70,16 @@ class Examples(Dataset):
         return self.examples[place]
 
 
+class PublishedTrainer(Trainer):
+    """transformers.Trainer over a model whose losses come with their gradient."""
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        return model.train().losses(inputs, backward=True)["loss"]
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        return model.eval().losses(inputs)["loss"], None, None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_equal_those_of_the_published_trainer(tmp_path, kind):
     ours, theirs, before = (make(**KINDS[kind]) for _ in range(3))
@@ -88,7 +98,7 @@ def test_weights_equal_those_of_the_published_trainer(tmp_path, kind):
         prediction_loss_only=True,
     )
     data = {"train_dataset": Examples(examples_of(0)), "eval_dataset": Examples(examples_of(5))}
-    Trainer(theirs, arguments, data_collator=COLLATE, **data).train()
+    PublishedTrainer(theirs, arguments, data_collator=COLLATE, **data).train()
     ours, before = weights(ours), weights(before)
     for name, value in weights(theirs).items():
         assert (value - ours[name]).abs().max() < 1e-6, name
@@ -139,7 +149,7 @@ def test_history_has_each_term_of_the_loss(tmp_path):
     set_seed(RECIPE.seed)
     examples = examples_of(0)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()
-    first = model.train()(**COLLATE([examples[i] for i in order[:2]]))
+    first = model.train().losses(COLLATE([examples[i] for i in order[:2]]))
     assert logged[0]["token"] == pytest.approx(first["token"].item(), rel=1e-6)
 
 
@@ -149,7 +159,7 @@ def test_dev_loss_weighs_batches_by_their_examples(tmp_path, kind):
     history = run(tmp_path, model, Recipe(**{**vars(RECIPE), "batch_size": 4}))
     dev = examples_of(5)
     with torch.no_grad():
-        losses = [model.eval()(**COLLATE(part))["loss"].item() for part in (dev[:4], dev[4:])]
+        losses = [model.eval().losses(COLLATE(part))["loss"].item() for part in (dev[:4], dev[4:])]
     assert history[-1]["eval_loss"] == pytest.approx((4 * losses[0] + 2 * losses[1]) / 6, rel=1e-6)
 
 

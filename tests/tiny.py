@@ -102,7 +102,7 @@ def ragged_examples(length, seed=0):
 
 
 def batch_of(examples):
-    """The padded batch as SoftCoT.forward takes it."""
+    """The padded batch as SoftCoT.losses takes it."""
     return {key: value for key, value in Collator(0, 0)(examples).items() if key != "index"}
 
 
