@@ -28,7 +28,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.tiny import EVALUATED, TRAINED, WIDTHS, make_inputs
+from benchmarks.tiny import EVALUATED, TRAINED, WIDTHS, WINDOW, make_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = f"{TRAINED} --output_name guard --batch_size 2 --n_epochs 4 --learning_rate 1e-3"
@@ -45,7 +45,10 @@ CASES = {
     "train++ scaling": ("train_softcotpp.py", "--num_scaling_times 2"),
     "train++ nce": ("train_softcotpp.py", NCE),
     "train++ nce, accumulation": ("train_softcotpp.py", f"{NCE} --gradient_accumulation_steps 4"),
+    "train, plain way": ("train_softcot.py", f"--large_model_id ../{WINDOW}"),
     "evaluate": ("evaluate_softcot.py", SOFTCOT),
+    "evaluate, plain way": ("evaluate_softcot.py", f"{SOFTCOT} --base_model_id ../{WINDOW} --greedy"),
+    "evaluate, reference": ("evaluate_softcot.py", f"{SOFTCOT} --engine reference"),
     "evaluate, R = 3": ("evaluate_softcot.py", f"{SOFTCOT} --num_return_sequences 3"),
     "evaluate, shuffled": ("evaluate_softcot.py", f"{SOFTCOT} --thoughts shuffled"),
     "evaluate, zero-shot": ("evaluate_softcot.py", "--num_thought_tokens 0"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
 
 MINI = Path(__file__).resolve().parent.parent / "data" / "mini"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<begin>", "<end>"]
@@ -21,10 +21,11 @@ COMMON = f"--data_dir ../data --dtype float32 --device cpu --num_thought_tokens 
 TRAINED = f"--large_model_id ../base --small_model_id ../assistant {COMMON}"
 EVALUATED = f"--base_model_id ../base --assistant_model_id ../assistant --seed_from 41 --seed_to 42 {COMMON}"
 WIDTHS = {"base": 48, "assistant": 32}
+WINDOW = "window"  # a base model of the same shape that runs the plain way
 
 
 def make_inputs(folder):
-    """Write base/, assistant/ (tiny Llamas with a byte-level tokenizer) and data/ (from data/mini) into `folder`."""
+    """Write base/, assistant/, window/ (tiny models with a byte-level tokenizer) and data/ (from data/mini)."""
     vocabulary = SPECIAL + sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(vocabulary)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -32,9 +33,9 @@ def make_inputs(folder):
     tokenizer.add_special_tokens(SPECIAL)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
     tokenizer.chat_template = CHATML
-    for seed, (name, width) in enumerate(WIDTHS.items()):
+    for seed, (name, width) in enumerate([*WIDTHS.items(), (WINDOW, WIDTHS["base"])]):
         torch.manual_seed(seed)
-        config = LlamaConfig(
+        config = (MistralConfig if name == WINDOW else LlamaConfig)(
             vocab_size=len(vocabulary),
             hidden_size=width,
             intermediate_size=2 * width,
@@ -47,6 +48,7 @@ def make_inputs(folder):
             eos_token_id=2,
             bos_token_id=None,
             pad_token_id=2,
+            **({"sliding_window": 16} if name == WINDOW else {}),
         )
         AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
