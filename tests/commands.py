@@ -22,10 +22,9 @@ SMALL = "--data_dir {data} --dtype float32 --device cpu"
 
 
 def environment():
-    """One thread; large blocks stay with the process, which saves most of the time of such small models."""
+    """Large blocks stay with the process, which saves most of the time of such small models."""
     return {
         **os.environ,
-        "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "PYTHON": os.environ.get("WARM_PYTHON", sys.executable),
         "MALLOC_MMAP_MAX_": "0",

@@ -1,4 +1,4 @@
-"""Fixtures of several rooms: tokenizers, tiny models, runs. One thread a process."""
+"""Fixtures of several rooms: tokenizers, tiny models, runs. One thread a process, or as many as TEST_THREADS says."""
 
 import os
 import shutil
@@ -21,9 +21,9 @@ from tests.tiny_runs import EVALUATE, RUN, TRAIN
 from tests.tokenizers import real_tokenizer_dir
 from utils import run_main
 
-# Tests compare bytes, and the last bits of a sum depend on the number of threads.
-torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that they start
+THREADS = os.environ.get("TEST_THREADS", "1")
+torch.set_num_threads(int(THREADS))
+os.environ["OMP_NUM_THREADS"] = THREADS  # of the processes that tests start
 
 
 def pytest_sessionstart():
@@ -133,6 +133,7 @@ def run(place, monkeypatch, capfd):
     """run(script, arguments) in this process -> exit code and what it wrote."""
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")  # training sets it: put back afterwards
     monkeypatch.chdir(place)
+    torch.set_num_threads(1)  # as in the forked runs: the last bits of a sum depend on the number of threads
 
     def start(script, arguments):
         monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
@@ -147,4 +148,5 @@ def run(place, monkeypatch, capfd):
                 code = 1, code
         return code, "".join(capfd.readouterr())
 
-    return start
+    yield start
+    torch.set_num_threads(int(THREADS))

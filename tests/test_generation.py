@@ -11,14 +11,18 @@ LENGTHS = [5, 12, 3, 9, 7]
 
 
 def backbone_of(family, **generation):
+    """In float64, where a sum in another order moves no token."""
     backbone = tiny_backbone(family, 48, seed=5)
+    backbone.model.double()
+    if family == "gemma3":  # its eager attention's softmax is float32, where the mask of float64 is -inf
+        backbone.model.config._attn_implementation = "sdpa"
     backbone.model.generation_config.update(eos_token_id=[2], pad_token_id=None, bos_token_id=None, **generation)
     return backbone
 
 
 def soft_prompts(width=48):
     generator = torch.Generator().manual_seed(8)
-    return [torch.randn(length, width, generator=generator) * 0.15 for length in LENGTHS]
+    return [torch.randn(length, width, generator=generator).double() * 0.15 for length in LENGTHS]
 
 
 def requests(prompts, keys):

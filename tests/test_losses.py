@@ -144,7 +144,7 @@ def test_one_chain_of_softcotpp_is_softcot_but_for_initial_token_and_reduction()
     with torch.no_grad():
         scaled.embedding.copy_(plain.embedding)
     batch = batch_of(ragged_examples(LENGTH))
-    assert torch.equal(plain.losses(batch)["loss"], scaled.losses(batch)["loss"])
+    assert_close(plain.losses(batch)["loss"], scaled.losses(batch)["loss"])
 
 
 def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
@@ -161,7 +161,7 @@ def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
 def test_the_contrastive_term_is_for_training_alone():
     without, with_term = make(PAIRS[0], 4).eval(), make(PAIRS[0], 4, contrastive=True).eval()
     batch = batch_of(ragged_examples(LENGTH))
-    assert torch.equal(without.losses(batch)["loss"], with_term.losses(batch)["loss"])
+    assert_close(without.losses(batch)["loss"], with_term.losses(batch)["loss"])
     assert with_term.train().losses(batch)["loss"] > without.train().losses(batch)["loss"]
 
 
@@ -170,7 +170,7 @@ def test_given_thought_states_give_the_same_loss():
     batch = batch_of(ragged_examples(LENGTH))
     states = softcot.thought_states(**{name: batch.pop(name) for name in list(batch) if name.startswith("assistant")})
     whole = softcot.losses(batch_of(ragged_examples(LENGTH)))["loss"]
-    assert torch.equal(softcot.losses(batch | {"thought_states": states})["loss"], whole)
+    assert_close(softcot.losses(batch | {"thought_states": states})["loss"], whole)
 
 
 def test_padding_is_never_seen():
@@ -181,7 +181,7 @@ def test_padding_is_never_seen():
         for row, length in zip(batch[f"{name}_ids"], batch[f"{name}_lengths"], strict=True):
             (row[: len(row) - length] if left else row[length:]).fill_(13)
     assert any((batch[f"{name}_ids"] == 13).any() for name in ("prefix", "suffix", "assistant"))
-    assert torch.equal(softcot.losses(batch)["loss"], expected)
+    assert_close(softcot.losses(batch)["loss"], expected)
 
 
 @pytest.mark.parametrize("chains", [None, 4])

@@ -326,7 +326,7 @@ def losses(softcot, examples, **options):
 def test_pairs_halve_the_token_loss_and_nothing_else():
     examples = ragged_examples(3) + ragged_examples(3, seed=1)[:1]
     pairs, plain = losses(scaling_nce("pairs"), examples), losses(scaling_nce("examples"), examples)
-    assert pairs["contrastive"] == plain["contrastive"]
+    torch.testing.assert_close(pairs["contrastive"], plain["contrastive"])
     # The plain code: each slice of two has its own mean over labels (SoftCoT's), divided by the batch size.
     tokens = scaling_nce("tokens")
     slices = [losses(tokens, examples[start : start + 2])["token"] for start in (0, 2)]
@@ -531,8 +531,8 @@ def test_training_under_both_protocols(run):
     assert weights["published"].dtype == weights["bfloat16"].dtype == torch.bfloat16
     assert weights["corrected"].dtype == weights["float"].dtype == torch.float32
     # Of gsm8k with this pair all but these two change nothing.
-    assert torch.equal(weights["kept"], weights["corrected"])
-    assert not torch.equal(weights["float"], weights["corrected"])
+    torch.testing.assert_close(weights["kept"], weights["corrected"])
+    assert (weights["float"] - weights["corrected"]).abs().max() > 1e-3
     described = json.loads((run.root / "published" / RUN / "run.json").read_text())
     switches = {n: getattr(PUBLISHED, n) for n, entry in SWITCHES.items() if "train_softcot" in entry["scripts"]}
     assert switches.items() <= described["record"].items() and described["arguments"]["protocol"] == "published"

@@ -38,7 +38,7 @@ def test_a_second_use_computes_nothing(model, tmp_path, capsys):
     first = states_of(model, tmp_path).clone()
     (path,) = tmp_path.glob("*.bin")
     before = path.stat().st_mtime_ns
-    assert torch.equal(states_of(model, tmp_path, batch_size=1), first)
+    assert torch.equal(states_of(model, tmp_path, batch_size=1), first)  # read again
     assert path.stat().st_mtime_ns == before and "again" not in capsys.readouterr().out
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_file_is_computed_again(model, tmp_path, capsys, harm):
     (path,) = tmp_path.glob("*.bin")
     content = path.read_bytes()
     path.write_bytes(HARMS[harm](content))
-    assert torch.equal(states_of(model, tmp_path), first)
+    assert torch.equal(states_of(model, tmp_path), first)  # the same batches
     assert path.read_bytes() == content
     assert "computed again" in capsys.readouterr().out
     assert SAMPLED_BLOCKS > 1

