@@ -5,13 +5,8 @@ import torch
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
 from model.backbone import ThoughtTokensError, load_backbone, resolve, thought_tokens_of
-from tests.tiny import DOCUMENTED, once, save_documented, tiny_model
+from tests.tiny import DOCUMENTED, tiny_model
 from utils import UserError
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory):
-    return once(tmp_path_factory, "models", save_documented)
 
 
 def test_families_of_real_tokenizers(llama_tokenizer, qwen3_tokenizer):

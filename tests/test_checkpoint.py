@@ -1,11 +1,10 @@
 """Checkpoints are whole or not there; a flipped byte is noticed; they hold tensors and plain values only."""
 
-import os
-
 import pytest
 import torch
 
 from model.checkpoint import DamagedCheckpoint, checkpoints, newest_checkpoint, read_checkpoint, write_checkpoint
+from tests.tiny import Attack
 from utils import UserError
 
 
@@ -68,14 +67,6 @@ def test_checkpoint_folders_of_earlier_versions_are_an_error(tmp_path):
     (tmp_path / "checkpoint-5").mkdir()
     with pytest.raises(UserError, match="checkpoint-5"):
         checkpoints(tmp_path)
-
-
-class Attack:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
 
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path):

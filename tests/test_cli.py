@@ -2,13 +2,12 @@
 
 import json
 import re
-import shutil
 
 import pytest
 import torch
 
 from model.controls import UNTRAINED_SEED
-from tests.commands import LLAMA_IDS, LLAMA_PAIR, QWEN_PAIR, ROOT, SMALL, refused, refused_here, rows_of, shell
+from tests.commands import LLAMA_IDS, LLAMA_PAIR, SMALL, rows_of, shell
 from tests.tiny import once
 
 LLAMA_RUN = "out-gsm8k-2.0-32-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
@@ -92,11 +91,6 @@ def check_run(folder, name, shapes, steps):
     return record
 
 
-def test_libraries_say_nothing_of_a_kernel_that_no_run_uses():
-    done = shell("python -c 'import train_softcot, evaluate_softcot'", ROOT)
-    assert "gemm_4bit" not in done.stdout + done.stderr
-
-
 # ---- training ----
 
 
@@ -115,29 +109,6 @@ def test_the_documented_llama_training(llama_run):
 def test_the_documented_qwen_training(qwen_run):
     record = check_run(qwen_run, QWEN_RUN, {"weight": (48, 32), "bias": (48,), "embedding": (10, 32)}, steps=4)
     assert (record["base_family"], record["assistant_family"]) == ("qwen3", "qwen3")
-
-
-@pytest.mark.slow
-def test_resume_ends_in_the_same_bits(llama_run, models, data, tmp_path, monkeypatch):
-    work = tmp_path / "work"
-    shutil.copytree(llama_run, work)
-    run = work / "ckpt" / LLAMA_RUN
-    refused_here(
-        f"{TRAIN_LLAMA} {SMALL_TRAINING}",
-        work,
-        monkeypatch,
-        "--resume",
-        m=models,
-        data=data,
-    )
-    for name in ("projection.bin", "run.json", "checkpoint-4.pt"):
-        (run / name).unlink()
-    done = shell(f"{TRAIN_LLAMA} --resume {SMALL_TRAINING}", work, m=models, data=data)
-    assert f"resuming from ckpt/{LLAMA_RUN}/checkpoint-2" in done.stdout
-    again, whole = (
-        torch.load(folder / "ckpt" / LLAMA_RUN / "projection.bin", weights_only=True) for folder in (work, llama_run)
-    )
-    assert again.keys() == whole.keys() and all(torch.equal(again[key], whole[key]) for key in whole)
 
 
 @pytest.mark.slow
@@ -273,53 +244,6 @@ def test_the_documented_qwen_evaluation(qwen_run, models, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_where_it_stopped(llama_sweep, llama_run, models, data, tmp_path):
-    work = tmp_path / "work"
-    shutil.copytree(llama_sweep, work)
-    values = {"m": models, "data": data, "dir": llama_run / "ckpt" / LLAMA_RUN}
-    file = {seed: work / "logs" / f"{LLAMA_LOG.format(seed=seed)}.jsonl" for seed in (41, 42)}
-    log = {seed: path.with_suffix(".log").read_bytes() for seed, path in file.items()}
-    # Seed 41 was finished (a mark shows that its rows are kept), seed 42 cut off in its last line.
-    marked = file[41].read_text(encoding="utf-8").replace('responses": ["', 'responses": ["kept ')
-    file[41].write_text(marked, encoding="utf-8")
-    whole = file[42].read_bytes()
-    file[42].write_bytes(whole[:-40])
-    shell(f"{SWEEP_LLAMA} {SMALL_SWEEP}", work, **values)
-    assert file[41].read_text(encoding="utf-8") == marked
-    assert file[42].read_bytes() == whole
-    assert file[42].with_suffix(".log").read_bytes() == log[42]
-    assert file[41].with_suffix(".log").read_text(encoding="utf-8").count("/3): kept ") == 3
-    # Other arguments are refused; more questions are more rows.
-    done = shell(f"{SWEEP_LLAMA} --temperature 0.5 {SMALL_SWEEP}", work, code=1, **values)
-    assert "results of other arguments: temperature was 1.0, now 0.5" in done.stderr.strip().splitlines()[-1]
-    assert file[42].read_bytes() == whole
-    shell(f"{SWEEP_LLAMA} {SMALL_SWEEP}".replace("--test_k 3", "--test_k 4"), work, **values)
-    assert [row["index"] for row in rows_of(file[41])] == [0, 1, 2, 3]
-    assert file[41].read_text(encoding="utf-8").startswith(marked)
-
-
-@pytest.mark.slow
-def test_eval_batch_size_changes_no_answer(llama_run, models, data, tmp_path):
-    contents = []
-    for size in (1, 64):
-        shell(
-            f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{dir}}/projection.bin "
-            "--num_thought_tokens 4 --num_return_sequences 2 --seed_from 41 --seed_to 42 --test_k 2 "
-            f"--max_new_tokens 6 --print_response --eval_batch_size {size} --log_dir size_{size} {SMALL}",
-            tmp_path,
-            m=models,
-            data=data,
-            dir=llama_run / "ckpt" / LLAMA_RUN,
-        )
-        files = sorted((tmp_path / f"size_{size}").glob("*.jsonl"))
-        assert len(files) == 2
-        contents.append([file.read_text(encoding="utf-8") for file in files])
-    assert contents[0] == contents[1]
-    seed_41, seed_42 = (rows_of(file) for file in files)
-    assert seed_41[0]["responses"] != seed_42[0]["responses"]
-
-
-@pytest.mark.slow
 def test_zero_shot_needs_no_projection(models, data, tmp_path):
     done = shell(
         f"python evaluate_softcot.py {LLAMA_IDS} --num_thought_tokens 0 --test_k 2 --max_new_tokens 4 "
@@ -333,97 +257,3 @@ def test_zero_shot_needs_no_projection(models, data, tmp_path):
     rows = rows_of(tmp_path / "inference_logs" / f"{name}.jsonl")
     assert len(rows) == 2
     assert all("reserved_special_token" not in row["input"] and "hint" not in row["input"] for row in rows)
-
-
-# ---- errors ----
-
-
-def bad_data(data, folder, line):
-    """The data with `line` in second place."""
-    shutil.copytree(data, folder / "data")
-    good = (data / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    (folder / "data" / "train.jsonl").write_text("\n".join([good[0], line, *good[1:]]) + "\n", encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_bad_data_stops_the_command_with_one_line(models, data, tmp_path):
-    bad_data(data, tmp_path, "{not json")
-    refused(
-        f"python train_softcot.py {LLAMA_PAIR} --output_name bad {SMALL}",
-        tmp_path,
-        r"train\.jsonl.*2",
-        m=models,
-        data="data",
-    )
-    assert not (tmp_path / "ckpt").exists()
-
-
-@pytest.mark.parametrize(
-    "line, message",
-    [
-        ("{not json", r"train\.jsonl.*2"),
-        ('{"question": "How many?"}', r"train\.jsonl.*2.*answer"),
-        ('{"question": "How many?", "answer": "Seven."}', r"train\.jsonl.*2.*####"),
-    ],
-    ids=["not JSON", "no answer", "no mark"],
-)
-def test_bad_data_is_one_clear_line(models, data, tmp_path, monkeypatch, line, message):
-    bad_data(data, tmp_path, line)
-    refused_here(
-        f"python train_softcot.py {LLAMA_PAIR} --output_name bad {SMALL}",
-        tmp_path,
-        monkeypatch,
-        message,
-        m=models,
-        data="data",
-    )
-    assert not (tmp_path / "ckpt").exists()
-
-
-@pytest.mark.slow
-def test_a_failed_evaluation_fails_the_sweep(models, data, tmp_path):
-    refused(
-        f"{SWEEP_QWEN} {SMALL_SWEEP}",
-        tmp_path,
-        "no projection at .*absent",
-        m=models,
-        data=data,
-        dir=tmp_path / "absent",
-    )
-
-
-def test_a_projection_of_another_shape_is_one_clear_line(models, data, tmp_path, monkeypatch):
-    torch.save(torch.nn.Linear(32, 64).state_dict(), tmp_path / "projection.bin")
-    refused_here(
-        f"{SWEEP_LLAMA} {SMALL_SWEEP}",
-        tmp_path,
-        monkeypatch,
-        r"\(64, 32\).*want.*\(48, 32\)",
-        m=models,
-        data=data,
-        dir=tmp_path,
-    )
-
-
-@pytest.mark.slow
-def test_a_projection_of_other_models_is_one_clear_line(qwen_run, models, data, tmp_path, monkeypatch):
-    refused_here(
-        f"{SWEEP_LLAMA} {SMALL_SWEEP}",
-        tmp_path,
-        monkeypatch,
-        "was trained with Qwen3-8B",
-        m=models,
-        data=data,
-        dir=qwen_run / "ckpt" / QWEN_RUN,
-    )
-
-
-def test_more_chains_than_initial_tokens_is_one_clear_line(models, data, tmp_path, monkeypatch):
-    refused_here(
-        f"python train_softcotpp.py {QWEN_PAIR} --output_name many --num_scaling_times 11 {SMALL}",
-        tmp_path,
-        monkeypatch,
-        "--num_scaling_times.* 11 chains: .* choose 1 to 10",
-        m=models,
-        data=data,
-    )

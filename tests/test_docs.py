@@ -162,10 +162,6 @@ def test_the_readme_s_own_pair_trains_evaluates_and_answers(tmp_path):
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
 
 
-def test_the_readme_takes_three_minutes():
-    assert len(README.splitlines()) <= 200
-
-
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_linked_section_exists(document):
     """GitHub's name of a heading: lower case, no punctuation, hyphens for spaces."""

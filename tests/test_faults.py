@@ -10,7 +10,6 @@ import re
 import resource
 import shutil
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,19 +30,9 @@ from model.causal_lm import weights_hash
 from model.checkpoint import checkpoints, read_checkpoint
 from model.embedded import embedded_model_dir
 from tests.commands import rows_of
-from tests.tiny import tiny_model
+from tests.tiny import Attack, tiny_model
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, STEPS, TRAIN, params, refused, stopped
 from utils import UserError, locked
-
-
-class Attack:
-    """Unpickled carelessly, it makes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
 
 
 def projection(folder, name=RUN):
@@ -484,12 +473,6 @@ def test_scaling_nce_of_a_projection_trained_without_it_is_refused(place, run):
 # ---- strangers' files ----
 
 
-def test_code_in_a_projection_does_not_run(place, run):
-    torch.save({"weight": torch.zeros(48, 32), "bias": torch.zeros(48), "x": Attack(place / "ran")}, "projection.bin")
-    line = refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "projection.bin"]))
-    assert "not a readable projection" in line and not (place / "ran").exists()
-
-
 @pytest.mark.parametrize("with_safetensors", [False, True])
 def test_code_in_an_adapter_does_not_run(place, run, with_safetensors):
     adapter = place / "base_model"
@@ -604,21 +587,6 @@ def test_a_base_model_with_a_weight_that_is_no_number_answers_nothing(place, run
     line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base", "--engine", engine]))
     assert "NaN" in line and "question 0 " in line and "chain 0" in line and "float32" in line
     assert [rows_of(file) for file in Path("logs").glob("*.jsonl")] == [[], []]
-
-
-# ---- the whole, at random moments ----
-
-
-@pytest.mark.slow
-def test_a_short_soak_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["soak", "--train_kills", "2", "--eval_kills", "2", "--minutes", "6", "--seed", "3", "--out", str(tmp_path)],
-    )
-    soak.main()
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["lost"] == 0 and summary["identical"] and summary["train_kills"] and summary["eval_kills"]
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:1"])

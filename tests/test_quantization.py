@@ -65,5 +65,5 @@ def test_a_base_placed_by_a_device_map_has_the_same_gradient(tmp_path):
     base = load_backbone(path, dtype="float32", device_map="auto")
     loss, mapped = gradient(base, assistant)
     plain_loss, plain = gradient(load_backbone(path, dtype="float32"), assistant)
-    assert loss == pytest.approx(plain_loss)
-    torch.testing.assert_close(mapped, plain)
+    assert loss == pytest.approx(plain_loss, rel=1e-5)
+    torch.testing.assert_close(mapped, plain, rtol=1e-5, atol=1e-5)

@@ -1,7 +1,6 @@
 """SoftCoT trains what it should and nothing else; projection.bin goes in and out safely."""
 
 import copy
-import os
 import re
 
 import pytest
@@ -10,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model.softcot import SoftCoT, add_lora, load_lora, load_projection, save_projection
-from tests.tiny import TOKENS, batch_of, ragged_examples, tiny_backbone
+from tests.tiny import TOKENS, Attack, batch_of, ragged_examples, tiny_backbone
 from utils import UserError
 
 LENGTH = 3
@@ -228,14 +227,6 @@ def test_initial_tokens_of_no_shape_are_an_error():
 def test_a_projection_of_no_chains_or_too_few_is_an_error(saved, loaded):
     with pytest.raises(UserError, match="chains"):
         make(loaded).load_projection_state(make(saved).projection_state())
-
-
-class Attack:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
 
 
 def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(tmp_path):

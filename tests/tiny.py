@@ -42,6 +42,16 @@ class NumberTokenizer:
         return int(token.strip("<>"))
 
 
+class Attack:
+    """Makes a file if it is unpickled carelessly."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
 def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
     """Two layers, tied embeddings, float32, frozen, eval mode. gemma3: one sliding layer of two."""
     settings = {
