@@ -28,7 +28,7 @@ setup: $(VENV)/.done ## virtual environment with everything, in .venv
 demo: setup ## train, evaluate and summarize on the embedded model and data (DEMO_ARGS=--quick: short)
 	"$(VENV)/bin/python" demo.py $(DEMO_ARGS)
 
-test: setup ## all tests (PYTEST_ARGS: more arguments for pytest)
+test: setup ## all tests (PYTEST_ARGS: more arguments for pytest; TEST_THREADS=2: threads of a process, by default 1)
 	"$(VENV)/bin/python" -m pytest -q $(PYTEST_ARGS)
 
 test-fast: setup ## the tests that take seconds

@@ -95,8 +95,8 @@ def test_a_training_of_half_epochs_killed_at_its_end_does_no_step_more(place, ru
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_a_checkpoint_that_resumes_to_the_same_bytes(inputs, place, run, signum):
+def test_a_signal_saves_a_checkpoint_that_resumes_to_the_same_bytes(inputs, place, run):
+    signum = signal.SIGINT
     first = place / RUN_PP / f"checkpoint-{STEPS}.pt"
     code = stopped(train_softcotpp, [*TRAIN, *soak.CHAINS], place, first.exists, signum)
     assert code == 128 + signum
@@ -121,18 +121,6 @@ def test_a_damaged_checkpoint_is_skipped(inputs, place, run):
     assert f"resuming from {RUN}/checkpoint-{STEPS}.pt" in output
     assert projection(place) == projection(inputs / "whole")
     assert read_checkpoint(newest)
-
-
-@pytest.mark.slow
-def test_truncated_thought_states_are_computed_again(inputs, place, run):
-    shutil.copytree(inputs / "whole" / RUN, place / RUN)
-    for path in (*(place / RUN).glob("checkpoint-*"), place / RUN / "run.json"):
-        path.unlink()
-    for path in (place / RUN).glob("thoughts-*.bin"):
-        path.write_bytes(path.read_bytes()[:100])
-    code, output = run(train_softcot, [*TRAIN, "--resume"])
-    assert code == 0 and output.count("computed again") == 2
-    assert projection(place) == projection(inputs / "whole")
 
 
 @pytest.mark.slow
@@ -201,8 +189,8 @@ def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, pl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_an_evaluation_after_the_row(inputs, place, run, signum):
+def test_a_signal_ends_an_evaluation_after_the_row(inputs, place, run):
+    signum = signal.SIGTERM
     arguments = [*EVALUATE, *params(), "--eval_batch_size", "1"]
     files = [place / "logs" / ANSWERS.format(seed) for seed in (41, 42)]
 
@@ -263,20 +251,11 @@ def test_the_embedded_model_is_converted_once_by_two_at_once(tmp_path, monkeypat
 # ---- mismatches, before the first token ----
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (["--batch_size", "3"], "batch_size was 2, now 3"),
-        (["--learning_rate", "0.1"], "learning_rate was 0.001, now 0.1"),
-        (["--seed", "1"], "seed was 42, now 1"),
-        (["--k_shot", "5"], "k_shot was 6, now 5"),
-    ],
-)
-def test_resuming_with_other_arguments_is_refused(inputs, place, run, change, message):
+def test_resuming_with_other_arguments_is_refused(inputs, place, run):
     shutil.copytree(inputs / "whole" / RUN, place / RUN)
     (place / RUN / "run.json").unlink()
-    line = refused(run(train_softcot, [*TRAIN, "--resume", *change]))
-    assert message in line and "checkpoint-6.pt" in line
+    line = refused(run(train_softcot, [*TRAIN, "--resume", "--batch_size", "3", "--k_shot", "5"]))
+    assert "batch_size was 2, now 3" in line and "k_shot was 6, now 5" in line and "checkpoint-6.pt" in line
 
 
 @pytest.mark.parametrize("split, key", [("train", "train_hash"), ("test", "dev_hash")])
@@ -442,25 +421,6 @@ def test_a_projection_of_another_run_is_refused(place, run, change, message):
     assert not Path("logs").exists()
 
 
-@pytest.mark.parametrize(
-    "script, arguments, message",
-    [
-        (evaluate_softcotpp, params(), "without initial tokens"),
-        (evaluate_softcot, params("whole_pp", RUN_PP), "embedding"),
-        (evaluate_softcotpp, [*params("whole_pp", RUN_PP), "--num_scaling_times", "3"], r"(3, 32)"),
-        (
-            evaluate_softcot,
-            [*params(), "--base_model_id", "../assistant", "--assistant_model_id", "../base"],
-            "--base_model_id is assistant",
-        ),
-    ],
-)
-def test_a_projection_of_another_shape_or_method_is_refused(run, script, arguments, message):
-    chains = ["--num_scaling_times", "2"] if script is evaluate_softcotpp and "3" not in arguments else []
-    assert message in refused(run(script, [*EVALUATE, *chains, *arguments]))
-    assert not Path("logs").exists()
-
-
 def test_scaling_nce_of_a_projection_trained_without_it_is_refused(place, run):
     shutil.copytree(Path("..", "whole_pp", RUN_PP), "other")
     record = json.loads(Path("other/run.json").read_text())
@@ -511,16 +471,7 @@ def test_a_model_s_own_code_runs_only_when_asked_for(place, run):
     assert (place / "ran").exists()  # the file was armed
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ messages.__class__.__mro__ }}",
-        "{{ cycler.__init__.__globals__.os }}",
-        "{{ 1 / 0 }}",
-        "{{ raise_exception('no') }}",
-        "{% for x in %}",
-    ],
-)
+@pytest.mark.parametrize("template", ["{{ cycler.__init__.__globals__.os }}", "{{ 1 / 0 }}", "{% for x in %}"])
 def test_a_chat_template_that_misbehaves_is_refused(place, run, template):
     shutil.copytree("../base", "x/base")
     Path("x/base/chat_template.jinja").write_text(template)
@@ -559,12 +510,6 @@ def test_paths_with_spaces_and_other_letters(place, run):
 # ---- numbers that are none ----
 
 
-def test_a_loss_that_is_not_finite_stops_and_saves_nothing(place, run):
-    line = refused(run(train_softcot, [*TRAIN, "--learning_rate", "1", "--projection_dtype", "float16"]))
-    assert "NaN or inf" in line and "step" in line
-    assert not checkpoints(place / RUN) and not (place / RUN / "projection.bin").exists()
-
-
 def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, run):
     shutil.copy(Path("..", "whole", RUN, "projection.bin"), "projection.bin")
     state = torch.load("projection.bin", weights_only=True)
@@ -576,17 +521,6 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
     torch.save(state, "projection.bin")
     assert "the soft thoughts hold NaN or inf" in (line := refused(run(evaluate_softcot, arguments)))
     assert "from 0: 0" in line
-
-
-@pytest.mark.parametrize("engine", ["transformers", "reference"])
-def test_a_base_model_with_a_weight_that_is_no_number_answers_nothing(place, run, engine):
-    shutil.copytree("../base", "x/base")
-    weights = load_file("x/base/model.safetensors")
-    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = float("nan")
-    save_file(weights, "x/base/model.safetensors", metadata={"format": "pt"})
-    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base", "--engine", engine]))
-    assert "NaN" in line and "question 0 " in line and "chain 0" in line and "float32" in line
-    assert [rows_of(file) for file in Path("logs").glob("*.jsonl")] == [[], []]
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:1"])
