@@ -5,14 +5,11 @@ import importlib
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from experiment.options_page import SCRIPTS, page
-from tests.commands import environment, rows_of, shell
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,32 +131,6 @@ def test_the_documented_modules_are_there(command):
 def test_the_documented_make_targets_exist(command):
     target = words_of(command)[1]
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_the_readme_s_own_pair_trains_evaluates_and_answers(tmp_path):
-    """The documented commands, with few examples and short responses, on the embedded model."""
-    (tmp_path / "data").symlink_to(ROOT / "data")
-    commands = [line for line in lines_of("README.md") if "embedded/" in line or " ask.py " in line]
-    ask, train, evaluate = commands
-    on_cpu = "--dtype float32 --device cpu"
-    shell(f"{train} --k_shot 4 --dev_k 1 {on_cpu}", tmp_path)
-    shell(f"{evaluate} --test_k 1 --max_new_tokens 8 {on_cpu}", tmp_path)
-    results = sorted(tmp_path.glob("inference_logs/*.jsonl"))
-    assert len(results) == 3 and all(len(rows_of(path)) == 1 for path in results)
-
-    (trained,) = tmp_path.glob("ckpt/mine-*")
-    demo = tmp_path / "results" / "demo" / "ckpt" / "demo-gsm8k-of-a-test-nce"
-    demo.parent.mkdir(parents=True)
-    demo.symlink_to(trained)
-    assert "Answer with soft thoughts" in shell(f"{ask} --max_new_tokens 8 {on_cpu}", tmp_path).stdout
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    short = example.replace("str(projection)", "str(projection), max_new_tokens=8, dtype='float32', device='cpu'")
-    assert short != example
-    (tmp_path / "example.py").write_text(short, encoding="utf-8")
-    python = {**environment(), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, env=python, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.strip(), done.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -393,7 +393,7 @@ PAIRS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["softcot", "softcotpp"])
+@pytest.mark.parametrize("family, method", [("qwen3", "softcot"), ("llama", "softcotpp")])
 def test_training_and_sweep(tmp_path, clone, models, data, family, method):
     large, small = PAIRS[family]
     common = "--protocol published --published_code {clone} --task_name gsm8k --data_dir {data} --device cpu"

@@ -119,9 +119,10 @@ def method_of(pair, chains, dtype=torch.float32):
     return SimpleNamespace(base=base, slot=slot, collate=Collator(0, 0)), softcot
 
 
-@pytest.mark.parametrize("samples", [1, 3])
-@pytest.mark.parametrize("chains", [None, 3])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "chains, samples, dtype",
+    [(None, 1, torch.float32), (None, 3, torch.bfloat16), (3, 1, torch.bfloat16), (3, 3, torch.float32)],
+)
 def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype):
     method, softcot = method_of(pair, chains, dtype)
     examples, ends = ragged_examples(L), [EOS, 9] if pair[0] == "llama" else [EOS]
@@ -267,8 +268,7 @@ COMMANDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("script", COMMANDS)
+@pytest.mark.parametrize("script, dtype", zip(COMMANDS, ("bfloat16", "float32"), strict=True))
 def test_a_command_answers_as_the_published_calls(script, dtype, models, data, tmp_path):
     names, chains, samples, pad, ends = COMMANDS[script]
     folders = [models / name for name in names]

@@ -109,7 +109,9 @@ def test_means_deviations_tokens_and_published_figures(table):
 
 
 def test_missing_cells_are_shown_as_missing(table):
-    summarize(table, "logs", "--out", "out", "--tasks", "gsm8k", "du", "--methods", "Assist-CoT", "SoftCoT")
+    summarize(
+        table, "logs", "--out", "out", "--no_plots", "--tasks", "gsm8k", "du", "--methods", "Assist-CoT", "SoftCoT"
+    )
     text = (table / "out" / "table.md").read_text(encoding="utf-8")
     assert "| method | gsm8k | aqua | du |" in text
     assert "| Assist-CoT | missing | missing | missing |" in text
@@ -412,7 +414,7 @@ def test_models_of_one_name_show_their_paths(tmp_path):
         seed = 42 if folder == "slash" else 41
         pairs = [(k < 20 * share, True) for k in range(20)]
         save_run(tmp_path / folder, "soft", seed, pairs, base_model_id=base)
-    summarize(tmp_path, ".", "--out", "out")
+    summarize(tmp_path, ".", "--out", "out", "--no_plots")
     whole = cells_of(tmp_path / "out")[1]
     assert {cell["base"]: (cell["mean"], cell["seeds"]) for cell in whole["cells"]} == {
         "meta-llama/X": (pytest.approx(20), [41]),
