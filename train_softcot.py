@@ -31,9 +31,9 @@ from experiment.record import describe_run, run_name, training_record
 from experiment.resume import earlier_record, hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
 from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
-from model.softcot import save_projection
 from model.thought_states import add_thought_states
 from model.training import Recipe, training_loop
+from model.weights import save_projection
 from utils import fingerprint, replaced_folder, run_main, write_json
 
 ADVICE = {

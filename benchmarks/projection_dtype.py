@@ -25,7 +25,7 @@ from experiment.record import short_name
 from experiment.results import read_result_file
 from experiment.summary import bootstrap_interval
 from model.choices import EMBEDDED
-from model.softcot import load_projection
+from model.weights import load_projection
 from utils import write_json
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -628,7 +628,7 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
         if not given.get("params_file_name"):
             raise UserError(f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}")
         try:
-            from model.hub import found_projection, local_projection  # huggingface_hub takes a second
+            from model.weights import found_projection, local_projection  # huggingface_hub takes a second
 
             path = found_projection(local_projection(given["params_file_name"]))
             if not path.is_file():

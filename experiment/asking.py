@@ -11,7 +11,7 @@ from experiment.loading import encode_split, make_encoder, settle_dtype
 from experiment.method import Method, load_method
 from experiment.responses import local_engine, requests_of, sampling_of, texts_of_ids
 from model.generation import Request
-from model.softcot import load_projection
+from model.weights import load_projection
 from utils import UserError
 
 ROWS = 64  # that are written together

@@ -11,16 +11,17 @@ from experiment.record import check_against_training, describe_training, warn_of
 from model.backbone import Backbone
 from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
 from model.controls import UNTRAINED_SEED, ThoughtSlot
-from model.hub import found_projection, local_projection
-from model.softcot import (
-    SoftCoT,
+from model.softcot import SoftCoT
+from model.weight_files import model_hashes
+from model.weights import (
     add_lora,
     check_adapter,
     check_lora_modules,
+    found_projection,
     load_lora,
     load_projection,
+    local_projection,
 )
-from model.weight_files import model_hashes
 from utils import UserError, fingerprint
 
 

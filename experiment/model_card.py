@@ -11,7 +11,7 @@ from experiment.method import chains_of
 from experiment.protocol import PROTOCOLS, differing
 from experiment.record import ROOT, as_evaluation_names, short_name
 from model.choices import EMBEDDED
-from model.hub import repo_of
+from model.weights import repo_of
 from utils import replaced
 
 CARD = "README.md"

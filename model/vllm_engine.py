@@ -16,7 +16,7 @@ import torch
 from model.backbone import resolve
 from model.causal_lm import text_config
 from model.generation import seed_of, settings_of
-from model.softcot import check_adapter
+from model.weights import check_adapter
 from utils import UserError
 
 INSTALL = (

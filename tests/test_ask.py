@@ -16,7 +16,8 @@ from data_loader.prompts import PromptEncoder
 from experiment.arguments import Ask
 from experiment.asking import Answer
 from model.backbone import load_backbone
-from model.softcot import SoftCoT, save_projection
+from model.softcot import SoftCoT
+from model.weights import save_projection
 from tests.commands import ROOT, rows_of
 from tests.commands import refused as refused_command
 from tests.oracle import thought_states

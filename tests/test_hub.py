@@ -9,7 +9,7 @@ import pytest
 
 import ask
 import evaluate_softcot
-from model.hub import local_projection, repo_of
+from model.weights import local_projection, repo_of
 from tests.commands import ROOT, environment, rows_of
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, refused
 from utils import UserError

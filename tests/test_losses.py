@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from data_loader.collator import Collator
 from experiment.loading import keeps_instruction
 from model.frozen_lm import label_weights
-from model.softcot import SoftCoT, add_lora
+from model.softcot import SoftCoT
+from model.weights import add_lora
 from tests import oracle
 from tests.tiny import batch_of, ragged_examples, tiny_backbone
 

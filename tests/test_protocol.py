@@ -34,8 +34,9 @@ from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint
 from model.frozen_lm import IGNORE, label_weights
 from model.generation import Request, TransformersEngine, end_ids_of
-from model.softcot import SoftCoT, add_lora
+from model.softcot import SoftCoT
 from model.training import count_of
+from model.weights import add_lora
 from tests.commands import ROOT
 from tests.test_prompts import EXAMPLES, FIXTURES, TOKENS, text_of, whole
 from tests.tiny import batch_of, once, ragged_examples, tiny_backbone, tiny_model

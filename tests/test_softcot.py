@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from model.softcot import SoftCoT, add_lora, load_lora, load_projection, save_projection
+from model.softcot import SoftCoT
+from model.weights import add_lora, load_lora, load_projection, save_projection
 from tests.tiny import TOKENS, Attack, batch_of, ragged_examples, tiny_backbone
 from utils import UserError
 

@@ -12,8 +12,9 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from data_loader.collator import Collator
 from model.checkpoint import checkpoints, newest_checkpoint
-from model.softcot import SoftCoT, add_lora
+from model.softcot import SoftCoT
 from model.training import EXCHANGE_STEPS, Recipe, is_exchange, training_loop
+from model.weights import add_lora
 from tests.tiny import ragged_examples, tiny_backbone
 from utils import Stop, set_pending_signal
 

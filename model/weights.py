@@ -1,0 +1,159 @@
+"""Trained weights on disk and on the Hugging Face Hub: projection.bin and LoRA adapters."""
+
+import io
+import json
+import re
+from pathlib import Path, PurePosixPath
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
+from model.backbone import Backbone, first_line, loading, skeleton_of
+from model.choices import EMBEDDED, EMBEDDED_REPO
+from utils import UserError, replaced
+
+PROJECTION_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+# `user/repo` or `user/repo/file.bin` on the Hub.
+NAME = r"[A-Za-z0-9][\w.-]*"
+REPO = re.compile(f"{NAME}/{NAME}")
+HUB_FILE = re.compile(rf"({NAME}/{NAME}(?<!\.bin))(?:/((?:{NAME}/)*{NAME}\.bin))?")
+BESIDE = ("run.json", "base_model/*", "assistant_model/*")  # what belongs to a projection
+
+
+def repo_of(model_id: str) -> str | None:
+    """Return a model id as the Hub knows it, None for a folder."""
+    if model_id == EMBEDDED:
+        return EMBEDDED_REPO
+    return model_id if REPO.fullmatch(model_id) and not Path(model_id).exists() else None
+
+
+def found_projection(path: str | Path) -> Path:
+    """Return the path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
+    path = Path(path)
+    if path.name != "projectin.bin" or path.is_file():
+        return path
+    other = path.with_name("projection.bin")
+    return other if other.is_file() else path
+
+
+def local_projection(asked: str | Path) -> Path:
+    """Return the path, or for a Hub id that of the downloaded projection, with its run.json and adapters beside it.
+
+    What begins with a file or folder that is here is a path. Raises UserError if the Hub has no such projection.
+    """
+    named = HUB_FILE.fullmatch(str(asked))
+    if not named or Path(Path(asked).parts[0]).exists():
+        return Path(asked)
+    repo, file = named[1], PurePosixPath(named[2] or "projection.bin")
+    try:
+        patterns = [str(file.parent / name) for name in (file.name, *BESIDE)]
+        path = Path(snapshot_download(repo, allow_patterns=patterns)) / file
+        why = "the repository has no such file"
+    except RepositoryNotFoundError:
+        path, why = None, "there is no such repository, or not for you (hf auth login)"
+    except LocalEntryNotFoundError:
+        path, why = None, "not in the cache, and the Hub is not reached (no network, or HF_HUB_OFFLINE is set)"
+    except Exception as error:  # of many kinds: HTTP, the file system
+        path, why = None, " ".join(str(error).split())[:300]
+    if not path or not path.is_file():
+        raise UserError(f"no file {asked} here, and no {file} in {repo} on the Hub: {why}")
+    return path
+
+
+def add_lora(backbone: Backbone) -> None:
+    """Wrap a backbone's model in a trainable LoRA adapter, with the published settings."""
+    from peft import LoraConfig, get_peft_model
+
+    backbone.model = get_peft_model(backbone.model, LoraConfig(task_type="CAUSAL_LM", **LORA))
+
+
+def check_lora_modules(model_id: str, trust_remote_code: bool = False) -> None:
+    """Raise UserError unless a model has the modules that `add_lora` wraps. Its config is read, not its weights."""
+    with loading("model", model_id):
+        modules = {name.rsplit(".", 1)[-1] for name, _ in skeleton_of(model_id, trust_remote_code).named_modules()}
+    if missing := [name for name in LORA["target_modules"] if name not in modules]:
+        raise UserError(f"{model_id} has no modules {' and '.join(missing)}, which LoRA tunes: choose another model")
+
+
+def load_lora(backbone: Backbone, directory: str) -> None:
+    """Put a saved LoRA adapter on a backbone's model, frozen. Raises UserError unless each of its weights is used."""
+    from peft import PeftConfig, PeftModelForCausalLM
+
+    check_adapter(directory)
+    try:
+        model = PeftModelForCausalLM(backbone.model, PeftConfig.from_pretrained(directory))
+        result = model.load_adapter(directory, "default")
+    except Exception as error:  # peft and safetensors raise many kinds for a damaged or foreign adapter
+        raise UserError(
+            f"{directory} is not a readable LoRA adapter of {backbone.model_id}: {first_line(error)[:200]}"
+        ) from error
+    faults = {"no place in the model": result.unexpected_keys, "no weight in the file": result.missing_keys}
+    for fault, keys in faults.items():
+        if keys:
+            raise UserError(
+                f"{directory} is not a LoRA adapter of {backbone.model_id}: {fault} for {keys[0]}, one of {len(keys)}"
+            )
+    backbone.model = model.eval().requires_grad_(False)
+
+
+def check_adapter(directory: str) -> None:
+    """Raise UserError unless the directory holds a LoRA adapter."""
+    folder = Path(directory)
+    for path in (folder, *(folder / f"{part}.bin" for part in ("base_model", "assistant_model"))):
+        if path.suffix == ".bin" and path.is_file():
+            raise UserError(f"{path} is a whole state dict, as the published code writes: give a LoRA adapter's folder")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(
+            f"no LoRA adapter in {directory!r}: expected the folder base_model or "
+            "assistant_model that training wrote (adapter_model.safetensors in it)"
+        )
+    try:
+        kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'adapter_config.json'} names no peft_type ({type(error).__name__})") from None
+    if kind != "LORA":
+        raise UserError(f"{directory} is an adapter of the kind {kind}: only LoRA adapters are read")
+
+
+def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a state dict whole or not at all; the same state gives the same bytes."""
+    content = io.BytesIO()  # given a path, torch.save would write the file's name into it
+    torch.save(state, content)
+    with replaced(path) as scratch:
+        scratch.write_bytes(content.getvalue())
+
+
+def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read a projection.bin: a dict of finite tensors, never a pickle of anything else.
+
+    Raises UserError if the file (see `found_projection`) is missing, unreadable or of another form.
+    """
+    asked, path = Path(path), found_projection(path)
+    if path != asked:
+        print(f"No projectin.bin there; using {path}", flush=True)
+    if not path.is_file():
+        raise UserError(f"no projection at {path}: give the projection.bin that training wrote")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+        raise UserError(
+            f"{path} is not a readable projection (a torch.save'd dict of tensors): {first_line(error)[:200]}"
+        ) from error
+    if (
+        not isinstance(state, dict)
+        or not {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"}
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
+        found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise UserError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
+    for key, value in state.items():
+        if value.dtype not in PROJECTION_DTYPES or value.layout != torch.strided or value.is_meta:
+            form = f"{value.dtype}, {'meta' if value.is_meta else value.layout}".replace("torch.", "")
+            raise UserError(
+                f"{path}: {key} is {form}; a projection is dense numbers of float32, float64, bfloat16 or float16"
+            )
+        if not torch.isfinite(value).all():
+            raise UserError(f"{path}: {key} holds NaN or inf: the training that wrote it went wrong")
+    return state
