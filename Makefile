@@ -11,7 +11,7 @@ BEFORE ?= HEAD
 AFTER ?=
 GUARD_ARGS ?=
 
-.PHONY: help setup demo test test-fast bench soak hostile guard setup-vllm test-vllm lint clean
+.PHONY: help setup demo test test-fast bench soak guard setup-vllm test-vllm lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,9 +39,6 @@ bench: setup ## training and evaluation against their plain forms (BENCH_ARGS=--
 
 soak: setup ## kill and restart training and evaluation at random moments, about 5 minutes (SOAK_ARGS: its options)
 	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m benchmarks.soak $(SOAK_ARGS)
-
-hostile: setup ## wrong options, damaged files and full disks, counted by area, about 10 minutes
-	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m benchmarks.hostile
 
 guard: setup ## what this working tree (or AFTER=commit) writes against BEFORE=commit (GUARD_ARGS: its options)
 	"$(VENV)/bin/python" -m benchmarks.guard "$(BEFORE)" $(AFTER) $(GUARD_ARGS)
