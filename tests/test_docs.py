@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from experiment.options_page import SCRIPTS, page
-
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/*.md", "data/**/*.md") for path in ROOT.glob(pattern)
 ]
 NAMES = (
-    *(script for scripts, _ in SCRIPTS.values() for script in re.findall(r"\w+\.(?:py|sh)", scripts)),
+    "train_softcot.py",
+    "train_softcotpp.py",
+    "evaluate_softcot.py",
+    "evaluate_softcotpp.py",
+    "run_batch_softcot.sh",
+    "run_batch_softcotpp.sh",
+    "ask.py",
     "summarize_results.py",
     "demo.py",
     "data/prepare.py",
@@ -76,19 +80,6 @@ def commands(pattern):
 def words_of(command):
     """The command's words, [...] filled in."""
     return shlex.split(re.sub(r"\[[^]]*\]", "X", command), comments=True)
-
-
-def test_the_page_of_options_is_made_from_the_code():
-    assert (ROOT / "docs" / "OPTIONS.md").read_text(encoding="utf-8") == page(), "see its first lines"
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_the_page_has_every_option_of_a_script_and_no_other(parsers, script):
-    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]*) \|", page(), re.MULTILINE)
-    listed = [option for option, scripts in rows if script in scripts.split()]
-    names = re.findall(r"\w+\.(?:py|sh)", SCRIPTS[script][0])
-    assert len(set(listed)) == len(listed)
-    assert all(set(listed) == options_of(parsers[name]) for name in names)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
