@@ -87,8 +87,8 @@ def train(args, dev_k):
         )
         # 6) thought states, once
         if thinks and softcot.thoughts_are_constant:
-            splits = {"train": train_set, "dev": dev_set}
-            if all(add_thought_states(softcot, splits[split], collate, folder, split) for split in splits):
+            splits, weights = {"train": train_set, "dev": dev_set}, hashes["assistant_weights"]
+            if all(add_thought_states(softcot, splits[split], collate, folder, split, weights) for split in splits):
                 softcot.assistant.to("cpu")
 
         # 7) the training loop

@@ -1,7 +1,5 @@
 """What is read off a causal LM of transformers 4.51 or 5.x, with or without a peft wrapper around it."""
 
-import hashlib
-
 import torch
 import transformers
 
@@ -37,12 +35,3 @@ def embeddings_of(model, ids) -> torch.Tensor:
 def learns(model) -> bool:
     """Return whether a gradient is wanted for any weight of the model (LoRA)."""
     return torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
-
-
-def weights_hash(model) -> str:
-    """Return a hash of some numbers of every weight, the same on every device: models of one name differ in it."""
-    digest = hashlib.sha256()
-    for weight in model.parameters():
-        sample = weight.detach().flatten()[:: max(1, weight.numel() // 64)].cpu().contiguous()
-        digest.update(sample.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -16,7 +16,6 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from model.causal_lm import weights_hash
 from model.memory import in_parts
 from model.processes import decided_by_main
 from model.softcot import assistant_part, refuse_not_finite
@@ -25,23 +24,27 @@ from utils import replaced
 BLOCK, SAMPLED_BLOCKS = 4096, 64  # bytes of a block; blocks in the checksum
 
 
-def thought_states_key(model, examples) -> str:
-    """Return a hash of all that the thought states of encoded examples depend on."""
+def thought_states_key(model, examples, weights: str) -> str:
+    """Return a hash of all that the thought states of encoded examples depend on.
+
+    weights: the fingerprint of the assistant's.
+    """
     parts = (
         [example["assistant_ids"] for example in examples],
-        weights_hash(model.assistant),
+        weights,
+        str(next(model.assistant.parameters()).dtype),
         str(model.assistant.config),
         model.embedding.tolist(),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def add_thought_states(model, examples, collate, folder: Path, split: str) -> bool:
+def add_thought_states(model, examples, collate, folder: Path, split: str, weights: str) -> bool:
     """Put its thought states `[N, L, d_a]` into each example and return True; False if the disk has no room for them.
 
-    Without them a training step computes the states of its examples.
+    weights: the fingerprint of the assistant's. Without the states a training step computes the states of its examples.
     """
-    states = cached_thought_states(model, examples, collate, folder, split)
+    states = cached_thought_states(model, examples, collate, folder, split, weights)
     if states is None:
         return False
     for example, own in zip(examples, states, strict=True):
@@ -49,14 +52,14 @@ def add_thought_states(model, examples, collate, folder: Path, split: str) -> bo
     return True
 
 
-def cached_thought_states(model, examples, collate, folder: Path, split: str, batch_size: int = 16):
+def cached_thought_states(model, examples, collate, folder: Path, split: str, weights: str, batch_size: int = 16):
     """Return the thought states of all examples, `[len(examples), N, L, d_a]`, mapped from a file of `folder`.
 
     A missing or damaged file, or one of another key, is computed again; files of the same split under another key are
     removed. Each of several processes computes its share, and process 0 joins the shares. None if the disk has no room.
     For one run at a time in `folder`.
     """
-    state, key = PartialState(), thought_states_key(model, examples)
+    state, key = PartialState(), thought_states_key(model, examples, weights)
     main, dtype = state.is_main_process, next(model.assistant.parameters()).dtype
     shape = (len(examples), model.num_chains, model.length, model.width_assistant)
     size = math.prod(shape) * dtype.itemsize

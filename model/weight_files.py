@@ -1,7 +1,6 @@
 """Fingerprints of a model's files: its weights and its tokenizer, whatever dtype, quantization or engine reads them.
 
-Of weights, blocks of every tensor are read, spread evenly: a second for a large model, where all bytes take minutes.
-Tensors count by name, not by file: the same weights in other shards have the same fingerprint.
+Of weights, sampled bytes are read: a second for a large model, where all bytes take minutes.
 """
 
 import hashlib
@@ -12,10 +11,10 @@ from transformers.utils import cached_file
 
 from model.backbone import Backbone, loading, resolve
 
-BLOCK, BLOCKS = 64, 64  # bytes of a block; blocks of a tensor
-TAIL = 2**16  # last bytes of a pickled file, where torch's zip keeps a checksum of each tensor
+BLOCK, BLOCKS = 64, 4096  # bytes of a block; blocks of a file
+EDGE = 2**16  # first and last bytes, read whole: names and shapes (safetensors), checksums of tensors (torch's zip)
 # What transformers loads, the first that is there: one file, or an index of several.
-CHECKPOINTS = (
+WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -44,28 +43,22 @@ def model_hashes(base: Backbone, assistant: Backbone | None) -> dict[str, str | 
 
 
 def weights_fingerprint(model_id: str) -> str:
-    """Return a hash of names, types, shapes and sampled bytes of a checkpoint's tensors.
-
-    Raises UserError if a file is absent or damaged.
-    """
-    digest = hashlib.sha256()
+    """Return a hash of the sizes and sampled bytes of a checkpoint's files. Raises UserError if one is absent."""
     with loading("weights of", model_id):
-        for name, path, start, length in sorted(pieces_of(folder_of(model_id), resolve(model_id))):
-            digest.update(repr((name, length)).encode())
-            digest.update(sample(path, start, length))
-    return digest.hexdigest()[:16]
+        folder = folder_of(model_id)
+        names = [next((name for name in WEIGHTS if (folder / name).is_file()), WEIGHTS[0])]
+        if names[0].endswith(".json"):
+            index = json.loads((folder / names[0]).read_text(encoding="utf-8"))
+            names = sorted(set(index["weight_map"].values()))
+        # Another engine may not have fetched all files of a Hub id.
+        return digest_of(sample(Path(cached_file(resolve(model_id), name))) for name in names)
 
 
 def tokenizer_fingerprint(model_id: str) -> str:
     """Return a hash of the tokenizer's files, its chat template among them."""
-    digest = hashlib.sha256()
     with loading("tokenizer of", model_id):
-        folder = folder_of(model_id)
-        for path in (folder / name for name in TOKENIZER if (folder / name).is_file()):
-            content = path.read_bytes()
-            digest.update(repr((path.name, len(content))).encode())
-            digest.update(content)
-    return digest.hexdigest()[:16]
+        files = [folder_of(model_id) / name for name in TOKENIZER]
+        return digest_of(file.name.encode() + file.read_bytes() for file in files if file.is_file())
 
 
 def folder_of(model_id: str) -> Path:
@@ -73,61 +66,24 @@ def folder_of(model_id: str) -> Path:
     return Path(cached_file(resolve(model_id), "config.json")).parent
 
 
-def pieces_of(folder: Path, source: str) -> list[tuple[str, Path, int, int]]:
-    """Return what is sampled of a checkpoint: (name, file, first byte, number of bytes) of each tensor or whole file.
-
-    source: directory or Hub id; a file of its index that is not in the cache yet is fetched. A checkpoint of another
-    kind is all files of weights in the folder, with the folder's name, which for the Hub is the commit.
-    """
-    found = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
-    if not found:
-        files = [path for kind in ("safetensors", "bin", "pt", "pth") for path in folder.glob(f"*.{kind}")]
-        return [(folder.name, folder / "config.json", 0, 0), *(piece for file in files for piece in file_pieces(file))]
-    files = [found]
-    if found.suffix == ".json":
-        names = set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values())
-        files = [Path(cached_file(source, name)) for name in names]
-    return [piece for file in files for piece in (tensors_of if file.suffix == ".safetensors" else file_pieces)(file)]
+def digest_of(parts) -> str:
+    """Return a hash of byte strings and their lengths."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(b"%d " % len(part) + part)
+    return digest.hexdigest()[:16]
 
 
-def file_pieces(file: Path) -> list[tuple[str, Path, int, int]]:
-    """Return a file of an unknown form as a piece, and its end in pieces that are read whole."""
-    size, step = file.stat().st_size, BLOCK * BLOCKS
-    ends = [(f"{file.name} {start - size}", file, start, step) for start in range(max(0, size - TAIL), size, step)]
-    return [(file.name, file, 0, size), *ends]
-
-
-def tensors_of(file: Path) -> list[tuple[str, Path, int, int]]:
-    """Return the pieces of a safetensors file; a piece's name holds the tensor's type and shape."""
-    with open(file, "rb") as content:
-        size = int.from_bytes(content.read(8), "little")
-        if size > file.stat().st_size:
-            raise ValueError(f"{file.name} is not a safetensors file, or is cut off")
-        header = json.loads(content.read(size))
-    return [
-        (
-            f"{name} {tensor['dtype']} {tensor['shape']}",
-            file,
-            8 + size + tensor["data_offsets"][0],
-            tensor_bytes(tensor),
-        )
-        for name, tensor in header.items()
-        if name != "__metadata__"
-    ]
-
-
-def tensor_bytes(tensor: dict) -> int:
-    return tensor["data_offsets"][1] - tensor["data_offsets"][0]
-
-
-def sample(path: Path, start: int, length: int) -> bytes:
-    """Return BLOCKS blocks of the bytes from `start`, first and last included, or all if they are no more."""
+def sample(path: Path) -> bytes:
+    """Return a file's size, its first and last EDGE bytes and BLOCKS blocks between; of a small file all bytes."""
+    size = path.stat().st_size
     with open(path, "rb", buffering=0) as file:
-        if length <= BLOCK * BLOCKS:
+        if size <= 2 * EDGE + BLOCK * BLOCKS:
+            return file.read()
+        pieces = [(0, EDGE), (size - EDGE, EDGE)]
+        pieces += [((size - BLOCK) * place // (BLOCKS - 1), BLOCK) for place in range(BLOCKS)]
+        content = b"%d " % size
+        for start, length in pieces:
             file.seek(start)
-            return file.read(length)
-        blocks = []
-        for place in range(BLOCKS):
-            file.seek(start + (length - BLOCK) * place // (BLOCKS - 1))
-            blocks.append(file.read(BLOCK))
-        return b"".join(blocks)
+            content += file.read(length)
+        return content

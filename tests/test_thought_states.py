@@ -21,9 +21,9 @@ def model():
     return SoftCoT(base, assistant, LENGTH, 2)
 
 
-def states_of(model, folder, examples=None, split="train", batch_size=2):
+def states_of(model, folder, examples=None, split="train", batch_size=2, weights="a"):
     examples = examples or ragged_examples(LENGTH)
-    return cached_thought_states(model, examples, Collator(0, 0), folder, split, batch_size)
+    return cached_thought_states(model, examples, Collator(0, 0), folder, split, weights, batch_size)
 
 
 def test_states_are_the_oracle_s(model, tmp_path):
@@ -44,17 +44,17 @@ def test_a_second_use_computes_nothing(model, tmp_path, capsys):
 
 def test_other_prompts_or_weights_have_other_files_and_old_ones_go(model, tmp_path):
     def file():
-        states_of(model, tmp_path, examples)
+        states_of(model, tmp_path, examples, weights=weights)
         (path,) = tmp_path.glob("thoughts-train-*.bin")
         return path.name
 
     states_of(model, tmp_path, split="dev")
-    examples = ragged_examples(LENGTH)
+    examples, weights = ragged_examples(LENGTH), "a"
     first = file()
     assert file() == first
     examples[1]["assistant_ids"].insert(0, 9)
     second = file()
-    model.assistant.model.norm.weight.mul_(2)
+    weights = "b"
     third = file()
     model.embedding.data.mul_(2)
     assert len({first, second, third, file()}) == 4
@@ -100,6 +100,6 @@ def test_states_that_are_not_finite_name_the_example(model, tmp_path):
 def test_without_room_on_the_disk_there_are_none(model, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     examples = ragged_examples(LENGTH)
-    assert add_thought_states(model, examples, Collator(0, 0), tmp_path, "train") is False
+    assert add_thought_states(model, examples, Collator(0, 0), tmp_path, "train", "a") is False
     assert not any("thought_states" in example for example in examples)
     assert not list(tmp_path.iterdir())

@@ -28,7 +28,7 @@ def changed(folder, change):
     shutil.copytree(folder, other)
     tensors = load_file(other / "model.safetensors")
     change(tensors)
-    save_file(tensors, other / "model.safetensors", metadata={"format": "pt", "by": "another version"})
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
     return weights_fingerprint(str(other))
 
 
@@ -43,22 +43,13 @@ def test_one_other_tensor_is_another_fingerprint(folder, name):
     assert changed(folder, lambda tensors: tensors[name].mul_(1.001)) != weights_fingerprint(str(folder))
 
 
-def test_tensors_of_another_type_or_under_exchanged_names_are_others(folder):
-    before = weights_fingerprint(str(folder))
-    assert changed(folder, lambda t: t.update({name: value.bfloat16() for name, value in t.items()})) != before
-    shutil.rmtree(folder.with_name("changed"))
-    up, gate = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.gate_proj.weight"
-    assert changed(folder, lambda t: t.update({up: t[gate], gate: t[up]})) != before
-
-
-def test_the_same_weights_in_several_files_have_the_same_fingerprint(folder):
+def test_each_file_of_an_index_counts(folder):
     sharded = folder.with_name("sharded")
     tiny_model("llama", 48, 4096).save_pretrained(sharded, max_shard_size="100KB")
-    assert len(list(sharded.glob("*.safetensors"))) > 2
-    assert weights_fingerprint(str(sharded)) == weights_fingerprint(str(folder))
+    before = weights_fingerprint(str(sharded))
     shard = max(sharded.glob("*.safetensors"))
     save_file({name: -value for name, value in load_file(shard).items()}, shard, metadata={"format": "pt"})
-    assert weights_fingerprint(str(sharded)) != weights_fingerprint(str(folder))
+    assert weights_fingerprint(str(sharded)) != before
 
 
 def test_a_checkpoint_of_pickled_tensors_has_a_fingerprint(folder):
@@ -71,9 +62,21 @@ def test_a_checkpoint_of_pickled_tensors_has_a_fingerprint(folder):
     assert weights_fingerprint(str(folder)) != before
 
 
-def test_a_cut_file_is_one_clear_error(folder):
-    file = folder / "model.safetensors"
-    file.write_bytes(b"\xff" * 100)
+def test_of_a_large_file_the_size_both_ends_and_blocks_between_count(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    content = torch.randint(256, (2**21,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for part in (slice(0), slice(1), slice(2**20, 2**20 + 600), slice(2**21 - 1, None)):
+        changed = content.clone()
+        changed[part] += 1
+        (tmp_path / "model.safetensors").write_bytes(changed.numpy().tobytes())
+        found.append(weights_fingerprint(str(tmp_path)))
+    (tmp_path / "model.safetensors").write_bytes(content.numpy().tobytes() + b"x")
+    assert len({*found, weights_fingerprint(str(tmp_path))}) == 5
+
+
+def test_an_absent_file_is_one_clear_error(folder):
+    (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.safetensors") as error:
         weights_fingerprint(str(folder))
     assert "\n" not in str(error.value)
