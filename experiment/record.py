@@ -47,7 +47,7 @@ METHODS = (
     "SoftCoT++-P + LoRA",
 )
 
-# Options of a training that ask.py takes over, and the model card names.
+# Options of a training that ask.py takes over. What would run code is left out: a projection may be another person's.
 AS_IN_TRAINING = (
     "task_name",
     "num_thought_tokens",
@@ -230,23 +230,15 @@ def training_of(params_file: Path) -> dict | None:
     return trained
 
 
-def as_evaluation_names(arguments: dict) -> dict:
-    """Return the options of a training as evaluation names them, without those that are None.
-
-    What would run code is left out: a projection may be another person's.
-    """
-    names = {"large_model_id": "base_model_id", "small_model_id": "assistant_model_id"}
-    names |= {name: name for name in AS_IN_TRAINING}
-    return {new: arguments[old] for old, new in names.items() if arguments.get(old) is not None}
-
-
 def trained_with(params_file: Path) -> dict:
     """Return the options of the training of a projection, as evaluation names them; {} without run.json.
 
     A relative path is read from the working folder, else from the one that the training ran in.
     """
     arguments, folder = (training_of(params_file) or {}).get("arguments", {}), params_file.absolute().parent
-    options = as_evaluation_names(arguments)
+    names = {"base_model_id": "large_model_id", "assistant_model_id": "small_model_id"}
+    names |= {name: name for name in AS_IN_TRAINING}
+    options = {new: arguments[old] for new, old in names.items() if arguments.get(old) is not None}
     for name in ("base_model_id", "assistant_model_id", "prompt_dir"):
         there = folder.parent.parent / str(options.get(name, ""))
         if name in options and not Path(str(options[name])).exists() and there.exists():
