@@ -2,8 +2,7 @@
 
 Mean and standard deviation over seeds for each task and method, by the published and by the strict answer rule,
 average tokens, the papers' figures beside them, and paired bootstrap intervals between methods. Logs that hold
-responses, and result files of an older answer rule, are judged again. What is missing or incomplete is shown as such
-and never silently averaged.
+responses are judged again. What is missing or incomplete is shown as such and never silently averaged.
 """
 
 import argparse
@@ -36,8 +35,6 @@ def arguments():
 
     option("paths", "result files, logs, or folders of them", ["inference_logs"], nargs="*", metavar="PATH")
     option("--out", "where table.md, .csv, .json, .tex and the plots go", "results/summary", metavar="FOLDER")
-    data = "data of a task beside data/<task>, for gold answers of an older answer rule; may be given again"
-    option("--data_dir", data, [], action="append", metavar="FOLDER")
     shown = "show these even if all is missing: "
     option("--tasks", shown + ", ".join(TASKS), [], nargs="+", choices=list(TASKS), metavar="TASK")
     option("--methods", shown + ", ".join(METHODS), [], nargs="+", choices=METHODS, metavar="METHOD")
@@ -56,7 +53,7 @@ def main():
     args = arguments()
 
     # 1) Result files and logs, each run once
-    runs = read_runs(args.paths, args.data_dir)
+    runs = read_runs(args.paths)
 
     # 2) The seeds of a task, base model and method are a cell
     cells = make_cells(runs, args.include_incomplete)

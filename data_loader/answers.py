@@ -14,9 +14,6 @@ from collections import Counter
 from data_loader.arithmetic import expressions, normalize
 from data_loader.tasks import get_task
 
-# Result files record it. 1: gold numbers lost their sign and were rounded, and each unread answer was a vote.
-# 2: the published rule, but for other digits than 0-9 and infinity. 3: those too, and the strict rule as a grammar.
-ANSWER_RULE = 3
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 
 

@@ -9,7 +9,6 @@ import os
 import re
 from pathlib import Path
 
-from data_loader.answers import ANSWER_RULE
 from data_loader.tasks import TASKS
 from experiment.papers import PAPERS
 from experiment.record import OF_THOUGHTS, ONLY_IN_LOGS, with_plain_ids
@@ -104,7 +103,7 @@ def arguments_of(path, text) -> dict:
 
 def record_of(name, arguments) -> dict:
     """Return the record of a run: our logs hold it, of the published code's the name and some arguments give it."""
-    if "answer_rule" in arguments:
+    if "version" in arguments:
         return with_plain_ids({key: value for key, value in arguments.items() if key not in ONLY_IN_LOGS})
     base, assistant = split_models(name["models"])
     record = {
@@ -117,11 +116,10 @@ def record_of(name, arguments) -> dict:
         "thoughts": name["thoughts"] or "projected",
         "perturb_std": float(name["std"] or 0),
         "run_name": name["run_name"] or None,
+        "split": "test",
     }
     if name["N"]:
         record |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
-    if arguments:  # our logs of the first answer rule have no such line
-        record["answer_rule"] = ANSWER_RULE
     known = {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
     return with_plain_ids(record | known)
 

@@ -15,6 +15,7 @@ from experiment.protocol import SWITCHES, differing, protocol_name
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
+VERSION = 1  # of records and rows; other versions are not read
 
 # What fills the slot -> the method's name in the papers' tables, or ours.
 OF_THOUGHTS = {
@@ -156,13 +157,14 @@ def describe_run(args, encoder, base, assistant, record):
 def training_record(args, hashes, num_processes):
     """Return all that fixes a training's result. hashes: of prompts, data and weights."""
     batch = num_processes * args.batch_size * args.gradient_accumulation_steps
-    record = {**args.fixing_result(), **hashes, "global_batch_size": batch}
+    record = {"version": VERSION, **args.fixing_result(), **hashes, "global_batch_size": batch}
     return json.loads(json.dumps(record, default=str))  # as it is read again
 
 
 def evaluation_record(args, hashes, max_new_tokens):
     """Return all that fixes an evaluation's answers, seed by seed. hashes: of prompts, data and projection."""
-    record = with_plain_ids({**args.fixing_result(), **hashes, "max_new_tokens": max_new_tokens})
+    record = {"version": VERSION, **args.fixing_result(), **hashes, "max_new_tokens": max_new_tokens}
+    record = with_plain_ids(record)
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
         if record[part]:
             record[part] = fingerprint(Path(record[part], "adapter_model.safetensors"))
@@ -197,17 +199,10 @@ def refuse_differences(found: dict, wanted: dict, what: str, remedy: str) -> Non
 
 
 def compare_protocols(ours: dict, trained: dict, path) -> None:
-    """Print one line if training had no protocol yet, or if switches that both have differ. path: of its run.json."""
-    if "protocol" not in ours:  # the script has no switches
-        return
-    if "protocol" not in trained:
-        text = "was written before there were protocols, so its switches are not known"
-    elif names := differing(ours, trained):
-        text = "is of a training under another protocol: "
-        text += ", ".join(f"{name} was {trained[name]}, now {ours[name]}" for name in names)
-    else:
-        return
-    print(f"note: {path} {text}", file=sys.stderr, flush=True)
+    """Print one line if switches that both have differ. path: of the training's run.json."""
+    if names := differing(ours, trained):
+        text = ", ".join(f"{name} was {trained[name]}, now {ours[name]}" for name in names)
+        print(f"note: {path} is of a training under another protocol: {text}", file=sys.stderr, flush=True)
 
 
 def training_of(params_file: Path) -> dict | None:
@@ -223,6 +218,8 @@ def training_of(params_file: Path) -> dict | None:
         for key in ("large_model_id", "small_model_id", "task_name"):
             trained["arguments"][key].strip()
         trained["base_family"], trained["assistant_family"], trained["prompt_hash"], trained["prompt_file"]
+        if (version := trained["record"]["version"]) != VERSION:
+            raise ValueError(f"version {version}, not {VERSION}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file} is not what training writes ({type(error).__name__}: {str(error)[:200]}): correct or remove it"
@@ -301,9 +298,7 @@ def check_against_training(args, encoder, params_file):
 
 def record_of_training(params_file) -> dict:
     """Return the record in the run.json beside what training wrote, {} if there is none."""
-    file = params_file.absolute().with_name("run.json")
-    trained = json.loads(file.read_text(encoding="utf-8")).get("record") if file.is_file() else None
-    return trained if isinstance(trained, dict) else {}
+    return (training_of(params_file) or {}).get("record", {})
 
 
 def describe_training(params_file) -> dict:
@@ -312,7 +307,7 @@ def describe_training(params_file) -> dict:
     trained_with: its protocol; training_seed; training: a hash of all else that fixes its result.
     """
     trained = record_of_training(params_file)
-    if "seed" not in trained:
+    if not trained:
         return {}
     rest = {key: value for key, value in trained.items() if key != "seed" and key not in SWITCHES}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
@@ -332,11 +327,7 @@ def warn_of_other_models(hashes, params_file):
     hashes: those of this run's models. Call it after `check_against_training`.
     """
     trained = record_of_training(params_file)
-    if "base_tokenizer" not in trained:  # no fingerprints, or of an earlier version, which were made otherwise
-        if (run_file := params_file.absolute().with_name("run.json")).is_file():
-            print(f"note: {run_file} has no fingerprints to compare these models with", file=sys.stderr, flush=True)
-        return
-    parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
+    parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer") if trained else ()
     other = [part for part in parts if None not in (hashes[part], trained.get(part)) and hashes[part] != trained[part]]
     if other:
         changes = ", ".join(f"{part.replace('_', ' ')} {hashes[part]}, was {trained[part]}" for part in other)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from data_loader.answers import ANSWER_RULE, count_votes, is_correct, majority_vote, verdicts
+from data_loader.answers import count_votes, is_correct, majority_vote, verdicts
 from data_loader.tasks import get_task
-from experiment.record import refuse_differences, with_plain_ids
+from experiment.record import VERSION, refuse_differences, with_plain_ids
 from utils import UserError, deferred_signals, flush, lock_file, replaced
 
 ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"
@@ -111,7 +111,7 @@ def fault_of(row, questions_in_split=None) -> str | None:
 
 
 def contradiction_of(row) -> str | None:
-    """Return in what a row without faults contradicts itself by today's answer rule, or None: it was edited."""
+    """Return in what a row without faults contradicts itself, or None: it was edited."""
     for field in ("answers_strict", "tokens", "responses", "raw_responses"):
         if len(row.get(field, row["answers"])) != len(row["answers"]):
             return f"{len(row[field])} {field}, but {len(row['answers'])} answers"
@@ -136,8 +136,9 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
         run = json.loads(lines[0])["run"]
     except (IndexError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not isinstance(run, dict):
-        raise UserError(f"{path}, line 1: the run's record is {json.dumps(run)[:80]}: correct or move the file")
+    if not isinstance(run, dict) or run.get("version") != VERSION:
+        found = f"version {run.get('version')}" if isinstance(run, dict) else json.dumps(run)[:80]
+        raise UserError(f"{path}, line 1: the run's record is {found}, not version {VERSION}: correct or move the file")
     if not isinstance(in_split := run.get("questions_in_split"), (int, type(None))):
         found = json.dumps(in_split)[:80]
         raise UserError(f"{path}, line 1: the run's questions_in_split is {found}: correct or move the file")
@@ -147,11 +148,9 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
             row = json.loads(text, parse_constant=refuse_constant)
         except (ValueError, RecursionError):
             row = None
-        fault = fault_of(row, run.get("questions_in_split"))
+        fault = fault_of(row, run.get("questions_in_split")) or contradiction_of(row)
         if not fault and row["index"] in seen:
             fault = f"question {row['index']} is there twice"
-        if not fault and run.get("answer_rule") == ANSWER_RULE:
-            fault = contradiction_of(row)
         if fault:
             raise UserError(f"{path}, line {number}: {fault}: correct or move the file, or start over with --overwrite")
         seen.add(row["index"])
@@ -171,7 +170,7 @@ def whole_lines(path: Path) -> list[bytes]:
 def read_own_rows(path: Path, run: dict) -> list[dict]:
     """Return the rows of an earlier start of the same run, [] if its first line was cut off.
 
-    Raises UserError if the file is another's, of another run, or judged by another answer rule.
+    Raises UserError if the file is another's, or of another run.
     """
     found = read_result_file(path)
     if found is None:
@@ -179,12 +178,6 @@ def read_own_rows(path: Path, run: dict) -> list[dict]:
         if b"\n" not in content and (not content.strip(b"\0") or b'{"run": '.startswith(content[:8])):
             return []
         raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
-    rule = found[0].get("answer_rule")
-    if rule != ANSWER_RULE:
-        raise UserError(
-            f"{path} is judged by another answer rule (answer_rule {rule}, now {ANSWER_RULE}): summarize_results.py "
-            f"judges finished rows again; to evaluate again, {ANOTHER_FILE}"
-        )
     refuse_differences(found[0], run, f"{path} holds results of", ANOTHER_FILE)
     return found[1]
 
@@ -317,7 +310,7 @@ class SeedResults:
 
     def __init__(self, results_path, log_path, run, form: LogForm, overwrite=False, echo=False):
         self.path, self.form, self.echo = Path(results_path), form, echo
-        self.run = json.loads(json.dumps({**run, "answer_rule": ANSWER_RULE}))
+        self.run = json.loads(json.dumps(run))
         self.rows, self.totals = {}, Totals()
         new = not self.path.exists()
         self.file, self.log = open_locked(self.path), open_locked(Path(log_path)) if log_path else None

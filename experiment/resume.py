@@ -91,7 +91,7 @@ def finished_record(folder: Path) -> dict:
         raise UserError(f"{path} is not JSON ({error}): correct or remove it") from None
     record = described.get("record") if isinstance(described, dict) else None
     if not record or not isinstance(record, dict):
-        raise UserError(f"{path} has no record of a run: it is damaged, or of an earlier version: correct or remove it")
+        raise UserError(f"{path} has no record of a run: it is damaged: correct or remove it")
     written = described.get("projection")
     if written and (not file.is_file() or fingerprint(file) != written):
         raise UserError(

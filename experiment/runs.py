@@ -1,6 +1,6 @@
-"""Evaluations read back: result files and logs as runs, each once; runs of an older answer rule judged again.
+"""Evaluations read back: result files and logs as runs, each once; logs judged again.
 
-Needs no model, and torch only to judge older result files again.
+Needs neither model nor torch.
 """
 
 import json
@@ -11,26 +11,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_loader.answers import ANSWER_RULE, verdicts
-from data_loader.tasks import TASKS, get_task
+from data_loader.answers import verdicts
+from data_loader.tasks import TASKS
 from experiment.logs import read_log
 from experiment.protocol import protocol_name
-from experiment.record import OF_THOUGHTS, data_hash, method_of, without_training
+from experiment.record import OF_THOUGHTS, VERSION, method_of, without_training
 from experiment.results import read_result_file
 from utils import UserError
 
 RULES = ["correct", "correct_strict"]
 NO_ASSISTANT = ("Zero-Shot CoT", "CoT-Unk", "LoRA", "Zero vectors")
-# What a record that lacks them means.
-DEFAULTS = {"thoughts": "projected", "perturb_std": 0.0, "split": "test", "num_return_sequences": 1, "answer_rule": 1}
 # Fields of a record that the summary reads -> their type, or the known values.
-NEEDED = {"task_name": tuple(TASKS), "seed": int, "num_thought_tokens": int, "base_model_id": str}
-FIELDS = {
-    **NEEDED,
-    **dict.fromkeys(("num_return_sequences", "num_scaling_times", "questions_in_split", "answer_rule"), int),
-    **dict.fromkeys(("assistant_model_id", "split", "data_hash"), str),
+NEEDED = {
+    "task_name": tuple(TASKS),
+    **dict.fromkeys(("seed", "num_thought_tokens", "num_return_sequences"), int),
+    **dict.fromkeys(("base_model_id", "split"), str),
     "perturb_std": float,
     "thoughts": ("projected", *OF_THOUGHTS),
+}
+FIELDS = {
+    **NEEDED,
+    **dict.fromkeys(("num_scaling_times", "questions_in_split"), int),
+    **dict.fromkeys(("assistant_model_id", "data_hash"), str),
 }
 
 
@@ -65,16 +67,12 @@ class Run:
         return (100 * self.rows[RULES]).mean(skipna=False)
 
 
-def read_runs(paths, data_dirs=()) -> list[Run]:
+def read_runs(paths) -> list[Run]:
     """Return the runs of all result files and logs under `paths`.
 
-    A log is the same run as the result file of its name if every verdict is the same; else both are runs. data_dirs:
-    folders that may hold the gold answers of a file of an older answer rule.
+    A log is the same run as the result file of its name if every verdict is the same; else both are runs.
     """
     files = []
-    for folder in data_dirs:
-        if not Path(folder).is_dir():
-            raise UserError(f"{folder}: no such folder of data")
     for path in map(Path, paths):
         if path.is_dir():
             files += sorted(p for p in path.rglob("*") if p.suffix in (".jsonl", ".log") and p.is_file())
@@ -83,7 +81,7 @@ def read_runs(paths, data_dirs=()) -> list[Run]:
         else:
             raise UserError(f"{path}: no folder, and no result file (.jsonl) or log (.log)")
     files = dict.fromkeys(file.resolve() for file in files)
-    runs = [run for file in files if file.suffix == ".jsonl" and (run := run_of_results(file, data_dirs))]
+    runs = [run for file in files if file.suffix == ".jsonl" and (run := run_of_results(file))]
     logs = [run for file in files if file.suffix == ".log" and (run := run_of_log(file))]
     by_name = grouped(runs, lambda run: run.path.stem)
     for log in logs:
@@ -136,7 +134,7 @@ def votes_of(settings) -> int:
 # ---- one file ----
 
 
-def run_of_results(path, data_dirs) -> Run | None:
+def run_of_results(path) -> Run | None:
     """Return the run of a result file, None if it is none of this project's."""
     found = read_result_file(path)
     if not found:
@@ -146,9 +144,7 @@ def run_of_results(path, data_dirs) -> Run | None:
     tokens = [count for row in rows for count in row["tokens"]]
     votes = {len(row["answers"]) for row in rows if "skipped" not in row}
     run = run_of(path, record, rows, sum(tokens) / len(tokens) if tokens else None)
-    if run.settings["answer_rule"] != ANSWER_RULE:
-        judge_results_again(run, rows, data_dirs)
-    elif votes - {votes_of(run.settings)}:
+    if votes - {votes_of(run.settings)}:
         raise UserError(
             f"{path}: rows have {', '.join(map(str, sorted(votes)))} answers, and the run's record says "
             f"{votes_of(run.settings)} (num_return_sequences, num_scaling_times): correct or move the file"
@@ -166,8 +162,6 @@ def run_of_log(path) -> Run | None:
     run = run_of(path, record, rows, tokens)
     run.questions = questions
     judge_log_again(run, rows)
-    if run.settings["answer_rule"] == 1:
-        run.flags.append("gold answers may lack their sign: the log's Args line is missing or of another answer rule")
     return run
 
 
@@ -185,16 +179,14 @@ def check_record(path, record) -> None:
             fits = type(value) in (int, wanted) and least <= value < 2**63
         if not fits and (needed or value is not None):
             raise UserError(f"{path}, line 1: the run's {name} is {json.dumps(value)[:80]}, not {text}: correct it")
-    if (rule := record.get("answer_rule") or 0) > ANSWER_RULE:
-        raise UserError(
-            f"{path}, line 1: answer_rule {rule} is of a later version of this project, which has to read it"
-        )
+    if (version := record.get("version", VERSION)) != VERSION:  # a log's: published ones have none
+        raise UserError(f"{path}, line 1: the run's record is version {version}, not version {VERSION}: move the file")
     if re.search(r"[\ud800-\udfff]", json.dumps(record, ensure_ascii=False)):
         raise UserError(f"{path}, line 1: the run's record has half a character (a surrogate): correct it")
 
 
 def run_of(path, record, rows, tokens) -> Run:
-    settings = DEFAULTS | {key: value for key, value in record.items() if value is not None and key != "seed"}
+    settings = {key: value for key, value in record.items() if value is not None and key != "seed"}
     unused = ["assistant_model_id", "assistant_thought_tokens"] if method_of(settings) in NO_ASSISTANT else []
     unused += [] if settings["num_thought_tokens"] else ["num_scaling_times", "model_name"]  # no slot, no chains
     settings = {key: value for key, value in settings.items() if key not in unused}
@@ -213,61 +205,17 @@ def frame_of(rows) -> pd.DataFrame:
 # ---- judging again ----
 
 
-def judge_again(run, rows, answers) -> None:
-    """Replace a run's verdicts by those of its rows' responses. answers: gold (text) of each question's index."""
-    task = run.settings["task_name"]
-    judged = [row | verdicts(task, row.get("responses", []), answers[row["index"]]) for row in rows]
-    differ = sum(new["correct"] != row["correct"] for new, row in zip(judged, rows, strict=True))
-    run.rows, run.rejudged = frame_of(judged), {"questions": len(rows), "differ": differ}
-
-
-def judge_results_again(run, rows, data_dirs) -> None:
-    """Judge a result file of an older answer rule again, or flag it if it has no responses."""
-    if not all("responses" in row or "skipped" in row for row in rows):
-        run.flags.append("judged by an older answer rule, and the file holds no responses to judge again")
-        return
-    answers = gold_answers(run.settings, data_dirs)
-    if answers and (unknown := set(run.rows.index) - answers.keys()):
-        raise UserError(f"{run.path}: its data have no question {min(unknown)}: a row is damaged, remove it")
-    judge_again(run, rows, answers or {row["index"]: str(row["gold"]) for row in rows})
-    differ = f"{run.rejudged['differ']} of {len(rows)} verdicts differ"
-    is_exact = run.settings["answer_rule"] > 1 or get_task(run.settings["task_name"]).answer_kind != "number"
-    if answers or is_exact:
-        run.settings["answer_rule"] = ANSWER_RULE
-        run.flags.append(f"of an older answer rule, judged again: {differ}")
-    else:  # the older rule stays in the settings: the run shares no cell with exact ones
-        run.flags.append(
-            "of an older answer rule, judged again without the sign of gold answers, which is unknown "
-            f"({differ}): give the data with --data_dir"
-        )
-
-
-def gold_answers(settings, data_dirs) -> dict | None:
-    """Return index -> answer of the data that a run's record names by their hash, None if they are not found."""
-    from data_loader.loaders import DATA_DIR, DataError, load_task  # fastNLP takes seconds, and few runs need it
-
-    for folder in (DATA_DIR / settings["task_name"], *data_dirs):
-        try:
-            split = load_task(settings["task_name"], folder, settings["split"]).get_dataset(settings["split"])
-        except DataError:
-            continue
-        if data_hash(split) == settings.get("data_hash"):
-            return {instance["index"]: instance["answer"] for instance in split}
-    return None
-
-
 def judge_log_again(run, rows) -> None:
     """Judge a log again if it holds all responses, by its own gold answers; else flag what its verdicts are."""
     votes = votes_of(run.settings)
     asked = [row for row in rows if "skipped" not in row]
     whole = [row for row in asked if len(row["responses"]) == votes]
     if whole and len(whole) == len(asked):
-        judge_again(run, rows, {row["index"]: row["gold"] for row in rows})
-        if run.settings["answer_rule"] > 1:  # the log's gold answers have their sign
-            run.settings["answer_rule"] = ANSWER_RULE
-        if run.rejudged["differ"]:
-            differ = f"{run.rejudged['differ']} of {len(rows)}"
-            run.flags.append(f"judged again from its log: {differ} verdicts differ from the logged")
+        judged = [row | verdicts(run.settings["task_name"], row["responses"], row["gold"]) for row in rows]
+        differ = sum(new["correct"] != row["correct"] for new, row in zip(judged, rows, strict=True))
+        run.rows, run.rejudged = frame_of(judged), {"questions": len(rows), "differ": differ}
+        if differ:
+            run.flags.append(f"judged again from its log: {differ} of {len(rows)} verdicts differ from the logged")
     elif any(row["responses"] for row in rows):
         held = f"{len(whole)} of {len(asked)} questions"
         run.flags.append(f"verdicts as logged: the log holds all {votes} responses of only {held}")

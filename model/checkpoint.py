@@ -59,13 +59,8 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def checkpoints(folder: str | Path) -> list[Path]:
-    """Return a run's checkpoints, newest first, whole or not.
-
-    Raises UserError if there are checkpoints of the form of earlier versions, which were folders.
-    """
-    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+(\.pt)?", path.name)]
-    if folders := [path for path in found if path.is_dir()]:
-        raise UserError(f"{folders[0]} is a checkpoint of an earlier version, which cannot be resumed: remove it")
+    """Return a run's checkpoints, newest first, whole or not."""
+    found = [path for path in Path(folder).glob("checkpoint-*.pt") if re.fullmatch(r"checkpoint-\d+\.pt", path.name)]
     return sorted(found, key=lambda path: -step_of(path))
 
 

@@ -63,12 +63,6 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1.pt"]
 
 
-def test_checkpoint_folders_of_earlier_versions_are_an_error(tmp_path):
-    (tmp_path / "checkpoint-5").mkdir()
-    with pytest.raises(UserError, match="checkpoint-5"):
-        checkpoints(tmp_path)
-
-
 def test_code_in_a_checkpoint_does_not_run(tmp_path):
     write_checkpoint({**state(1), "note": Attack(tmp_path / "ran")}, {}, tmp_path, 9)
     with pytest.raises(UserError, match="checkpoint-1.pt"):

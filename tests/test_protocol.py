@@ -577,18 +577,6 @@ def test_evaluation_under_both_protocols(run):
     run(evaluate_softcot, f"{params} --generation_prompt no", "without")
     assert responses(run.root / "without")[1] != answers
 
-    # A run.json from before the protocols.
-    path = run.root / "trained" / RUN / "run.json"
-    described = json.loads(path.read_text())
-    for name in ("protocol", *SWITCHES):
-        described["arguments"].pop(name, None)
-        described["record"].pop(name, None)
-    path.write_text(json.dumps(described))
-    (note,) = notes(run(evaluate_softcot, params, "older"))
-    assert "protocol" in note and str(path.name) in note
-    records, older = responses(run.root / "older")
-    assert older == answers and {record["trained_with"] for record in records} == {None}
-
 
 def test_the_base_s_adapter_is_used_or_ignored(run):
     words = f"{EVALUATE} --log_dir logs --thoughts placeholder"

@@ -14,6 +14,7 @@ from experiment.arguments import (
 )
 from experiment.record import (
     OF_THOUGHTS,
+    VERSION,
     evaluation_record,
     log_name,
     method_of,
@@ -44,14 +45,13 @@ def test_a_finished_run_is_one_with_its_record_and_its_projection(tmp_path):
             finished_record(tmp_path)
 
 
-def test_fingerprints_of_an_earlier_version_are_not_compared(tmp_path, capsys):
+def test_other_weights_than_the_training_s_are_named(tmp_path, capsys):
     hashes = {f"{part}_{kind}": "new" for part in ("base", "assistant") for kind in ("weights", "tokenizer")}
-    for record, word in (
-        ({"base_weights": "made otherwise"}, "no fingerprints"),
-        (hashes | {"base_weights": "old"}, "base weights new, was old"),
-        (hashes, ""),
-    ):
-        (tmp_path / "run.json").write_text(json.dumps({"record": record}))
+    names = {"large_model_id": "base", "small_model_id": "assistant", "task_name": "gsm8k"}
+    described = dict.fromkeys(("base_family", "assistant_family", "prompt_hash", "prompt_file"), "x")
+    for record, word in ((hashes | {"base_weights": "old"}, "base weights new, was old"), (hashes, "")):
+        run = {"arguments": names, **described, "record": {"version": VERSION, **record}}
+        (tmp_path / "run.json").write_text(json.dumps(run))
         warn_of_other_models(hashes, tmp_path / "projection.bin")
         printed = capsys.readouterr().err
         assert word in printed and bool(printed) == bool(word)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from data_loader.answers import ANSWER_RULE
+from experiment.record import VERSION
 from experiment.results import (
     LogForm,
     SeedResults,
@@ -21,7 +21,7 @@ from experiment.results import (
 )
 from utils import UserError
 
-RUN = {"temperature": 1.0, "questions_in_split": 9}
+RUN = {"version": VERSION, "temperature": 1.0, "questions_in_split": 9}
 
 
 def results(folder, run=RUN, name="a", log="a", **options):
@@ -38,7 +38,7 @@ def rows_of(file):
 
 
 def head(**run):
-    return json.dumps({"run": {**RUN, "answer_rule": ANSWER_RULE, **run}}).encode() + b"\n"
+    return json.dumps({"run": {**RUN, **run}}).encode() + b"\n"
 
 
 def line(**change):
@@ -53,7 +53,7 @@ def test_what_is_written_is_read(tmp_path):
     for index in (0, 1):
         written.add(row(index, (index, 5)))
     run, rows = read_result_file(tmp_path / "a.jsonl")
-    assert run == {**RUN, "answer_rule": ANSWER_RULE}
+    assert run == RUN
     assert rows == [row(0, (0, 5)), row(1, (1, 5))]
 
 
@@ -162,8 +162,7 @@ def test_an_infinite_answer_is_a_text_in_a_row_and_a_number_in_the_log(tmp_path)
         (b"my notes", "a.jsonl, line 1"),
         (head(temperature=0.5), "temperature was 0.5, now 1.0"),
         (head(data_hash="a"), "data_hash was 'a', now None"),
-        (b'{"run": {"temperature": 1.0}}\n', "answer_rule.*summarize_results.py"),
-        (head(answer_rule=1), "answer_rule 1"),
+        (head(version=VERSION + 1), "version"),
     ],
 )
 def test_a_damaged_or_foreign_result_file_is_refused_and_left_alone(tmp_path, content, message):
@@ -294,7 +293,7 @@ def test_a_log_begins_with_all_published_arguments_and_lines_on_loading(tmp_path
     run.add(row(0))
     run.close()
     arguments, *rest = (tmp_path / "a.log").read_text(encoding="utf-8").splitlines()
-    assert ast.literal_eval(arguments.removeprefix("Args: ")) == {**dict(given), **RUN, "answer_rule": ANSWER_RULE}
+    assert ast.literal_eval(arguments.removeprefix("Args: ")) == {**dict(given), **RUN}
     assert rest.index("Ground Truth Answer: 1") == on_loading
     assert "params_file_name" not in (tmp_path / "a.jsonl").read_text(encoding="utf-8")
 
