@@ -193,6 +193,7 @@ def one_line(error: Exception, on_stop: str, on_memory: str) -> str | None:
         text = " ".join((f"{error.strerror}{name}" if error.strerror else str(error)).split())
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or text.startswith("cannot write ")
         return f"{text}; make room, then {on_stop}" if full else text
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which this room does not import
+    # torch's, which this room does not import: a GPU's has a class, a CPU's only a text
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return f"{str(error).splitlines()[0][:300]}; {on_memory}"
     return str(error) if isinstance(error, (UserError, FloatingPointError)) else None

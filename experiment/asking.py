@@ -90,6 +90,6 @@ class SoftCoTModel:
                 whole = texts_of_ids(tokenizer, [ids[turn]], skip_special_tokens=True)[0] if turn in ended else None
                 yield turn, text[shown:], whole
                 if turn not in ended:
-                    shown = max(shown, len(text))  # out of memory, rows begin again
+                    shown = len(text)
                     break
                 turn, shown = turn + 1, 0

@@ -13,7 +13,6 @@ from experiment.method import ignores_base_adapter
 from model.backbone import own_sampling, runs_fast
 from model.causal_lm import embeddings_of
 from model.generation import Request, TransformersEngine, end_ids_of
-from model.memory import in_parts
 from model.plain import PlainEngine
 from model.processes import is_main
 from model.vllm_engine import VllmEngine
@@ -60,7 +59,7 @@ def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:
         chosen = todo[start : start + QUESTIONS_AT_ONCE]
         for example, _ in chosen:
             behind(example, "prefix_ids", method.collate.instruction)  # the engine does not look
-        prompts = in_parts(lambda part: soft_prompts(method, part), [example for example, _ in chosen])
+        prompts = soft_prompts(method, [example for example, _ in chosen])
         for (example, seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
             for seed, (chain, tail), sample in product(seeds, enumerate(tails), range(num_return_sequences)):
                 yield Request((seed, example["index"], chain, sample), prefix, tail)

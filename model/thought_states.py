@@ -16,7 +16,6 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from model.memory import in_parts
 from model.processes import decided_by_main
 from model.softcot import assistant_part, refuse_not_finite
 from utils import replaced
@@ -103,14 +102,12 @@ def compute(model, examples, collate, path: Path, shape, dtype, batch_size: int)
     states = torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
 
-    def states_of(chosen):
-        return list(model.thought_states(**assistant_part(collate(chosen), model.device_name)).cpu())
-
     bar = tqdm(total=len(order), desc="Thought states", unit="question", disable=not PartialState().is_main_process)
     with torch.no_grad(), bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            computed = torch.stack(in_parts(states_of, [examples[i] for i in chosen]))
+            batch = collate([examples[i] for i in chosen])
+            computed = model.thought_states(**assistant_part(batch, model.device_name)).cpu()
             indices = [examples[i]["index"] for i in chosen]
             refuse_not_finite(computed, indices, "the assistant's thought states hold NaN or inf")
             states[chosen] = computed

@@ -183,6 +183,7 @@ class OutOfMemoryError(RuntimeError):
         (UserError("line 3: no answer"), "error: line 3: no answer"),
         (FloatingPointError("the loss is nan"), "error: the loss is nan"),
         (OutOfMemoryError("tried to allocate 2 GiB\nmore"), "error: tried to allocate 2 GiB; take half"),
+        (RuntimeError("can't allocate memory: 2 GiB\nmore"), "error: can't allocate memory: 2 GiB; take half"),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x"),
             "error: No space left on device: x; make room, then go",
