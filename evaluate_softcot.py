@@ -19,7 +19,6 @@ from experiment.loading import (
     encode_split,
     load_instances,
     quiet_libraries,
-    settle_dtype,
     share_instructions,
 )
 from experiment.method import chains_of, load_method
@@ -33,7 +32,7 @@ from experiment.responses import (
     write_hints,
 )
 from experiment.results import LogForm, judge, skipped_row, texts_of
-from experiment.seed_files import SeedFiles, earlier_results
+from experiment.seed_files import SeedFiles
 from model.processes import join, leave
 from model.vllm_engine import check_can_start
 from utils import run_main
@@ -58,7 +57,6 @@ def evaluate(args):
     questions = {question["index"]: question for question in split[: args.test_k or None]}
 
     # 3) models and method, the record of what fixes the answers
-    settle_dtype(args, args.base_model_id, lambda: earlier_results(args))
     method = load_method(args, chains_of(args))
     num_answers = method.chains * args.num_return_sequences
     task, family = get_task(args.task_name), method.base.thought_tokens.family

@@ -21,14 +21,13 @@ from experiment.loading import (
     make_accelerator,
     make_encoder,
     quiet_libraries,
-    settle_dtype,
     share_instructions,
 )
 from experiment.method import build_for_training, check_tuned_models
 from experiment.model_card import write_model_card
 from experiment.plots import plot_loss
 from experiment.record import describe_run, run_name, training_record
-from experiment.resume import earlier_record, hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
+from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
 from model.checkpoint import read_checkpoint
 from model.processes import decided_by_main, join, leave
 from model.thought_states import add_thought_states
@@ -60,7 +59,6 @@ def train(args, dev_k):
 
     # 3) frozen models, prompts
     check_tuned_models(args)
-    settle_dtype(args, args.large_model_id, lambda: earlier_record(folder))
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)
     limit = args.max_len if args.max_len > 0 and not cuts_at_max_len(args) else float("inf")

@@ -26,7 +26,6 @@ HOW_TO_GET_A_PROJECTION = (
     "give the projection.bin that training wrote (train_softcot.py; `make demo` leaves one in "
     "results/demo/ckpt/<run>/projection.bin)"
 )
-FASTEST = "fastest"  # of --dtype
 # Those of accelerate, whose import takes seconds.
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
 # Arguments of vLLM that change speed and memory only.
@@ -175,13 +174,7 @@ class Options:
         metavar="DIR",
         fixes_result=False,
     )
-    # The record has the dtype that fastest chose (`settle_dtype`).
-    dtype: str = option(
-        "bfloat16",
-        "of the frozen models; fastest: bfloat16 on a GPU, on a CPU the faster of bfloat16 and float32, measured at "
-        "the first start",
-        choices=[*DTYPES, FASTEST],
-    )
+    dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
     device: str = option(
         "auto", "cpu, cuda, in evaluation cuda:N; auto takes a GPU if there is one", fixes_result=False
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from data_loader.answers import extract, majority_vote
 from data_loader.tasks import get_task
 from experiment.arguments import naming
-from experiment.loading import encode_split, make_encoder, settle_dtype
+from experiment.loading import encode_split, make_encoder
 from experiment.method import Method, load_method
 from experiment.responses import local_engine, requests_of, sampling_of, texts_of_ids
 from model.generation import Request
@@ -32,7 +32,6 @@ class SoftCoTModel:
         with naming("--params_file_name"):
             state = load_projection(args.params_file_name)
         own_chains = len(state["embedding"]) if "embedding" in state else None
-        settle_dtype(args, args.base_model_id)
         self.args = args
         self.method = load_method(args, args.num_scaling_times or own_chains)
         base = self.method.base

@@ -14,7 +14,7 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import DATE, NO_GENERATION_PROMPT, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder, backbone_word
-from experiment.arguments import FASTEST, naming
+from experiment.arguments import naming
 from model.backbone import (
     ThoughtTokensError,
     check_role,
@@ -26,10 +26,7 @@ from model.backbone import (
     tokens_of_family,
 )
 from model.causal_lm import text_config
-from model.choices import DTYPES
-from model.fastest import emulates_bfloat16, fastest_dtype
 from model.frozen_lm import IGNORE
-from model.processes import decided_by_main
 from utils import UserError
 
 
@@ -61,22 +58,9 @@ def device_of(args):
     return args.device
 
 
-def settle_dtype(args, base_id: str, earlier=lambda: None) -> None:
-    """Replace --dtype fastest by a dtype, the same in all processes, and print it. Say if a CPU emulates the dtype.
-
-    earlier: returns the file and the record of an earlier start of this run, whose dtype is then taken, or None.
-    """
-
-    def decide():
-        if (found := earlier()) and found[1].get("dtype") in DTYPES:
-            return found[1]["dtype"], f"as in {found[0]}"
-        return fastest_dtype(base_id, device_of(args), args.trust_remote_code)
-
-    if args.dtype == FASTEST:
-        args.dtype, reason = decided_by_main(decide)
-        print(f"--dtype {FASTEST}: {args.dtype}, {reason}", flush=True)
-    elif args.dtype == "bfloat16" and emulates_bfloat16(device_of(args)):
-        print(f"This CPU emulates bfloat16, which is slower than float32; --dtype {FASTEST} takes the faster one.")
+def emulates_bfloat16(device: str) -> bool:
+    """Return whether AVX2 is the best this CPU has: its bfloat16 products are then slower than float32's."""
+    return device == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def make_accelerator(args) -> Accelerator:
@@ -98,6 +82,8 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
     """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
     if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("--base_device_map spreads the base over the GPUs of one process: run without torchrun")
+    if args.dtype == "bfloat16" and emulates_bfloat16(device_of(args)):
+        print("This CPU emulates bfloat16, which is slower than float32: --dtype float32", flush=True)
     code = {"trust_remote_code": args.trust_remote_code}
     with naming("--base_thought_tokens", ThoughtTokensError):
         base = open_backbone(base_id, custom_tokens=args.base_thought_tokens, **code)

@@ -47,15 +47,6 @@ def refuse_earlier_run(args, folder) -> None:
         )
 
 
-def earlier_record(folder) -> tuple[Path, dict] | None:
-    """Return file and record of the run that the folder holds, finished or not, or None."""
-    if (folder / "run.json").is_file():
-        return folder / "run.json", finished_record(folder)
-    if found := newest_checkpoint(folder):
-        return found[0], found[1]["record"]
-    return None
-
-
 @contextlib.contextmanager
 def open_training(args, folder, record):
     """Hold the run's folder; yield whether it holds this run finished, and the checkpoint to resume from, or None.

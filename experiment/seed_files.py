@@ -3,20 +3,13 @@
 from pathlib import Path
 
 from experiment.record import log_name
-from experiment.results import LogForm, SeedResults, read_result_file, scores_of
+from experiment.results import LogForm, SeedResults, scores_of
 from model.processes import decided_by_main
 
 
 def result_path(args, seed: int) -> Path:
     """Return the path of a seed's result file."""
     return Path(args.results_dir or args.log_dir, f"{log_name(args, seed)}.jsonl")
-
-
-def earlier_results(args) -> tuple[Path, dict] | None:
-    """Return file and record of the first seed's result file that the run continues, or None."""
-    paths = [] if args.overwrite else [result_path(args, seed) for seed in args.seeds()]
-    found = ((path, read_result_file(path)) for path in paths if path.is_file())
-    return next(((path, content[0]) for path, content in found if content), None)
 
 
 class SeedFiles:

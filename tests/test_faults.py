@@ -10,6 +10,8 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +30,7 @@ from experiment.loading import device_of
 from model.backbone import load_backbone
 from model.checkpoint import checkpoints, read_checkpoint
 from model.embedded import embedded_model_dir
-from tests.commands import rows_of
+from tests.commands import ROOT, rows_of
 from tests.tiny import Attack
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, STEPS, TRAIN, params, refused, stopped
 from utils import UserError, locked
@@ -528,3 +530,11 @@ def test_a_device_that_is_not_there_is_refused(name):
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match=f"--device {name}: "):
         device_of(SimpleNamespace(device=name))
+
+
+@pytest.mark.parametrize("capability", ["avx2", "default"])
+def test_a_cpu_that_emulates_bfloat16_is_said(place, capability):
+    command = [sys.executable, str(ROOT / "evaluate_softcot.py"), *EVALUATE, *params(), "--dtype", "bfloat16"]
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}  # what torch takes the CPU for
+    output = subprocess.check_output([*command, "--seed_to", "41"], env=environment, cwd=place, text=True)
+    assert ("--dtype float32" in output) == (capability == "avx2")
