@@ -9,13 +9,13 @@ from experiment.arguments import EvaluateSoftCoT, Parser, naming
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     Parser(EvaluateSoftCoT, __doc__).parse_args()
 
+import os
 from statistics import mean, stdev
 
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
 from experiment.loading import (
-    device_of,
     encode_split,
     load_instances,
     quiet_libraries,
@@ -33,9 +33,8 @@ from experiment.responses import (
 )
 from experiment.results import LogForm, judge, skipped_row, texts_of
 from experiment.seed_files import SeedFiles
-from model.processes import join, leave
 from model.vllm_engine import check_can_start
-from utils import run_main
+from utils import UserError, run_main
 
 ADVICE = {
     "on_stop": "finished work is kept: run the same command again",
@@ -45,12 +44,15 @@ ADVICE = {
 
 def evaluate(args):
     """Evaluate every seed and write its result file and log."""
-    # 1) options, processes (torchrun)
+    # 1) options
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError(
+            "evaluation is one process; several GPUs: --engine vllm (tensor parallel), or one process a seed"
+        )
     quiet_libraries()
     if args.engine == "vllm":
         with naming("--engine vllm"):
             check_can_start()
-    processes = join(device_of(args))
 
     # 2) data
     split = load_instances(args, args.split)
@@ -76,7 +78,7 @@ def evaluate(args):
         share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
 
     # 5) files: what is finished is read back
-    files = SeedFiles(args, record, processes, log_form(args, method, len(questions)))
+    files = SeedFiles(args, record, log_form(args, method, len(questions)))
     files.add_missing(skipped_row(task, questions[index], "too long for the model") for index in sorted(too_long))
     todo = files.todo(examples)
     if args.thoughts == "assistant_text":
@@ -90,7 +92,6 @@ def evaluate(args):
         desc="Questions x seeds",
         unit="question",
         total=sum(len(seeds) for _, seeds in todo),
-        disable=not processes.is_main_process,
     )
     for seed, example, rows in bar:
         files.add(seed, row_of(args, method, questions[example["index"]], example, rows))
@@ -98,10 +99,8 @@ def evaluate(args):
 
     # 8) files in the data's order, report
     files.finish()
-    if processes.is_main_process:
-        name = method_of(record) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
-        report(files.scores(questions), name + (f", vote of {num_answers}" if num_answers > 1 else ""))
-    leave()
+    name = method_of(record) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
+    report(files.scores(questions), name + (f", vote of {num_answers}" if num_answers > 1 else ""))
 
 
 def log_form(args, method, num_questions) -> LogForm:

@@ -14,7 +14,6 @@ from model.backbone import own_sampling, runs_fast
 from model.causal_lm import embeddings_of
 from model.generation import Request, TransformersEngine, end_ids_of
 from model.plain import PlainEngine
-from model.processes import is_main
 from model.vllm_engine import VllmEngine
 from utils import UserError
 
@@ -135,6 +134,6 @@ def write_hints(assistant, encoder, examples, batch_size: int) -> None:
         for index, example in by_index.items()
     )
     written = engine.generate(requests, encoder.length)
-    for request, ids in tqdm(written, total=len(examples), desc="Hints", unit="question", disable=not is_main()):
+    for request, ids in tqdm(written, total=len(examples), desc="Hints", unit="question"):
         text = assistant.tokenizer.decode(ids, skip_special_tokens=True)
         by_index[request.key[1]]["hint_ids"] = encoder.hint_ids(text)

@@ -4,7 +4,6 @@ A result file is JSON lines: `{"run": record}`, then one row a question. Its log
 rows. Nothing else reads or writes these files.
 """
 
-import glob
 import json
 import math
 import os
@@ -303,9 +302,8 @@ class SeedResults:
     """The result file and the log of one seed.
 
     A row is on the disk before the next is computed. On a restart the rows are read back and the log is written again
-    from them, so both files always agree. Rows of part files (`{name}.part-*`, of the further processes of a run) are
-    moved in, in the data's order. Raises UserError if the file belongs to another run, is damaged, or is being written
-    by another process. log_path None: no log.
+    from them, so both files always agree, in the data's order. Raises UserError if the file belongs to another run, is
+    damaged, or is being written by another process.
     """
 
     def __init__(self, results_path, log_path, run, form: LogForm, overwrite=False, echo=False):
@@ -313,19 +311,12 @@ class SeedResults:
         self.run = json.loads(json.dumps(run))
         self.rows, self.totals = {}, Totals()
         new = not self.path.exists()
-        self.file, self.log = open_locked(self.path), open_locked(Path(log_path)) if log_path else None
-        if self.log and new and not overwrite and Path(log_path).stat().st_size:
+        self.file, self.log = open_locked(self.path), open_locked(Path(log_path))
+        if new and not overwrite and Path(log_path).stat().st_size:
             self.path.unlink()
             raise UserError(f"{log_path} is a log without its result file {self.path}: {ANOTHER_FILE}")
-        parts = sorted(self.path.parent.glob(f"{glob.escape(self.path.name)}.part-*"))
-        self.write_rows([] if overwrite else self.earlier_rows(parts))
-        for part in parts:
-            part.unlink()
-
-    def earlier_rows(self, parts: list[Path]) -> list[dict]:
-        """Return the rows of earlier starts and of part files, in the data's order."""
-        found = {row["index"]: row for path in (*parts, self.path) for row in read_own_rows(path, self.run)}
-        return [found[index] for index in sorted(found)]
+        rows = [] if overwrite else read_own_rows(self.path, self.run)
+        self.write_rows(sorted(rows, key=lambda row: row["index"]))
 
     def write_rows(self, rows: list[dict]) -> None:
         """Bring the files to hold exactly these rows."""
@@ -337,9 +328,8 @@ class SeedResults:
             self.file = open_locked(self.path)
         self.file.truncate(len(content))
         flush(self.path.parent)
-        if self.log:
-            self.log.truncate(0)
-            write_all(self.log, first_lines(self.run, self.form).encode("utf-8", errors="replace"))
+        self.log.truncate(0)
+        write_all(self.log, first_lines(self.run, self.form).encode("utf-8", errors="replace"))
         for row in rows:
             self.note(row)
 
@@ -360,15 +350,13 @@ class SeedResults:
         self.rows[row["index"]] = row
         self.totals.add(row, self.form.samples)
         text = log_lines(row, self.totals, self.form)
-        if self.log:
-            write_all(self.log, text.encode("utf-8", errors="replace"))
+        write_all(self.log, text.encode("utf-8", errors="replace"))
         if self.echo:
             print(text, end="", flush=True)
 
     def close(self) -> None:
-        for file in (self.file, self.log):
-            if file:
-                file.close()
+        self.file.close()
+        self.log.close()
 
 
 def scores_of(rows: dict[int, dict], asked) -> dict:

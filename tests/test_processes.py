@@ -179,39 +179,8 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_
     assert difference(projection(tmp_path, "whole"), projection(tmp_path, "stopped")) < 1e-5
 
 
-# ---- evaluation ----
-
-EVALUATE = (
-    "python evaluate_softcotpp.py --base_model_id {m}/Qwen3-8B --assistant_model_id {m}/Qwen3-0.6B "
-    "--params_file_name projection.bin --num_thought_tokens 2 --num_scaling_times 2 --num_return_sequences 2 "
-    f"--seed_from 41 --seed_to 42 --max_new_tokens 6 --print_response {SMALL}"
-)
-
-
-def results(folder):
-    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["transformers", "reference"])
-def test_two_processes_write_the_files_of_one(engine, models, data, tmp_path, here):
-    values = {"m": models, "data": data}
-    torch.manual_seed(0)
-    torch.save(
-        {"weight": torch.randn(48, 32), "bias": torch.zeros(48), "embedding": torch.randn(2, 32)},
-        tmp_path / "projection.bin",
-    )
-    here(f"{EVALUATE} --engine {engine} --log_dir one", **values)
-    done = torchrun(f"{EVALUATE} --engine {engine} --log_dir two", tmp_path, **values)
-    one = results(tmp_path / "one")
-    assert len(one) == 4 and results(tmp_path / "two") == one
-    assert done.stdout.count("Seeds 41 to 42: accuracy") == 1
-
-    # A run of three processes was killed: the main file holds question 0, two parts hold 2 and, cut off, 1 and 3.
-    for name, text in one.items():
-        if name.endswith(".jsonl"):
-            run, *rows = text.splitlines(keepends=True)
-            for ending, kept in (("", rows[0]), (".part-0", rows[2]), (".part-2", rows[1][:-20])):
-                (tmp_path / "two" / f"{name}{ending}").write_text(run + kept, encoding="utf-8")
-    here(f"{EVALUATE} --engine {engine} --log_dir two", **values)
-    assert results(tmp_path / "two") == one
+def test_an_evaluation_of_two_processes_is_refused_once(models, data, tmp_path):
+    done = torchrun(f"python evaluate_softcot.py --num_thought_tokens 0 {SMALL}", tmp_path, code=1, data=data)
+    assert done.stderr.count("error: ") == 1 and "one process a seed" in done.stderr
+    assert not list(tmp_path.iterdir())

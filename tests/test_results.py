@@ -217,25 +217,6 @@ def test_two_evaluations_of_one_result_file_or_log_refuse(tmp_path):
     assert list(results(tmp_path).rows) == [0, 1]
 
 
-def test_rows_of_other_processes_are_moved_in_in_the_data_s_order(tmp_path):
-    main = results(tmp_path)
-    main.add(row(2))
-    main.close()
-    part = SeedResults(tmp_path / "a.jsonl.part-1", None, RUN, LogForm(9))
-    for index in (1, 2, 0):
-        part.add(row(index))
-    part.close()
-    with open(tmp_path / "a.jsonl.part-1", "ab") as file:
-        file.truncate(file.tell() - 5)  # killed in its last row
-    whole = results(tmp_path)
-    assert not (tmp_path / "a.jsonl.part-1").exists()
-    whole.add(row(3))
-    assert list(whole.rows) == [each["index"] for each in rows_of(tmp_path / "a.jsonl")] == [1, 2, 3]
-    assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
-    with pytest.raises(UserError, match="a.jsonl"):
-        results(tmp_path)
-
-
 # ---- the log ----
 
 
