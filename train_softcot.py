@@ -14,7 +14,6 @@ from pathlib import Path
 from data_loader.tasks import get_task
 from experiment.loading import (
     cuts_at_max_len,
-    device_of,
     encode_split,
     load_backbones,
     load_instances,
@@ -29,7 +28,6 @@ from experiment.plots import plot_loss
 from experiment.record import describe_run, run_name, training_record
 from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
 from model.checkpoint import read_checkpoint
-from model.processes import decided_by_main, join, leave
 from model.thought_states import add_thought_states
 from model.training import Recipe, training_loop
 from model.weights import save_projection
@@ -49,9 +47,8 @@ def train(args, dev_k):
     folder = Path("ckpt", name)
 
     # 1) processes (torchrun), device, trackers
-    join(device_of(args))
-    decided_by_main(lambda: refuse_files_in_the_way(args, name))
-    decided_by_main(lambda: refuse_earlier_run(args, folder))
+    refuse_files_in_the_way(args, name)
+    refuse_earlier_run(args, folder)
     accelerator = make_accelerator(args)
 
     # 2) data, before the models: a bad line shows at once
@@ -76,7 +73,7 @@ def train(args, dev_k):
     with open_training(args, folder, record) as (finished, checkpoint):
         if finished:
             print(f"{folder} holds this run, finished: nothing to do", flush=True)
-            return leave()
+            return accelerator.end_training()
         learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
         print(
             f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
@@ -103,14 +100,11 @@ def train(args, dev_k):
         state = read_checkpoint(checkpoint) if checkpoint else None
         accelerator.init_trackers(name)
         history = training_loop(softcot, train_set, dev_set, collate, recipe, folder, record, accelerator, state)
-        for tracker in accelerator.trackers:
-            tracker.finish()
-
         # 8) files
         if accelerator.is_main_process:
             description = describe_run(args, encoder, base, assistant, record)
             write_results(args, name, folder, softcot, base, assistant, description, history)
-    leave()
+    accelerator.end_training()
 
 
 def write_results(args, name, folder, softcot, base, assistant, description, history):

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-ONE_EVENT = 2.0  # seconds: torchrun and a scheduler may both pass one signal on; a person's second one comes later
-_depth, _pending, _since = 0, 0, 0.0  # of deferred_signals
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class UserError(ValueError):
@@ -134,40 +133,24 @@ def lock_file(file, busy: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def deferred_signals():
-    """Note a first signal in the block and raise Stop when the block ends; a later second one raises at once."""
-    global _depth, _pending
-    _depth += 1
+def noted_signals():
+    """Yield a list to which SIGINT and SIGTERM in the block only append their number; its reader ends the work."""
+    noted = []
+    handlers = {signum: signal.signal(signum, lambda number, _frame: noted.append(number)) for signum in SIGNALS}
     try:
-        yield
+        yield noted
     finally:
-        _depth -= 1
-        if not _depth and _pending:
-            signum, _pending = _pending, 0
-            raise Stop(signum)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
-def pending_signal() -> int:
-    """Return the signal that `deferred_signals` has noted, or 0."""
-    return _pending
-
-
-def set_pending_signal(signum: int) -> None:
-    """Note a signal that arrived here, or in another process of this run."""
-    global _pending, _since
-    _pending, _since = signum, time.monotonic()
-
-
-def _on_signal(signum, _frame):
-    if _depth and not _pending:
-        set_pending_signal(signum)
-    elif not _depth or time.monotonic() - _since > ONE_EVENT:
-        raise Stop(signum)
+def _stop(signum, _frame):
+    raise Stop(signum)
 
 
 def run_main(main, on_stop: str = "run it again", on_memory: str = "more memory is needed") -> None:
     """Run a script's main. An expected error is one line on stderr and exit code 1; SIGINT gives 130, SIGTERM 143."""
-    handlers = {signum: signal.signal(signum, _on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signum: signal.signal(signum, _stop) for signum in SIGNALS}
     is_main = os.environ.get("RANK", "0") == "0"  # of several processes (torchrun)
     try:
         return main()

@@ -2,13 +2,15 @@
 
 import logging
 import os
+import sys
 import warnings
+from datetime import timedelta
 
 import torch
 import transformers
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
@@ -66,16 +68,21 @@ def emulates_bfloat16(device: str) -> bool:
 def make_accelerator(args) -> Accelerator:
     """Return Accelerate's accelerator with the tracker that the options name, which is not started yet.
 
-    Raises UserError if that tracker is not installed.
+    Of several processes (torchrun) only the first one prints from now on. Raises UserError if that tracker is not
+    installed.
     """
     available = ["none", *(tracker.value for tracker in get_available_trackers())]
     if args.report_to not in available:
         raise UserError(f"--report_to {args.report_to}: not installed; available are {', '.join(available)}")
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=device_of(args) == "cpu",
         log_with=None if args.report_to == "none" else args.report_to,
         project_config=ProjectConfiguration(logging_dir="logs"),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],  # one may have more to read than others
     )
+    if not accelerator.is_main_process:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    return accelerator
 
 
 def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False, assistant_writes=False):

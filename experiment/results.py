@@ -14,7 +14,7 @@ from statistics import mean
 from data_loader.answers import count_votes, is_correct, majority_vote, verdicts
 from data_loader.tasks import get_task
 from experiment.record import VERSION, refuse_differences, with_plain_ids
-from utils import UserError, deferred_signals, flush, lock_file, replaced
+from utils import UserError, flush, lock_file, replaced
 
 ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"
 ANSWER = (int, float, str, bool, type(None))  # a number, a letter, a boolean, or None if it could not be read
@@ -335,15 +335,14 @@ class SeedResults:
 
     def add(self, row: dict) -> None:
         """Append a row to the result file, flushed, and then to the log; after an error the file is unchanged."""
-        with deferred_signals():
-            end = os.fstat(self.file.fileno()).st_size
-            try:
-                write_all(self.file, json_line(row))
-                os.fsync(self.file.fileno())
-            except OSError:
-                self.file.truncate(end)
-                raise
-            self.note(row)
+        end = os.fstat(self.file.fileno()).st_size
+        try:
+            write_all(self.file, json_line(row))
+            os.fsync(self.file.fileno())
+        except OSError:
+            self.file.truncate(end)
+            raise
+        self.note(row)
 
     def note(self, row: dict) -> None:
         """Count a row and write its log lines."""

@@ -18,11 +18,10 @@ from transformers import get_linear_schedule_with_warmup
 
 from model.checkpoint import write_checkpoint
 from model.frozen_lm import IGNORE
-from model.processes import is_main, largest, signal_of_any
-from utils import UserError, deferred_signals
+from model.processes import largest
+from utils import Stop, UserError, noted_signals
 
 CLIP = 1.0
-EXCHANGE_STEPS = 10  # between exchanges of several GPUs' processes, in which each waits for its device
 REMEDY = "a lower learning rate or a float32 projection helps"
 
 
@@ -86,7 +85,7 @@ def training_loop(
         return time.monotonic() + 60 * recipe.save_minutes
 
     bar = tqdm(desc="Training", total=total_steps, initial=progress.step, disable=not accelerator.is_main_process)
-    with deferred_signals(), bar:
+    with noted_signals() as signals, bar:
         for epoch in range(progress.epoch, math.ceil(recipe.epochs)):
             first, last = epoch * steps_per_epoch, min((epoch + 1) * steps_per_epoch, total_steps)
             batches = parts_of(order_of_epoch(train_set, recipe.seed + epoch), step_size)
@@ -112,24 +111,27 @@ def training_loop(
                     values |= {"grad_norm": norm.item(), "learning_rate": learning_rate}
                     log(values, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged, unchecked[:] = [], []
-                # 4) stop on a signal (the block ends with Stop), save at times; the dev loss looks for signals too
-                if progress.step < last and is_exchange(progress.step, accelerator):
-                    if signal_of_any():
-                        return save()
-                    if largest(time.monotonic() > next_save)[0]:
+                # 4) stop on a signal, save at times; the dev loss looks for signals too
+                if progress.step < last:
+                    stop, due = largest(accelerator, max(signals, default=0), time.monotonic() > next_save)
+                    if stop or due:
                         next_save = save()
+                    if stop:
+                        raise Stop(stop)
             # 5) dev loss
             check_finite(unchecked, learned)
-            loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator)
-            if loss is None:  # a signal came
-                return save()
+            loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator, signals)
+            (stop,) = largest(accelerator, max(signals, default=0))
+            if loss is None:
+                save()
+                raise Stop(stop)
             draw_as_data_loader()
             log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
             # 6) checkpoint
             progress.epoch, progress.dev_losses = epoch + 1, {}
             next_save = save()
-            if signal_of_any():
-                return None
+            if stop:
+                raise Stop(stop)
     return progress.history
 
 
@@ -173,16 +175,16 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> tuple[to
 
 
 @torch.no_grad()
-def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accelerator) -> float | None:
+def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accelerator, signals=()) -> float | None:
     """Return the dev loss: the batches' losses, weighed by their examples. None if a signal came before its end.
 
     `progress.dev_losses` holds what is done, so that a resumed run computes the rest.
     """
     batches, done, unchecked = parts_of(dev_set, batch_size), {}, []
     left = [number for number in range(len(batches)) if number not in progress.dev_losses]
-    rounds = tqdm(parts_of(left, accelerator.num_processes), desc="Dev loss", leave=False, disable=not is_main())
-    for place, numbers in enumerate(rounds):
-        if is_exchange(place, accelerator) and signal_of_any():
+    rounds = parts_of(left, accelerator.num_processes)
+    for numbers in tqdm(rounds, desc="Dev loss", leave=False, disable=accelerator.process_index > 0):
+        if any(largest(accelerator, max(signals, default=0))):
             break
         for number in numbers[accelerator.process_index :][:1]:
             losses = model.losses(on_device(collate(batches[number]), accelerator.device))
@@ -194,14 +196,6 @@ def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accel
     if len(progress.dev_losses) < len(batches):
         return None
     return sum(progress.dev_losses[number] for number in range(len(batches))) / len(dev_set)
-
-
-def is_exchange(step: int, accelerator) -> bool:
-    """Return whether the processes exchange signals after this step; one process always looks for its own.
-
-    So do processes on CPUs: their steps take seconds, and torchrun ends a process 30 s after a signal.
-    """
-    return accelerator.num_processes == 1 or accelerator.device.type == "cpu" or step % EXCHANGE_STEPS == 0
 
 
 def on_device(batch: dict, device) -> dict:

@@ -190,7 +190,7 @@ def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, pl
 
 
 @pytest.mark.slow
-def test_a_signal_ends_an_evaluation_after_the_row(inputs, place, run):
+def test_a_signal_ends_an_evaluation_and_loses_no_row(inputs, place, run):
     signum = signal.SIGTERM
     arguments = [*EVALUATE, *params(), "--eval_batch_size", "1"]
     files = [place / "logs" / ANSWERS.format(seed) for seed in (41, 42)]
@@ -201,8 +201,7 @@ def test_a_signal_ends_an_evaluation_after_the_row(inputs, place, run):
     assert stopped(evaluate_softcot, arguments, place, a_row_is_there, signum) == 128 + signum
     assert f"stopped by {signum.name}" in (place / "output").read_text()
     rows = {file: file.read_bytes().count(b"\n") - 1 for file in files}
-    logged = sum(file.read_text().count("Is Correct") for file in (place / "logs").glob("*.log"))
-    assert 1 <= sum(rows.values()) == logged < 8  # whole rows, in both files
+    assert 1 <= sum(rows.values()) < 8
     assert run(evaluate_softcot, arguments)[0] == 0
     for seed, file in zip((41, 42), files, strict=True):
         assert rows_of(file) == rows_of(inputs / "answers/logs" / ANSWERS.format(seed))

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,10 +12,10 @@ from transformers import Trainer, TrainingArguments, set_seed
 from data_loader.collator import Collator
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.softcot import SoftCoT
-from model.training import EXCHANGE_STEPS, Recipe, is_exchange, training_loop
+from model.training import Recipe, training_loop
 from model.weights import add_lora
 from tests.tiny import ragged_examples, tiny_backbone
-from utils import Stop, set_pending_signal
+from utils import Stop
 
 LENGTH = 3
 KINDS = {"softcot": {}, "nce": {"chains": 3, "contrastive": True}, "lora": {"lora": True}}
@@ -192,21 +191,13 @@ class SignalAt:
         return COLLATE(examples)
 
 
-@pytest.fixture
-def signals():
-    """SIGTERM is noted, as in a script."""
-    before = signal.signal(signal.SIGTERM, lambda signum, _frame: set_pending_signal(signum))
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 # Of an epoch: three training steps, then three dev batches.
 CALLS = {2: 2, 3: 3, 5: 3, 6: 3, 8: 5, 11: 6, 12: 6}
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["softcot", "nce", "lora"])
-def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_bytes(tmp_path, signals, call, kind):
+def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_bytes(tmp_path, call, kind):
     options = KINDS[kind]
     whole, stopped, resumed = make(**options), make(**options), make(**options)
     history = run(tmp_path / "whole", whole)
@@ -226,14 +217,7 @@ def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_byte
     assert len(calls) == 12 - call  # nothing is computed twice
 
 
-@pytest.mark.parametrize(("device", "number", "steps"), [("cuda", 1, 1), ("cpu", 2, 1), ("cuda", 2, EXCHANGE_STEPS)])
-def test_processes_of_gpus_exchange_signals_at_some_steps_only(device, number, steps):
-    processes = SimpleNamespace(device=torch.device(device), num_processes=number)
-    found = [step for step in range(1, 3 * EXCHANGE_STEPS) if is_exchange(step, processes)]
-    assert found == list(range(steps, 3 * EXCHANGE_STEPS, steps))
-
-
-def test_a_dev_loss_begun_in_other_batches_is_started_again(tmp_path, signals):
+def test_a_dev_loss_begun_in_other_batches_is_started_again(tmp_path):
     whole = run(tmp_path / "whole", make(), Recipe(**{**vars(RECIPE), "batch_size": 1, "accumulation": 2}))
     with pytest.raises(Stop):
         run(tmp_path / "run", make(), collate=SignalAt(5))

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from utils import (
+    Stop,
     UserError,
-    deferred_signals,
     locked,
+    noted_signals,
     one_line,
-    pending_signal,
     remove_folder,
     replaced,
     replaced_folder,
@@ -138,39 +138,27 @@ def test_any_other_error_of_a_lock_is_an_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_the_write_and_a_later_one_does_not(signum, capsys):
-    before = signal.getsignal(signum)
-    steps = []
-
-    def send(times, apart=0.01):
-        for _ in range(times):
-            os.kill(os.getpid(), signum)
-            time.sleep(apart)
-
-    def write():
-        with deferred_signals(), deferred_signals():
-            send(2)  # the same one again: torchrun passes on what a scheduler sends to all
-            assert pending_signal() == signum
-            steps.append("written")
-        steps.append("not reached")
-
-    def write_too_long():
-        with deferred_signals():
-            send(2, apart=2.1)
-            steps.append("not reached")
+def test_a_signal_ends_a_script_at_once_and_in_a_block_that_notes_it_only_by_its_reader(signum, capsys):
+    before, steps = signal.getsignal(signum), []
 
     def wait():
-        send(1)
+        os.kill(os.getpid(), signum)
+        time.sleep(1)
         steps.append("not reached")
 
-    for main in (write, write_too_long, wait):
+    def read():
+        with noted_signals() as noted:
+            os.kill(os.getpid(), signum)
+            while not noted:
+                time.sleep(0.01)
+            steps.append("read")
+            raise Stop(*noted)
+
+    for main in (wait, read):
         with pytest.raises(SystemExit) as end:
             run_main(main)
-        assert end.value.code == 128 + signum and not pending_signal()
-        error = capsys.readouterr().err
-        assert signum.name in error and "resume" not in error
-    assert steps == ["written"]
-    assert signal.getsignal(signum) is before
+        assert end.value.code == 128 + signum and signum.name in capsys.readouterr().err
+    assert steps == ["read"] and signal.getsignal(signum) is before
 
 
 class OutOfMemoryError(RuntimeError):
