@@ -18,15 +18,13 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-import torch
-
 import evaluate_softcot
 import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
-from experiment.loading import emulates_bfloat16
 from experiment.plots import plot_tasks
 from experiment.runs import read_runs
+from experiment.setup import emulates_bfloat16
 from experiment.summary import compare_methods, make_cells, make_table
 from experiment.tables import comparison_table, markdown_table, overview
 from model.choices import DTYPES
@@ -140,7 +138,7 @@ def main():
     dtype = "of the frozen models in all runs (default: bfloat16, but float32 on a CPU that emulates it)"
     parser.add_argument("--dtype", choices=DTYPES, help=dtype)
     args = parser.parse_args()
-    emulated = emulates_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+    emulated = emulates_bfloat16()
     plan = {"train": 640, "batch": 4, "test": 64, "unseen": 24, "tokens": 120, "minutes": 8}
     plan["dtype"] = args.dtype or ("float32" if emulated else "bfloat16")
     if args.quick:

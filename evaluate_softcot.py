@@ -4,7 +4,7 @@ One process loads the models once and serves all seeds; one log and one result f
 interruption, it continues.
 """
 
-from experiment.arguments import EvaluateSoftCoT, Parser, naming
+from experiment.options import EvaluateSoftCoT, Parser, naming
 
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     Parser(EvaluateSoftCoT, __doc__).parse_args()
@@ -15,24 +15,23 @@ from statistics import mean, stdev
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from experiment.loading import (
-    encode_split,
-    load_instances,
-    quiet_libraries,
-    share_instructions,
-)
-from experiment.method import chains_of, load_method
 from experiment.record import ONLY_IN_LOGS, data_hash, evaluation_record, method_of, rendered_prompt
 from experiment.responses import (
     finished_questions,
-    make_engine,
     requests_of,
     take_next_questions_thoughts,
     texts_of_ids,
     write_hints,
 )
-from experiment.results import LogForm, judge, skipped_row, texts_of
-from experiment.seed_files import SeedFiles
+from experiment.results import LogForm, SeedFiles, judge, skipped_row, texts_of
+from experiment.setup import (
+    encode_split,
+    load_instances,
+    load_method,
+    make_engine,
+    quiet_libraries,
+    share_instructions,
+)
 from model.vllm_engine import check_can_start
 from utils import UserError, run_main
 
@@ -59,13 +58,13 @@ def evaluate(args):
     questions = {question["index"]: question for question in split[: args.test_k or None]}
 
     # 3) models and method, the record of what fixes the answers
-    method = load_method(args, chains_of(args))
+    method = load_method(args, args.chains())
     num_answers = method.chains * args.num_return_sequences
     task, family = get_task(args.task_name), method.base.thought_tokens.family
     max_new_tokens = args.max_new_tokens or task.generation_length(family)
     hashes = {"data_hash": data_hash(split), "questions_in_split": len(split), **method.hashes}
     hashes["rendered_prompt"] = rendered_prompt(method.encoder, split, "eval")
-    record = evaluation_record(args, hashes, max_new_tokens)
+    record = evaluation_record(args.fixing_result(), hashes, max_new_tokens)
 
     # 4) prompts
     examples = encode_split(
@@ -78,7 +77,7 @@ def evaluate(args):
         share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
 
     # 5) files: what is finished is read back
-    files = SeedFiles(args, record, log_form(args, method, len(questions)))
+    files = SeedFiles(args.result_paths(), record, log_form(args, method, len(questions)), args.overwrite)
     files.add_missing(skipped_row(task, questions[index], "too long for the model") for index in sorted(too_long))
     todo = files.todo(examples)
     if args.thoughts == "assistant_text":
@@ -109,8 +108,8 @@ def log_form(args, method, num_questions) -> LogForm:
     if method.slot and args.thoughts != "assistant_text":  # text is part of the prompt
         backbones = (method.assistant or method.base, method.base)
         slot = tuple(backbone.thought_tokens.placeholder * args.num_thought_tokens for backbone in backbones)
-    arguments = tuple((name, getattr(args, name)) for name in ONLY_IN_LOGS)
-    return LogForm(num_questions, args.num_return_sequences, chains_of(args) is not None, slot, arguments)
+    arguments = tuple((name, vars(args)[name]) for name in ONLY_IN_LOGS)
+    return LogForm(num_questions, args.num_return_sequences, args.chains() is not None, slot, arguments)
 
 
 def row_of(args, method, question, example, rows):

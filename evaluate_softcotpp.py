@@ -3,7 +3,7 @@
 Logs, result files and restarts as in evaluate_softcot.py.
 """
 
-from experiment.arguments import EvaluateSoftCoTPlusPlus, Parser
+from experiment.options import EvaluateSoftCoTPlusPlus, Parser
 
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     Parser(EvaluateSoftCoTPlusPlus, __doc__).parse_args()

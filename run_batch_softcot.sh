@@ -7,4 +7,8 @@
 # Takes the options of evaluate_softcot.py (--help lists them); --seed S runs the one seed S. Exit code: the
 # evaluation's own, 2 for wrong arguments. The environment variable PYTHON names the interpreter (python).
 
-exec "${PYTHON:-python}" "$(dirname -- "${BASH_SOURCE[0]}")/evaluate_softcot.py" --sweep "$@"
+sweep=(--seed_from 41 --seed_to 45) # the papers' seeds
+for word in "$@"; do
+    [[ $word != --seed && $word != --seed=* ]] || sweep=()
+done
+exec "${PYTHON:-python}" "$(dirname -- "${BASH_SOURCE[0]}")/evaluate_softcot.py" "${sweep[@]}" "$@"

@@ -4,7 +4,7 @@ With --num_thought_tokens 0 --tune_base_model the LoRA baseline: the adapter alo
 arguments -> data -> models -> SoftCoT -> training loop -> ckpt/<run>/projection.bin, results/<run>/loss.png, logs/<run>
 """
 
-from experiment.arguments import Parser, TrainSoftCoT
+from experiment.options import Parser, TrainSoftCoT
 
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     Parser(TrainSoftCoT, __doc__).parse_args()
@@ -12,8 +12,13 @@ if __name__ == "__main__":  # help and wrong arguments end before the imports th
 from pathlib import Path
 
 from data_loader.tasks import get_task
-from experiment.loading import (
-    cuts_at_max_len,
+from experiment.model_card import write_model_card
+from experiment.plots import plot_loss
+from experiment.record import describe_run, training_record
+from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
+from experiment.setup import (
+    build_for_training,
+    check_tuned_models,
     encode_split,
     load_backbones,
     load_instances,
@@ -22,11 +27,6 @@ from experiment.loading import (
     quiet_libraries,
     share_instructions,
 )
-from experiment.method import build_for_training, check_tuned_models
-from experiment.model_card import write_model_card
-from experiment.plots import plot_loss
-from experiment.record import describe_run, run_name, training_record
-from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
 from model.checkpoint import read_checkpoint
 from model.thought_states import add_thought_states
 from model.training import Recipe, training_loop
@@ -43,13 +43,13 @@ def train(args, dev_k):
     """Train and write the run's files. dev_k: the dev loss is on the first dev_k dev examples; 0: on all."""
     quiet_libraries()
     thinks = args.num_thought_tokens > 0
-    name = run_name(args)
+    name = args.name_run()
     folder = Path("ckpt", name)
 
     # 1) processes (torchrun), device, trackers
-    refuse_files_in_the_way(args, name)
-    refuse_earlier_run(args, folder)
-    accelerator = make_accelerator(args)
+    refuse_files_in_the_way(name)
+    refuse_earlier_run(folder, args.resume)
+    accelerator = make_accelerator()
 
     # 2) data, before the models: a bad line shows at once
     train_data, dev_data = load_instances(args, "train", args.k_shot), load_instances(args, "dev", dev_k)
@@ -58,19 +58,20 @@ def train(args, dev_k):
     check_tuned_models(args)
     base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
     encoder, collate = make_encoder(args, base, assistant)
-    limit = args.max_len if args.max_len > 0 and not cuts_at_max_len(args) else float("inf")
+    limit = args.max_len if args.max_len > 0 and not args.cuts_at_max_len() else float("inf")
     train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
     # 4) the record: what fixes the result
     hashes = hashes_of(encoder, base, assistant, train_data, dev_data)
-    record = training_record(args, hashes, accelerator.num_processes)
+    batch = args.batch_size * args.gradient_accumulation_steps * accelerator.num_processes
+    record = training_record(args.fixing_result(), hashes, batch)
 
     # 5) SoftCoT around the models
     softcot = build_for_training(args, base, assistant)
     share_instructions(collate, [*train_set, *dev_set], args.num_thought_tokens, base, assistant)
 
-    with open_training(args, folder, record) as (finished, checkpoint):
+    with open_training(folder, record, args.resume) as (finished, checkpoint):
         if finished:
             print(f"{folder} holds this run, finished: nothing to do", flush=True)
             return accelerator.end_training()
@@ -93,16 +94,14 @@ def train(args, dev_k):
             epochs=args.n_epochs,
             learning_rate=args.learning_rate,
             seed=args.seed,
-            logging_steps=args.logging_steps,
             keep_checkpoints=get_task(args.task_name).keep_checkpoints,
-            save_minutes=args.save_minutes,
         )
         state = read_checkpoint(checkpoint) if checkpoint else None
         accelerator.init_trackers(name)
         history = training_loop(softcot, train_set, dev_set, collate, recipe, folder, record, accelerator, state)
         # 8) files
         if accelerator.is_main_process:
-            description = describe_run(args, encoder, base, assistant, record)
+            description = describe_run(vars(args), encoder, base, assistant, record)
             write_results(args, name, folder, softcot, base, assistant, description, history)
     accelerator.end_training()
 
@@ -123,7 +122,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
     if args.num_thought_tokens:
         written = folder / "projection.bin"
         save_projection(softcot.projection_state(), written)
-        write_model_card(folder, args, history)
+        write_model_card(folder, vars(args), args.chains(), history)
         description["projection"] = fingerprint(written)
     write_json(description, folder / "run.json")
     print(f"Wrote {written} and {results / 'loss.png'}", flush=True)

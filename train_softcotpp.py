@@ -3,7 +3,7 @@
 The same files as train_softcot.py writes; projection.bin also holds the N initial tokens.
 """
 
-from experiment.arguments import Parser, TrainSoftCoTPlusPlus
+from experiment.options import Parser, TrainSoftCoTPlusPlus
 
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     Parser(TrainSoftCoTPlusPlus, __doc__).parse_args()

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -28,11 +29,11 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.tiny import EVALUATED, TRAINED, WIDTHS, WINDOW, make_inputs
+from benchmarks.tiny import WIDTHS, WINDOW, make_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
-TRAIN = f"{TRAINED} --output_name guard --batch_size 2 --n_epochs 4 --learning_rate 1e-3"
-EVALUATE = f"{EVALUATED} --max_new_tokens 32 --log_dir logs --print_input --print_response"
+TRAIN = "--output_name guard --batch_size 2 --n_epochs 4 --learning_rate 1e-3"
+EVALUATE = "--max_new_tokens 32 --log_dir logs --print_input --print_response"
 SOFTCOT, SOFTCOTPP = "--params_file_name ../softcot.bin", "--params_file_name ../softcotpp.bin --num_scaling_times 2"
 NCE = "--num_scaling_times 2 --model_name scaling-nce"
 # Case -> script, what it adds to TRAIN or EVALUATE.
@@ -107,7 +108,9 @@ def write_projections(folder):
 def run_case(case, project, folder, no_dropout):
     """Run a case of the version in `project`, its files in `folder`. Return a finding if it failed, else None."""
     script, more = CASES[case]
-    words = f"{TRAIN if script.startswith('train') else EVALUATE} {more}".split()
+    own = runpy.run_path(str(project / "benchmarks" / "tiny.py"))  # a version's own names of options
+    first, common = (own["TRAINED"], TRAIN) if script.startswith("train") else (own["EVALUATED"], EVALUATE)
+    words = f"{first} {common} {more}".split()
     command = [sys.executable, *(["-c", WITHOUT_DROPOUT] if no_dropout else []), str(project / script), *words]
     folder.mkdir()
     with open(folder / "output", "w") as output:

@@ -15,13 +15,12 @@ from statistics import mean
 import torch
 
 from benchmarks.speed import machine
-from experiment.arguments import EvaluateSoftCoT
-from experiment.loading import load_instances, quiet_libraries
-from experiment.method import load_method, load_softcot
+from experiment.options import EvaluateSoftCoT
 from experiment.plots import pyplot, save
 from experiment.record import trained_with
 from experiment.responses import take_next_questions_thoughts
 from experiment.runs import read_runs
+from experiment.setup import load_instances, load_method, load_softcot, quiet_libraries
 from experiment.summary import bootstrap_interval
 from model.controls import ThoughtSlot
 from utils import run_main, write_json

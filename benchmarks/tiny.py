@@ -13,11 +13,8 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 # Options of the scripts, run in a folder beside the inputs.
-TOKENS = (
-    "--base_thought_tokens <|endoftext|>,<begin>,<end> --assistant_thought_tokens <|endoftext|>,<begin>,<end> "
-    "--assistant_initial_token 20"
-)
-COMMON = f"--data_dir ../data --dtype float32 --device cpu --num_thought_tokens 3 {TOKENS}"
+TOKENS = "--base_thought_tokens <|endoftext|>,<begin>,<end> --assistant_thought_tokens <|endoftext|>,<begin>,<end>,20"
+COMMON = f"--data_dir ../data --dtype float32 --num_thought_tokens 3 {TOKENS}"
 TRAINED = f"--large_model_id ../base --small_model_id ../assistant {COMMON}"
 EVALUATED = f"--base_model_id ../base --assistant_model_id ../assistant --seed_from 41 --seed_to 42 {COMMON}"
 WIDTHS = {"base": 48, "assistant": 32}

@@ -1,20 +1,13 @@
 """A pair of models with a projection that answers single questions: for ask.py and for Python."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from data_loader.answers import extract, majority_vote
-from data_loader.tasks import get_task
-from experiment.arguments import naming
-from experiment.loading import encode_split, make_encoder
-from experiment.method import Method, load_method
-from experiment.responses import local_engine, requests_of, sampling_of, texts_of_ids
+from experiment.responses import requests_of, texts_of_ids
+from experiment.setup import encode_split
 from model.generation import Request
-from model.weights import load_projection
 from utils import UserError
-
-ROWS = 64  # that are written together
 
 
 class Answer(NamedTuple):
@@ -28,18 +21,10 @@ class Answer(NamedTuple):
 class SoftCoTModel:
     """Frozen models, projection and prompts, loaded once. Answers are evaluation's for question 0, up to rounding."""
 
-    def __init__(self, args):
-        with naming("--params_file_name"):
-            state = load_projection(args.params_file_name)
-        own_chains = len(state["embedding"]) if "embedding" in state else None
-        self.args = args
-        self.method = load_method(args, args.num_scaling_times or own_chains)
-        base = self.method.base
-        # The same models without a slot: zero-shot CoT.
-        encoder, collate = make_encoder(dataclasses.replace(args, num_thought_tokens=0), base, None)
-        self.plain = Method(base, None, encoder, collate, None, None, 1, {})
-        self.limit = args.max_new_tokens or get_task(args.task_name).generation_length(base.thought_tokens.family)
-        self.engine = local_engine(base, ROWS, **sampling_of(args, base))
+    def __init__(self, method, plain, engine, task: str, seed: int, samples: int, limit: int):
+        """method, plain: with and without a slot; samples: R; limit: of new tokens."""
+        self.method, self.plain, self.engine = method, plain, engine
+        self.task, self.seed, self.samples, self.limit = task, seed, samples, limit
 
     def answer(self, question: str, thoughts: bool = True) -> Answer:
         """Return the answer with soft thoughts, or without them."""
@@ -48,7 +33,7 @@ class SoftCoTModel:
 
     def read(self, texts: list[str]) -> Answer:
         """Return the texts with their answers and vote."""
-        answers = [extract(self.args.task_name, text) for text in texts]
+        answers = [extract(self.task, text) for text in texts]
         return Answer(texts, answers, majority_vote(answers))
 
     def example(self, question: str, thoughts: bool = True) -> dict:
@@ -65,8 +50,8 @@ class SoftCoTModel:
     def requests(self, question: str, thoughts: bool = True) -> list[Request]:
         """Return a request for each response: N chains x R samples, or R without thoughts."""
         method = self.method if thoughts else self.plain
-        todo = [(self.example(question, thoughts), [self.args.seed])]
-        return list(requests_of(todo, method, self.args.num_return_sequences))
+        todo = [(self.example(question, thoughts), [self.seed])]
+        return list(requests_of(todo, method, self.samples))
 
     def stream(self, requests: list[Request]) -> Iterator[tuple[int, str, str | None]]:
         """Yield (row, new text, whole text or None) while the rows are written, one row after the other.

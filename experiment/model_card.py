@@ -1,6 +1,5 @@
 """The model card beside a projection, so that `hf upload user/repo ckpt/<run>` publishes the folder as it is."""
 
-from experiment.method import chains_of
 from experiment.protocol import protocol_name
 from experiment.record import short_name
 from model.weights import repo_of
@@ -30,27 +29,27 @@ MIT holds for the projection. The two models and the data have their own licence
 """
 
 
-def write_model_card(folder, args, history: list[dict]) -> None:
-    """Write the card, and a .gitignore, which `hf upload` obeys, into a run's folder. args: of the training."""
-    for name, text in ((CARD, model_card(args, history)), (".gitignore", IGNORED)):
+def write_model_card(folder, options: dict, chains: int | None, history: list[dict]) -> None:
+    """Write the card, and a .gitignore, which `hf upload` obeys, into a run's folder. options: of the training."""
+    for name, text in ((CARD, model_card(options, chains, history)), (".gitignore", IGNORED)):
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
 
 
-def model_card(args, history) -> str:
+def model_card(options: dict, chains: int | None, history: list[dict]) -> str:
     """Return the card's text. It names no folder of this machine."""
-    models, chains = (args.large_model_id, args.small_model_id), chains_of(args)
+    models = (options["large_model_id"], options["small_model_id"])
     hub_ids = list(dict.fromkeys(filter(None, map(repo_of, models))))
     return TEMPLATE.format(
         base_model=f"base_model: [{', '.join(hub_ids)}]\n" if hub_ids else "",
         method="SoftCoT++" if chains else "SoftCoT",
         base=short_name(models[0]),
         assistant=short_name(models[1]),
-        task=args.task_name,
-        length=args.num_thought_tokens,
+        task=options["task_name"],
+        length=options["num_thought_tokens"],
         chains=chains or 1,
-        epochs=args.n_epochs,
-        dtype=args.dtype,
-        protocol=protocol_name(vars(args)),
+        epochs=options["n_epochs"],
+        dtype=options["dtype"],
+        protocol=protocol_name(options),
         loss=[entry["eval_loss"] for entry in history if "eval_loss" in entry][-1],
     )

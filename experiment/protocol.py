@@ -1,7 +1,7 @@
 """The switches: each place where the published code is corrected here, or where both ways are right.
 
 What is part of the published protocol is no switch: it is done the published way. docs/DEVIATIONS.md has one row a
-switch. experiment/arguments.py makes one option of each, whose default is the value of `--protocol`. Needs no torch.
+switch. experiment/options.py makes one option of each, whose default is the value of `--protocol`. Needs no torch.
 """
 
 import dataclasses

@@ -97,32 +97,6 @@ def with_plain_ids(record: dict) -> dict:
     return record | {key: value.rstrip("/") or value for key, value in ids.items()}
 
 
-def run_name(args):
-    """Return a training run's name, as published: `{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`."""
-    chains = getattr(args, "num_scaling_times", None)
-    parts = [args.output_name, args.task_name, float(args.n_epochs), args.num_thought_tokens]
-    parts += [chains] if chains else []
-    parts += [short_name(args.large_model_id), short_name(args.small_model_id)]
-    return "-".join(map(str, parts)) + ("-nce" if getattr(args, "model_name", "") == "scaling-nce" else "")
-
-
-def log_name(args, seed):
-    """Return the name of a seed's log and result file, without its ending.
-
-    As published `{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`; a control adds
-    `[-{thoughts}][-perturb_{S}]`.
-    """
-    chains = getattr(args, "num_scaling_times", None)
-    scaling = f"-nst_{chains}" if chains else ""
-    control = "" if args.thoughts == "projected" else f"-{args.thoughts}"
-    control += f"-perturb_{args.perturb_std:g}" if args.perturb_std else ""
-    return (
-        f"{args.run_name}{args.task_name}-{getattr(args, 'model_name', '')}-seed_{seed}"
-        f"-ntt_{args.num_thought_tokens}-nrs_{args.num_return_sequences}{scaling}-{short_name(args.base_model_id)}"
-        f"-{short_name(args.assistant_model_id)}{control}"
-    )
-
-
 def git_commit():
     """Return the commit of the code, with + if files differ from it; None outside a repository."""
 
@@ -136,13 +110,13 @@ def git_commit():
         return None
 
 
-def describe_run(args, encoder, base, assistant, record):
+def describe_run(options: dict, encoder, base, assistant, record):
     """Return what run.json holds: enough to know what a projection was trained with."""
     packages = {
         name: importlib.metadata.version(name) for name in ("torch", "transformers", "fastNLP", "accelerate", "peft")
     }
     return {
-        "arguments": vars(args),
+        "arguments": options,
         "record": record,
         "prompt_hash": encoder.prompt_hash,
         "prompt_file": str(encoder.path),
@@ -154,16 +128,21 @@ def describe_run(args, encoder, base, assistant, record):
     }
 
 
-def training_record(args, hashes, num_processes):
-    """Return all that fixes a training's result. hashes: of prompts, data and weights."""
-    batch = num_processes * args.batch_size * args.gradient_accumulation_steps
-    record = {"version": VERSION, **args.fixing_result(), **hashes, "global_batch_size": batch}
+def training_record(options: dict, hashes: dict, batch: int) -> dict:
+    """Return all that fixes a training's result.
+
+    options: those that fix it; hashes: of prompts, data and weights; batch: examples an optimizer step.
+    """
+    record = {"version": VERSION, **options, **hashes, "global_batch_size": batch}
     return json.loads(json.dumps(record, default=str))  # as it is read again
 
 
-def evaluation_record(args, hashes, max_new_tokens):
-    """Return all that fixes an evaluation's answers, seed by seed. hashes: of prompts, data and projection."""
-    record = {"version": VERSION, **args.fixing_result(), **hashes, "max_new_tokens": max_new_tokens}
+def evaluation_record(options: dict, hashes: dict, max_new_tokens: int) -> dict:
+    """Return all that fixes an evaluation's answers, seed by seed.
+
+    options: those that fix them; hashes: of prompts, data and projection.
+    """
+    record = {"version": VERSION, **options, **hashes, "max_new_tokens": max_new_tokens}
     record = with_plain_ids(record)
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
         if record[part]:
@@ -246,8 +225,8 @@ def trained_with(params_file: Path) -> dict:
     return options
 
 
-def check_against_training(args, encoder, params_file):
-    """Compare the arguments with the run.json beside what training wrote (a projection, or an adapter's folder).
+def check_against_training(options: dict, encoder, params_file):
+    """Compare an evaluation's options with the run.json beside a projection or an adapter's folder.
 
     Raises UserError if the models are others; another prompt or protocol is a line on stderr.
     """
@@ -258,18 +237,18 @@ def check_against_training(args, encoder, params_file):
     names = [short_name(arguments[key]) for key in ("large_model_id", "small_model_id")]
     families = [trained["base_family"], trained["assistant_family"]]
     task, prompt = arguments["task_name"], (trained["prompt_hash"], trained["prompt_file"])
-    compare_protocols(vars(args), arguments, record)
+    compare_protocols(options, arguments, record)
     if written and params_file.is_file() and written != fingerprint(params_file):  # an adapter is a folder
         raise UserError(
             f"{record} describes another {params_file.name} than the one beside it: "
             "put the two of one run together, or remove run.json"
         )
-    ours = ("base", "assistant") if args.num_thought_tokens else ("base",)
+    ours = ("base", "assistant") if options["num_thought_tokens"] else ("base",)
     for part, wanted in zip(ours, names, strict=False):
-        mine = short_name(getattr(args, f"{part}_model_id"))
+        mine = short_name(options[f"{part}_model_id"])
         if mine != wanted:
             raise UserError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({record})")
-        if arguments.get(f"tune_{part}_model") and not getattr(args, f"{part}_model_ckpt"):
+        if arguments.get(f"tune_{part}_model") and not options[f"{part}_model_ckpt"]:
             raise UserError(
                 f"{params_file} was trained together with a LoRA adapter of the {part} model ({record}): "
                 f"give its folder with --{part}_model_ckpt"
@@ -281,13 +260,13 @@ def check_against_training(args, encoder, params_file):
                 f"the {part} model's thought tokens are of the family {mine}, but {params_file} was "
                 f"trained with {wanted} ({record})"
             )
-    method, trained_as = getattr(args, "model_name", None), arguments.get("model_name")
+    method, trained_as = options.get("model_name"), arguments.get("model_name")
     if method and trained_as and method != trained_as:
         text = f"--model_name is {method}, but {params_file} was trained as {trained_as} ({record})"
         if method != "scaling":  # which the documented commands leave to the default, for every kind of projection
             raise UserError(text)
         print(f"note: {text}; it is used in the log's name only", file=sys.stderr, flush=True)
-    if task == args.task_name and prompt[0] != encoder.prompt_hash:
+    if task == options["task_name"] and prompt[0] != encoder.prompt_hash:
         print(
             f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), {params_file} was trained with "
             f"{prompt[0]} ({prompt[1]})",
@@ -309,7 +288,8 @@ def describe_training(params_file) -> dict:
     trained = record_of_training(params_file)
     if not trained:
         return {}
-    rest = {key: value for key, value in trained.items() if key != "seed" and key not in SWITCHES}
+    of_switches = {"seed", "rendered_prompt", *SWITCHES}  # a switch may change the prompt
+    rest = {key: value for key, value in trained.items() if key not in of_switches}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
     return {"trained_with": protocol_name(trained), "training_seed": trained["seed"], "training": digest}
 

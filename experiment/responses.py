@@ -9,28 +9,13 @@ from tqdm import tqdm
 
 from data_loader.answers import clean_up
 from data_loader.collator import behind
-from experiment.method import ignores_base_adapter
-from model.backbone import own_sampling, runs_fast
+from model.backbone import runs_fast
 from model.causal_lm import embeddings_of
-from model.generation import Request, TransformersEngine, end_ids_of
+from model.generation import Request, TransformersEngine
 from model.plain import PlainEngine
-from model.vllm_engine import VllmEngine
 from utils import UserError
 
 QUESTIONS_AT_ONCE = 8  # whose soft thoughts are made in one pass of the assistant
-
-
-def make_engine(args, method, examples, max_new_tokens: int):
-    """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
-    sampling = sampling_of(args, method.base)
-    if args.engine == "transformers":
-        return local_engine(method.base, args.eval_batch_size, method.collate.instruction, **sampling)
-    if args.engine == "reference":
-        return PlainEngine(method.base, published=True, **sampling)
-    prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
-    options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
-    adapter = None if ignores_base_adapter(args) else args.base_model_ckpt
-    return VllmEngine(method.base, dtype=args.dtype, adapter=adapter, **sampling, **options)
 
 
 def local_engine(backbone, rows: int, instruction: tuple[int, ...] = (), **sampling):
@@ -38,15 +23,6 @@ def local_engine(backbone, rows: int, instruction: tuple[int, ...] = (), **sampl
     if runs_fast(backbone.model):
         return TransformersEngine(backbone, rows=rows, instruction=instruction, **sampling)
     return PlainEngine(backbone, **sampling)
-
-
-def sampling_of(args, base) -> dict:
-    """Return the sampling options as engines take them; with --sampling of_model, 1.0 is the model's own value."""
-    options = {name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "greedy")}
-    if args.switches().sampling == "of_model":
-        options |= {name: value for name, value in own_sampling(base.model_id).items() if options[name] == 1.0}
-    end_ids = end_ids_of(base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
-    return options | {"end_ids": end_ids}
 
 
 def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:

@@ -241,7 +241,6 @@ def log_lines(row: dict, totals: Totals, form: LogForm) -> str:
     gold, answers = f"Ground Truth Answer: {row['gold']}", [with_infinity(answer) for answer in row["answers"]]
     lines = [gold, *input_lines(row, form), *response_lines(row, form), gold]
     if form.lists_answers:
-        answers = [float(answer) if answer == "inf" else answer for answer in row["answers"]]  # as Python prints it
         lines += [
             f"Model Answer: {answers}",
             f"Model Answer Count: {count_votes(answers)}",
@@ -391,3 +390,52 @@ def write_all(file, content: bytes) -> None:
     except OSError as error:
         error.filename = file.name
         raise
+
+
+class SeedFiles:
+    """The files of all seeds of an evaluation. Raises UserError as `SeedResults` does."""
+
+    def __init__(self, paths: dict[int, Path], record: dict, form: LogForm, overwrite=False):
+        """paths: seed -> its result file; the log lies beside it."""
+        self.paths, self.record, self.form = paths, record, form
+        self.open(overwrite, echo=len(paths) == 1)
+        self.finished = {seed: set(result.rows) for seed, result in self.results.items()}  # seed -> questions
+
+    def open(self, overwrite=False, echo=False) -> None:
+        """Open each seed's files; what is finished is read back."""
+        self.results = {
+            seed: SeedResults(path, path.with_suffix(".log"), self.record | {"seed": seed}, self.form, overwrite, echo)
+            for seed, path in self.paths.items()
+        }
+
+    def todo(self, examples) -> list[tuple[dict, list[int]]]:
+        """Return the examples that are not finished for all seeds, each with those seeds."""
+        open_seeds = [(e, [s for s in self.results if e["index"] not in self.finished[s]]) for e in examples]
+        return [pair for pair in open_seeds if pair[1]]
+
+    def add_missing(self, rows) -> None:
+        """Add rows to the files of all seeds that do not have them."""
+        for row in rows:
+            for seed, result in self.results.items():
+                if row["index"] not in self.finished[seed]:
+                    result.add(row)
+
+    def add(self, seed: int, row: dict) -> None:
+        self.results[seed].add(row)
+
+    def accuracy(self) -> float:
+        """Return the accuracy so far in percent."""
+        totals = [result.totals for result in self.results.values()]
+        return 100 * sum(total.correct for total in totals) / max(1, sum(total.questions for total in totals))
+
+    def finish(self) -> None:
+        """Bring the rows into the data's order."""
+        if all(list(result.rows) == sorted(result.rows) for result in self.results.values()):
+            return
+        for result in self.results.values():
+            result.close()
+        self.open()
+
+    def scores(self, asked) -> dict[int, dict]:
+        """Return seed -> accuracy by both rules and average tokens a response, over the question indices `asked`."""
+        return {seed: scores_of(result.rows, asked) for seed, result in self.results.items()}

@@ -24,9 +24,9 @@ def hashes_of(encoder, base, assistant, train_data, dev_data) -> dict:
     }
 
 
-def refuse_files_in_the_way(args, name) -> None:
+def refuse_files_in_the_way(name: str) -> None:
     """Raise UserError if anything but a folder has the name of one of the run's folders."""
-    for top in ("ckpt", "results", *(["logs"] if args.report_to == "tensorboard" else [])):
+    for top in ("ckpt", "results", "logs"):
         for path in (Path(top), Path(top, name)):
             if os.path.lexists(path) and not path.is_dir():
                 raise UserError(
@@ -37,10 +37,10 @@ def refuse_files_in_the_way(args, name) -> None:
             raise UserError(f"{path} is a folder, and this run would write a file there: move it away")
 
 
-def refuse_earlier_run(args, folder) -> None:
+def refuse_earlier_run(folder: Path, resume: bool) -> None:
     """Raise UserError if an earlier run, or a downloaded one, would be overwritten: without --resume nothing is."""
     written = (path for path in (folder / "projection.bin", folder / CARD, folder / "run.json") if path.exists())
-    if not args.resume and (checkpoints(folder) or any(written)):
+    if not resume and (checkpoints(folder) or any(written)):
         raise UserError(
             f"{folder} holds an earlier run: --resume continues it from its last checkpoint; "
             "to start over, remove the folder or take another --output_name"
@@ -48,7 +48,7 @@ def refuse_earlier_run(args, folder) -> None:
 
 
 @contextlib.contextmanager
-def open_training(args, folder, record):
+def open_training(folder: Path, record: dict, resume: bool):
     """Hold the run's folder; yield whether it holds this run finished, and the checkpoint to resume from, or None.
 
     Of several processes the first one holds it. Raises UserError if another process trains there, if the folder holds
@@ -60,7 +60,7 @@ def open_training(args, folder, record):
             busy = f"another process is training in {folder}: wait for it, or take another --output_name"
             stack.enter_context(locked(folder / "run", busy=busy))
             remove_stale(folder)
-            refuse_earlier_run(args, folder)  # again, now that no other run can write there
+            refuse_earlier_run(folder, resume)  # again, now that no other run can write there
             remedy = "resume with the arguments and data the run was started with, or take another --output_name"
             if (folder / "run.json").is_file():
                 refuse_differences(finished_record(folder), record, f"{folder} holds a finished run with", remedy)

@@ -90,22 +90,20 @@ class Backbone:
     model_id: str
 
 
-def thought_tokens_of(config, tokenizer, custom: str | None = None, initial_id: int | None = None) -> ThoughtTokens:
-    """Return the thought tokens of a model, by family or from `custom`, "PLACEHOLDER,BEGIN,END".
+def thought_tokens_of(config, tokenizer, custom: str | None = None) -> ThoughtTokens:
+    """Return the thought tokens of a model, by family or from `custom`, "PLACEHOLDER,BEGIN,END[,ID]".
 
-    Raises ThoughtTokensError if the family is unknown or a token is not one token.
+    ID: of the first initial token. Raises ThoughtTokensError if the family is unknown or a token is not one token.
     """
     vocabulary = tokenizer.get_vocab()
     if custom:
         parts = [part.strip() for part in custom.split(",")]
-        missing = [part for part in parts if part not in vocabulary]
-        if len(parts) != 3 or missing:
+        initial_id = int(parts.pop()) if len(parts) == 4 and parts[3].isdigit() else None
+        if len(set(parts)) != 3 or any(part not in vocabulary for part in parts):
             raise ThoughtTokensError(
-                f"thought tokens are given as PLACEHOLDER,BEGIN,END, three single tokens of the "
-                f"model's vocabulary; got {custom!r}" + (f", of which {missing} are not in it" if missing else "")
+                "thought tokens are given as PLACEHOLDER,BEGIN,END, three different single tokens of the model's "
+                f"vocabulary; got {custom!r}"
             )
-        if len(set(parts)) != 3:
-            raise ThoughtTokensError(f"the three thought tokens must differ; got {custom!r}")
         return ThoughtTokens("custom", *parts, initial_id=initial_id)
     for model_types, tokens in FAMILIES:
         if config.model_type in model_types and all(
@@ -144,15 +142,13 @@ def loading(what: str, model_id: str):
         raise UserError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
 
 
-def open_backbone(
-    model_id: str, *, custom_tokens: str | None = None, initial_id: int | None = None, trust_remote_code: bool = False
-) -> Backbone:
+def open_backbone(model_id: str, *, custom_tokens: str | None = None, trust_remote_code: bool = False) -> Backbone:
     """Return a Backbone without weights. Raises UserError if id, family, chat template or thought tokens are wrong."""
     path = resolve(model_id)
     tokenizer = load_tokenizer(model_id, trust_remote_code)
     with loading("model", model_id):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    tokens = thought_tokens_of(config, tokenizer, custom_tokens, initial_id)
+    tokens = thought_tokens_of(config, tokenizer, custom_tokens)
     size = getattr(config.get_text_config(), "vocab_size", float("inf"))
     for token in (tokens.placeholder, tokens.begin, tokens.end):
         if (place := tokenizer.convert_tokens_to_ids(token)) >= size:
@@ -169,7 +165,6 @@ def load_backbone(
     dtype: str = "bfloat16",
     device: str = "cpu",
     custom_tokens: str | None = None,
-    initial_id: int | None = None,
     trust_remote_code: bool = False,
     device_map: str | None = None,
     quantization: str | None = None,
@@ -183,9 +178,7 @@ def load_backbone(
     """
     backbone = model
     if not isinstance(model, Backbone):
-        backbone = open_backbone(
-            model, custom_tokens=custom_tokens, initial_id=initial_id, trust_remote_code=trust_remote_code
-        )
+        backbone = open_backbone(model, custom_tokens=custom_tokens, trust_remote_code=trust_remote_code)
     placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
     if quantization:
         placed["quantization_config"] = quantization_config(quantization, dtype)

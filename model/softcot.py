@@ -44,7 +44,6 @@ class SoftCoT(nn.Module):
         chains: int | None = None,
         *,
         contrastive: bool = False,
-        tune_init_tokens: bool = False,
         reduction: str | None = None,
         projection_dtype: torch.dtype = torch.float32,
         micro_batch_size: int = 0,
@@ -79,7 +78,7 @@ class SoftCoT(nn.Module):
         )
         if length:
             tokens = placeholder_token(assistant) if chains is None else initial_tokens(assistant, chains)
-            self.embedding = nn.Parameter(tokens.detach().float().clone(), requires_grad=tune_init_tokens)
+            self.embedding = nn.Parameter(tokens.detach().float().clone(), requires_grad=False)
             self.width_assistant = self.embedding.shape[1]
             self.projection = nn.Linear(
                 self.width_assistant, self.width_base, dtype=projection_dtype, device=self.device_name
@@ -93,7 +92,7 @@ class SoftCoT(nn.Module):
     @property
     def thoughts_are_constant(self) -> bool:
         """Return whether thought states depend on nothing that is trained."""
-        return not (self.embedding.requires_grad or any(p.requires_grad for p in self.assistant.parameters()))
+        return not any(p.requires_grad for p in self.assistant.parameters())
 
     def thought_states(
         self, assistant_ids: torch.Tensor, assistant_lengths: list[int], assistant_instruction: tuple[int, ...] = ()

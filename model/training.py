@@ -34,8 +34,8 @@ class Recipe:
     epochs: float
     learning_rate: float
     seed: int
-    logging_steps: int
     keep_checkpoints: int
+    logging_steps: int = 10
     save_minutes: float = 30.0  # between checkpoints inside an epoch
 
     def steps(self, num_examples: int, num_processes: int) -> tuple[int, int, int]:

@@ -67,7 +67,7 @@ for word in "${EVAL_OPTIONS[@]}"; do
     case ${word%%=*} in
     --base_model_id | --assistant_model_id | --task_name | --num_thought_tokens | --num_scaling_times | --model_name | \
         --num_return_sequences | --thoughts | --params_file_name | --base_model_ckpt | --assistant_model_ckpt | \
-        --tune_base_model | --tune_assistant_model | --log_dir | --results_dir)
+        --tune_base_model | --tune_assistant_model | --log_dir)
         refuse "$word in EVAL_OPTIONS: the table itself gives it, each row its own"
         ;;
     esac

@@ -13,8 +13,8 @@ from benchmarks import soak
 from benchmarks.tiny import TOKENS
 from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
-from experiment.arguments import Ask
 from experiment.asking import Answer
+from experiment.options import Ask
 from model.backbone import load_backbone
 from model.softcot import SoftCoT
 from model.weights import save_projection
@@ -128,11 +128,11 @@ def cosine(a, b):
 
 @pytest.mark.parametrize("folder, of, chains", [("whole", WHOLE, 1), ("whole_pp", WHOLE_PP, CHAINS)])
 def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folder, of, chains):
-    files = ["--top", "3", "--json", "out/thoughts.json", "--picture", "out/thoughts.png"]
-    code, output = run(ask, [f"{question} $", *SHORT, *of, "--show_thoughts", *files])
+    code, output = run(ask, [f"{question} $", *SHORT, *of, "--show_thoughts", "out/thoughts.png"])
     assert code == 0, output
-    found = json.loads((place / "out" / "thoughts.json").read_text(encoding="utf-8"))
-    assert found["question"] == f"{question} $"
+    model = ask.load_softcot(None, None, of[1], max_new_tokens=8)
+    (thoughts,) = model.method.slot.fill([model.example(f"{question} $")], model.method.collate)
+    found, _ = ask.describe(model.method.base, thoughts.float(), 3)
     _, base_tokens, _, assistant_tokens, *_ = TOKENS.split()
     backbones = [
         load_backbone(str(inputs / name), dtype="float32", custom_tokens=tokens)
@@ -229,8 +229,3 @@ def test_chains_have_the_switches_of_softcotpp_s_scripts(inputs, tmp_path):
     published = {"protocol": "published", "projection_dtype": "bfloat16", "date": "today"}
     args = Ask(**Ask.implied(trained_as(tmp_path, inputs / "whole_pp" / RUN_PP, **published)))
     assert (args.qwen3_tokens, args.projection_dtype, args.end_tokens) == ("own", "bfloat16", "tokenizer")
-
-
-def test_a_picture_without_thoughts_to_show_is_refused(place, run):
-    code, output = run(ask, ["How many?", *WHOLE, "--picture", "thoughts.png"])
-    assert code == 2 and "--show_thoughts" in output and list(place.iterdir()) == []

@@ -36,8 +36,8 @@ SWEEP_QWEN = (
     "--task_name gsm8k --seed_from 41 --seed_to 45 --print_input --print_response --log_dir logs --run_name name"
 )
 # What makes them small (of an option given twice the last counts), and the backslash of a copied command.
-SMALL_TRAINING = "--n_epochs 2 --k_shot 5 --data_dir {data} --dtype float32 --device cpu \\"
-SMALL_SWEEP = "--seed_to 42 --test_k 3 --max_new_tokens 8 --data_dir {data} --dtype float32 --device cpu \\"
+SMALL_TRAINING = "--n_epochs 2 --k_shot 5 --data_dir {data} --dtype float32 \\"
+SMALL_SWEEP = "--seed_to 42 --test_k 3 --max_new_tokens 8 --data_dir {data} --dtype float32 \\"
 
 
 @pytest.fixture(scope="session")
@@ -112,11 +112,11 @@ def test_the_documented_qwen_training(qwen_run):
 
 
 @pytest.mark.slow
-def test_models_of_different_families_and_trained_initial_tokens(models, data, tmp_path):
+def test_models_of_different_families_and_fewer_chains_than_trained(models, data, tmp_path):
     done = shell(
         "python train_softcotpp.py --large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/Qwen3-0.6B "
         "--output_name mixed --batch_size 2 --num_thought_tokens 3 --num_scaling_times 3 --n_epochs 1 --k_shot 2 "
-        f"--tune_init_tokens --learning_rate 1e-3 {SMALL}",
+        f"--learning_rate 1e-3 {SMALL}",
         tmp_path,
         m=models,
         data=data,
@@ -127,8 +127,7 @@ def test_models_of_different_families_and_trained_initial_tokens(models, data, t
     from transformers import AutoModelForCausalLM
 
     table = AutoModelForCausalLM.from_pretrained(models / "Qwen3-0.6B").get_input_embeddings().weight
-    difference = (state["embedding"] - table[150001:150004].float()).abs().max()
-    assert 0 < difference < 2e-3
+    assert torch.equal(state["embedding"], table[150001:150004].float())  # they never learn
     shell(  # two chains of the three that were trained
         "python evaluate_softcotpp.py --base_model_id {m}/Llama-3.1-8B-Instruct --assistant_model_id {m}/Qwen3-0.6B "
         "--params_file_name {run}/projection.bin --num_thought_tokens 4 --num_scaling_times 2 --test_k 1 "

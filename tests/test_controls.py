@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
-from experiment.arguments import TrainSoftCoT
+from experiment.options import TrainSoftCoT
 from model.backbone import FAMILIES
 from model.choices import THOUGHTS
 from model.controls import ThoughtSlot
@@ -26,8 +26,8 @@ from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
 L, NEW = 3, 12
 BASE, ASSISTANT = "base", "assistant"
 IDS = f"--base_model_id {{m}}/{BASE} --assistant_model_id {{m}}/{ASSISTANT}"
-SMALL = f"--prompt_dir {ROOT}/data/mini/prompts --data_dir {{data}} --dtype float32 --device cpu"
-PLUS = "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>' --assistant_initial_token 30"
+SMALL = f"--prompt_dir {ROOT}/data/mini/prompts --data_dir {{data}} --dtype float32"
+PLUS = "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>,30'"
 WITHOUT_FILE = ("untrained", "zero", "placeholder", "assistant_text")
 
 

@@ -7,8 +7,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 import train_softcot
-from experiment.arguments import TrainSoftCoTPlusPlus
 from experiment.model_card import model_card
+from experiment.options import TrainSoftCoTPlusPlus
 from tests.tiny_runs import RUN, RUN_PP, TRAIN, refused
 
 

@@ -6,7 +6,6 @@ import datetime
 import json
 import sys
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,17 +18,16 @@ import train_softcotpp
 from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
-from experiment.arguments import (
+from experiment.options import (
     EvaluateSoftCoT,
     EvaluateSoftCoTPlusPlus,
     Parser,
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
 )
-from experiment.loading import encode_split, load_backbones, make_encoder
-from experiment.method import build_for_training
 from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, differing, protocol_name
 from experiment.record import evaluation_record, method_of, training_record
+from experiment.setup import build_for_training, encode_split, load_backbones, make_encoder
 from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint
 from model.frozen_lm import IGNORE, label_weights
@@ -97,18 +95,11 @@ def test_the_published_protocol_generates_with_the_reference_engine_unless_anoth
     assert parse(script, "--protocol published --engine vllm").engine == "vllm"
 
 
-def test_no_generation_prompt_is_the_same_as_generation_prompt_no():
-    alias, plain = (parse("evaluate_softcot", words) for words in ("--no_generation_prompt", "--generation_prompt no"))
-    assert alias.switches() == plain.switches() and alias.fixing_result() == plain.fixing_result()
-    with pytest.raises(SystemExit):
-        parse("evaluate_softcot", "--no_generation_prompt --generation_prompt yes")
-
-
 @pytest.mark.parametrize("script", OPTIONS)
 @pytest.mark.parametrize("protocol", ["corrected", "published"])
 def test_the_record_holds_every_switch_of_its_script(script, protocol):
     args = parse(script, f"--protocol {protocol}")
-    record = training_record(args, {}, 1) if script.startswith("train") else evaluation_record(args, {}, 8)
+    record = (training_record if script.startswith("train") else evaluation_record)(args.fixing_result(), {}, 8)
     for name, entry in SWITCHES.items():
         assert record.get(name) == (getattr(args.switches(), name) if script in entry["scripts"] else None)
     assert "protocol" not in record  # with the same switches it is the same run
@@ -407,7 +398,7 @@ def test_the_contrastive_product_is_bfloat16_with_a_bfloat16_projection(dtype):
 def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(models, script, qwen2_5_tokenizer):
     ids = f"{models}/Qwen3-8B", f"{models}/Qwen3-0.6B"
     for value, family, begin in (("own", "qwen3", "<think>"), ("qwen2.5", "qwen2.5", "<|box_start|>")):
-        args = parse(script, f"--qwen3_tokens {value} --dtype float32 --device cpu")
+        args = parse(script, f"--qwen3_tokens {value} --dtype float32")
         pair = load_backbones(args, *ids)
         assert all((b.thought_tokens.family, b.thought_tokens.begin) == (family, begin) for b in pair)
     assert get_task("gsm8k").generation_length(pair[0].thought_tokens.family) == 1024
@@ -419,16 +410,16 @@ def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(model
 
 
 def test_other_models_keep_their_tokens(models):
-    args = parse("train_softcot", "--protocol published --dtype float32 --device cpu")
+    args = parse("train_softcot", "--protocol published --dtype float32")
     base, assistant = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Llama-3.2-1B-Instruct")
     assert base.thought_tokens.family == assistant.thought_tokens.family == "llama"
-    args = parse("train_softcotpp", "--protocol published --dtype float32 --device cpu")
+    args = parse("train_softcotpp", "--protocol published --dtype float32")
     base, assistant = load_backbones(args, f"{models}/Qwen3-8B", f"{models}/Qwen3-0.6B")
     assert base.thought_tokens.family == assistant.thought_tokens.family == "qwen3"
 
 
 def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
-    args = parse("evaluate_softcot", "--dtype float32 --device cpu")
+    args = parse("evaluate_softcot", "--dtype float32")
     llama, qwen = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Qwen3-0.6B")
     assert end_ids_of(llama) == {128001, 128008, 128009} and end_ids_of(qwen) == {151645, 151643}
     assert end_ids_of(llama, of_tokenizer_only=True) == {128009}
@@ -464,8 +455,7 @@ def inputs(tmp_path_factory):
     def make(folder):
         make_inputs(folder)
         # A trained LoRA adapter of the base, far from zero.
-        args = SimpleNamespace(**vars(parse("evaluate_softcot", TOKEN_OPTIONS)))
-        args.switches = lambda: CORRECTED
+        args = parse("evaluate_softcot", TOKEN_OPTIONS)
         base, _ = load_backbones(args, str(folder / "base"), None, with_assistant=False)
         add_lora(base)
         torch.manual_seed(0)
@@ -477,7 +467,7 @@ def inputs(tmp_path_factory):
     return once(tmp_path_factory, "protocol", make)
 
 
-TOKEN_OPTIONS = "--dtype float32 --device cpu --base_thought_tokens <|endoftext|>,<begin>,<end>"
+TOKEN_OPTIONS = "--dtype float32 --base_thought_tokens <|endoftext|>,<begin>,<end>"
 RUN = "ckpt/p-gsm8k-2.0-3-base-assistant"
 TRAIN = f"{TRAINED} --output_name p --batch_size 2 --n_epochs 2 --k_shot 6 --learning_rate 1e-2"
 EVALUATE = f"{EVALUATED} --max_new_tokens 8 --test_k 4 --print_response"

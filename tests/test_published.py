@@ -396,7 +396,7 @@ PAIRS = {
 @pytest.mark.parametrize("family, method", [("qwen3", "softcot"), ("llama", "softcotpp")])
 def test_training_and_sweep(tmp_path, clone, models, data, family, method):
     large, small = PAIRS[family]
-    common = "--protocol published --published_code {clone} --task_name gsm8k --data_dir {data} --device cpu"
+    common = "--protocol published --published_code {clone} --task_name gsm8k --data_dir {data}"
     values = {"m": models, "data": data, "clone": clone}
     chains = "--num_scaling_times 2 --model_name scaling-nce" if method == "softcotpp" else ""
     shell(

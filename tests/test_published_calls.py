@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
-from experiment.arguments import EvaluateSoftCoT, Parser
+from experiment.options import EvaluateSoftCoT, Parser
 from experiment.responses import requests_of, sampling_of
 from experiment.results import call_length
 from model.attention import use_stock_attention
@@ -284,7 +284,7 @@ def test_a_command_answers_as_the_published_calls(script, dtype, models, data, t
         f"--num_thought_tokens {L} --num_return_sequences {samples} "
         + (f"--num_scaling_times {chains} " if chains else "")
         + "--seed_from 41 --seed_to 42 --data_dir {data} --test_k 2 --max_new_tokens 6 --print_response "
-        "--dtype float32 --device cpu",
+        "--dtype float32",
         tmp_path,
         base=folders[0],
         assistant=folders[1],

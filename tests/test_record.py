@@ -1,11 +1,10 @@
 """Names of runs, logs and methods; what a record holds and which mismatch is refused."""
 
 import json
-import re
 
 import pytest
 
-from experiment.arguments import (
+from experiment.options import (
     EvaluateSoftCoT,
     EvaluateSoftCoTPlusPlus,
     Parser,
@@ -13,18 +12,14 @@ from experiment.arguments import (
     TrainSoftCoTPlusPlus,
 )
 from experiment.record import (
-    OF_THOUGHTS,
     VERSION,
     evaluation_record,
-    log_name,
     method_of,
     refuse_differences,
-    run_name,
     training_record,
     warn_of_other_models,
 )
 from experiment.resume import finished_record
-from tests.commands import ROOT
 from utils import UserError, fingerprint
 
 
@@ -60,35 +55,33 @@ def test_other_weights_than_the_training_s_are_named(tmp_path, capsys):
 def test_published_names_of_training_runs():
     pair = {"large_model_id": "meta-llama/Llama-3.1-8B-Instruct", "small_model_id": "/models/Llama-3.2-1B-Instruct/"}
     args = TrainSoftCoT(output_name="out", n_epochs=10, num_thought_tokens=32, **pair)
-    assert run_name(args) == "out-gsm8k-10.0-32-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+    assert args.name_run() == "out-gsm8k-10.0-32-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
     args = TrainSoftCoTPlusPlus(output_name="out", task_name="aqua", num_scaling_times=4)
-    assert run_name(args) == "out-aqua-3.0-2-4-Qwen3-8B-Qwen3-0.6B"
+    assert args.name_run() == "out-aqua-3.0-2-4-Qwen3-8B-Qwen3-0.6B"
     args.model_name = "scaling-nce"
-    assert run_name(args) == "out-aqua-3.0-2-4-Qwen3-8B-Qwen3-0.6B-nce"
+    assert args.name_run() == "out-aqua-3.0-2-4-Qwen3-8B-Qwen3-0.6B-nce"
 
 
 def test_published_names_of_logs():
     pair = {"base_model_id": "org/base", "assistant_model_id": "assistant/"}
     args = EvaluateSoftCoT(run_name="x-", num_thought_tokens=4, **pair)
-    assert log_name(args, 41) == "x-gsm8k--seed_41-ntt_4-nrs_1-base-assistant"
+    assert args.name_log(41) == "x-gsm8k--seed_41-ntt_4-nrs_1-base-assistant"
     args.thoughts, args.perturb_std = "zero", 0.5
-    assert log_name(args, 41) == "x-gsm8k--seed_41-ntt_4-nrs_1-base-assistant-zero-perturb_0.5"
+    assert args.name_log(41) == "x-gsm8k--seed_41-ntt_4-nrs_1-base-assistant-zero-perturb_0.5"
     args = EvaluateSoftCoTPlusPlus(num_return_sequences=3, **pair)
-    assert log_name(args, 42) == "gsm8k-scaling-seed_42-ntt_2-nrs_3-nst_10-base-assistant"
+    assert args.name_log(42) == "gsm8k-scaling-seed_42-ntt_2-nrs_3-nst_10-base-assistant"
 
 
 def test_a_training_s_record_holds_the_whole_batch_and_the_hashes():
     args = TrainSoftCoT(output_name="x", batch_size=2, gradient_accumulation_steps=3)
-    record = training_record(args, {"train_hash": "a"}, num_processes=4)
+    record = training_record(args.fixing_result(), {"train_hash": "a"}, batch=24)
     assert (record["global_batch_size"], record["train_hash"], record["seed"]) == (24, "a", 42)
     assert not {"batch_size", "output_name", "large_model_id"} & record.keys()
-    args.batch_size, args.gradient_accumulation_steps = 3, 2
-    assert training_record(args, {"train_hash": "a"}, num_processes=4) == record
 
 
 def test_an_evaluation_s_record_drops_a_slash_at_a_model_id_s_end():
     pair = {"base_model_id": "models/X/", "assistant_model_id": "hub/small"}
-    record = evaluation_record(EvaluateSoftCoT(**pair), {}, 1024)
+    record = evaluation_record(EvaluateSoftCoT(**pair).fixing_result(), {}, 1024)
     assert (record["base_model_id"], record["assistant_model_id"]) == ("models/X", "hub/small")
 
 
@@ -96,7 +89,7 @@ def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):
     adapter = tmp_path / "adapter_model.safetensors"
     adapter.write_bytes(b"weights")
     args = EvaluateSoftCoT(base_model_ckpt=str(tmp_path))
-    record = evaluation_record(args, {"prompt_hash": "p", "projection": "q"}, 1024)
+    record = evaluation_record(args.fixing_result(), {"prompt_hash": "p", "projection": "q"}, 1024)
     assert record["base_model_ckpt"] == fingerprint(adapter) and record["assistant_model_ckpt"] is None
     assert (record["max_new_tokens"], record["prompt_hash"], record["projection"]) == (1024, "p", "q")
     assert not {"seed", "log_dir", "params_file_name", "test_k"} & record.keys()
@@ -135,34 +128,3 @@ def test_methods_are_named_as_in_the_papers(words, chains, own_chains, name):
     words = f"--params_file_name P {words}" + (f" --num_scaling_times {chains}" if chains else "")
     args = Parser(EvaluateSoftCoTPlusPlus if chains else EvaluateSoftCoT, "").parse_args(words.split())
     assert method_of(vars(args) | {"own_chains": own_chains}) == name
-
-
-def methods_of_the_documents():
-    document = (ROOT / "docs" / "CONTROLS.md").read_text(encoding="utf-8")
-    section = document.split("| method | script | options |")[1].split("\n\n")[0]
-    return re.findall(r"^\| ([^|]+) \| (E, E\+|E\+?) \| `([^`]+)`", section, re.M)
-
-
-@pytest.mark.parametrize("method, scripts, options", methods_of_the_documents())
-def test_the_documented_methods_are_what_their_options_give(method, scripts, options):
-    words = ["--params_file_name", "P", *options.replace(" S", " 0.1").split()]
-    kind = EvaluateSoftCoTPlusPlus if "--num_scaling_times" in options else EvaluateSoftCoT
-    args = Parser(kind, "").parse_args(words)
-    expected = OF_THOUGHTS.get(method, method)
-    assert method_of(vars(args) | {"own_chains": method == "SoftCoT++"}) == expected
-
-
-def test_the_documents_have_every_method():
-    assert {method for method, *_ in methods_of_the_documents()} >= {
-        "Zero-Shot CoT",
-        "CoT-Unk",
-        "Assist-CoT",
-        "LoRA",
-        "SoftCoT",
-        "SoftCoT-SC",
-        "SoftCoT-P",
-        "SoftCoT++",
-        "zero",
-        "shuffled",
-        "untrained",
-    }

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from benchmarks.slot_bits import CONTENTS, answer_bits, load, measured
-from experiment.loading import load_instances
-from experiment.method import load_softcot
+from experiment.setup import load_instances, load_softcot
 from tests.tiny_runs import RUN
 
 

@@ -52,7 +52,6 @@ def changed(softcot, before):
     [
         (None, {}, {"projection.weight", "projection.bias"}),
         (4, {"contrastive": True}, {"projection.weight", "projection.bias"}),
-        (4, {"contrastive": True, "tune_init_tokens": True}, {"projection.weight", "projection.bias", "embedding"}),
     ],
 )
 def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit(chains, options, learned):

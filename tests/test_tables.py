@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.tiny import TOKENS, make_inputs
 from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, switches_in
-from experiment.record import log_name, method_of, run_name
+from experiment.record import method_of
 from tests.commands import environment
 from tests.test_docs import NAMES, commands, parser_of
 
@@ -68,7 +68,7 @@ def plan(table, parsers, cwd, *words, **variables):
 
 
 def trained_file(options):
-    return f"ckpt/{run_name(options)}/{'projection.bin' if options.num_thought_tokens else 'base_model'}"
+    return f"ckpt/{options.name_run()}/{'projection.bin' if options.num_thought_tokens else 'base_model'}"
 
 
 @pytest.mark.parametrize("table", METHODS)
@@ -85,7 +85,7 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
         "softcotpp": {4},
         "sweep_thought_tokens": {1, 2, 4, 8, 16, 32},
     }.get(table, {0, 4})
-    files = [Path(o.log_dir, log_name(o, o.seed)) for o in evaluated]
+    files = [Path(o.log_dir, o.name_log(o.seed)) for o in evaluated]
     assert len(set(files)) == len(files), "two evaluations write the same file"
     assert commands[-1][0] == "summarize_results.py"
     summed_up = {Path(path) for script, o in commands if script == "summarize_results.py" for path in o.paths}
@@ -268,7 +268,7 @@ def test_the_first_failure_stops_the_table_with_its_exit_code(tmp_path):
 @pytest.mark.slow
 def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     make_inputs(tmp_path)
-    common = f"--data_dir data --dtype float32 --device cpu {TOKENS}"
+    common = f"--data_dir data --dtype float32 {TOKENS}"
     variables = {
         "TASKS": "gsm8k",
         "TRAIN_OPTIONS": f"{common} --k_shot 2 --dev_k 1",
@@ -293,12 +293,12 @@ def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_switch_that_changes_nothing_is_a_note_and_no_cell(tmp_path):
     make_inputs(tmp_path)
-    common = f"--data_dir data --device cpu {TOKENS.split(' --assistant_initial')[0]}"
+    common = f"--data_dir data {TOKENS}"
     variables = {
         "SEEDS": "42",
         "SWITCHES": "last_token too_long end_tokens",
         "L_TRAIN": "3",
-        "TRAIN_OPTIONS": f"{common} --k_shot 4 --dev_k 1 --batch_size 2 --report_to none",
+        "TRAIN_OPTIONS": f"{common} --k_shot 4 --dev_k 1 --batch_size 2",
         "EVAL_OPTIONS": f"{common} --test_k 3 --max_new_tokens 6",
     }
     done = bash("switches", "base", "assistant", cwd=tmp_path, **variables)

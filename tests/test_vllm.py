@@ -18,7 +18,7 @@ from tests.tiny import tiny_model
 needs_vllm = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason="vLLM is not installed (make test-vllm)")]
 QUESTIONS, LENGTH = 24, 4
 EAGER = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 16, "gpu_memory_utilization": 0.2}
-SMALL = "--dtype float32 --device cpu --data_dir {root}/data/mini --num_thought_tokens 4 --max_new_tokens 48"
+SMALL = "--dtype float32 --data_dir {root}/data/mini --num_thought_tokens 4 --max_new_tokens 48"
 VLLM = """--engine vllm --vllm_args '{{"enforce_eager": true, "gpu_memory_utilization": 0.2}}'"""  # no compilation
 
 
@@ -200,8 +200,8 @@ class TestCommandLine:
         )
         command = (
             f"python evaluate_softcotpp.py --base_model_id {resolve(EMBEDDED)} --assistant_model_id assistant "
-            "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>' --assistant_initial_token "
-            f"300 {SMALL} --params_file_name projection.bin --num_scaling_times 3 --num_return_sequences 2 "
+            "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>,300' "
+            f"{SMALL} --params_file_name projection.bin --num_scaling_times 3 --num_return_sequences 2 "
             "--print_response --test_k 3 --seed_from 41 --seed_to 42"
         )
         done = shell(f"{command} {VLLM}", tmp_path, root=ROOT)

@@ -8,9 +8,9 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import re
 import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from data_loader.tasks import TASKS
 from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
@@ -19,15 +19,20 @@ from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, FROM_FILE, QUANTIZATION
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
-SWEEP = (41, 45)  # the papers' seeds, first and last
 MOST_SEEDS = 256  # of a sweep: a process may usually have 1,024 open files
 MODEL = "Hub id, directory, or embedded/..."
 HOW_TO_GET_A_PROJECTION = (
     "give the projection.bin that training wrote (train_softcot.py; `make demo` leaves one in "
     "results/demo/ckpt/<run>/projection.bin)"
 )
-# Those of accelerate, whose import takes seconds.
-TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
+# In the order of the published scripts.
+PUBLISHED = (
+    *("large_model_id", "small_model_id", "output_name", "batch_size"),
+    *("base_model_id", "assistant_model_id", "params_file_name", "base_model_ckpt", "assistant_model_ckpt"),
+    *("model_name", "num_thought_tokens", "num_return_sequences", "num_scaling_times", "task_name", "n_epochs"),
+    *("k_shot", "max_len", "print_input", "print_response", "test_k", "seed", "seed_from", "seed_to"),
+    *("tune_base_model", "tune_assistant_model", "log_dir", "run_name"),
+)
 # Arguments of vLLM that change speed and memory only.
 FREE_OF_VLLM = (
     "gpu_memory_utilization",
@@ -37,17 +42,21 @@ FREE_OF_VLLM = (
     "enforce_eager",
     "enable_prefix_caching",
     "kv_cache_memory_bytes",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "distributed_executor_backend",
 )
 
 
-def option(default, help, check=str, choices=None, metavar=None, fixes_result=True, of_vllm=False, positional=False):
+def option(default, help, check=str, choices=None, metavar=None, fixes_result=True, positional=False):
     """Return a dataclass field that is one option.
 
     check: turns the word of the command line into a value, or raises. fixes_result: whether another value gives
-    another result. of_vllm: passed to vLLM under its own name. positional: given without its name.
+    another result. positional: given without its name.
     """
     more = {"help": help, "check": check, "choices": choices, "metavar": metavar, "positional": positional}
-    metadata = {**more, "fixes_result": fixes_result, "of_vllm": of_vllm}
+    metadata = {**more, "fixes_result": fixes_result}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -175,9 +184,6 @@ class Options:
         fixes_result=False,
     )
     dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
-    device: str = option(
-        "auto", "cpu, cuda, in evaluation cuda:N; auto takes a GPU if there is one", fixes_result=False
-    )
     base_device_map: str = option(
         None,
         "spread the base model's layers over the GPUs of one process, by transformers' device map of this name",
@@ -192,18 +198,15 @@ class Options:
     base_thought_tokens: str = option(
         None, "thought tokens of a base model of another family", metavar="PLACEHOLDER,BEGIN,END"
     )
-    assistant_thought_tokens: str = option(None, "the same of the assistant model", metavar="PLACEHOLDER,BEGIN,END")
-    assistant_initial_token: int = option(
-        None, "first id of SoftCoT++'s initial tokens, with --assistant_thought_tokens", check=natural, metavar="ID"
+    assistant_thought_tokens: str = option(
+        None,
+        "the same of the assistant; ID: the first of SoftCoT++'s initial tokens",
+        metavar="PLACEHOLDER,BEGIN,END[,ID]",
     )
     trust_remote_code: bool = flag("let a model's own code from the Hub run on this machine", fixes_result=False)
 
     def check(self):
         """Raise UserError if options contradict each other, or one has no value that any model takes."""
-        for part in ("base", "assistant"):
-            tokens = getattr(self, f"{part}_thought_tokens")
-            if tokens is not None and (tokens.count(",") != 2 or not all(token.strip() for token in tokens.split(","))):
-                raise UserError(f"--{part}_thought_tokens {tokens}: want three tokens, PLACEHOLDER,BEGIN,END")
         if self.published_code and self.prompt_dir:
             raise UserError("--published_code and --prompt_dir both replace the built-in prompts: give one of them")
         for name in OF_CLONE if self.published_code else ():
@@ -211,6 +214,14 @@ class Options:
                 raise UserError(
                     f"--{name} {value} has no effect with --published_code, whose functions decide it: leave it out"
                 )
+
+    def chains(self) -> int | None:
+        """Return N, or None for SoftCoT."""
+        return None
+
+    def cuts_at_max_len(self) -> bool:
+        """Return whether training and dev sequences are cut at --max_len."""
+        return False
 
     def switches(self) -> Protocol:
         """Return the script's switches. Those that it has no option for are corrected."""
@@ -278,6 +289,9 @@ class Chains:
         choices=("scaling", "scaling-nce"),
     )
 
+    def chains(self) -> int:
+        return self.num_scaling_times
+
 
 @dataclass(kw_only=True)
 class ReadsData:
@@ -320,20 +334,28 @@ class Training(ReadsData, Options):
         fixes_result=False,
     )
     seed: int = option(42, "of initial weights and the order of examples", check=seed_of_libraries)
-    report_to: str = option(
-        "tensorboard",
-        "where losses are logged: TensorBoard files in logs/<run>, or another tracker that Accelerate has",
-        choices=("none", *TRACKERS),
-        fixes_result=False,
-    )
-    logging_steps: int = option(10, "optimizer steps between two logged losses", check=positive, fixes_result=False)
-    save_minutes: float = option(
-        30.0, "minutes between checkpoints inside an epoch", check=above_zero, fixes_result=False
-    )
     resume: bool = flag(
         "continue from this run's newest checkpoint; a finished run of the same options is left as it is",
         fixes_result=False,
     )
+
+    def name_run(self) -> str:
+        """Return the run's name, as published: `{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`."""
+        chains = [self.chains()] if self.chains() else []
+        models = map(short_name, (self.large_model_id, self.small_model_id))
+        parts = [self.output_name, self.task_name, float(self.n_epochs), self.num_thought_tokens, *chains, *models]
+        return "-".join(map(str, parts)) + ("-nce" if self.adds_contrast() else "")
+
+    def cuts_at_max_len(self):
+        return self.max_len > 0 and self.too_long == "cut"
+
+    def adds_contrast(self) -> bool:
+        """Return whether the loss has the contrastive term."""
+        return False
+
+    def pairs_examples(self) -> bool:
+        """Return whether the token loss is one of pairs of examples."""
+        return False
 
     def check(self):
         super().check()
@@ -341,10 +363,6 @@ class Training(ReadsData, Options):
             raise UserError(
                 "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
                 "--tune_base_model and without --tune_assistant_model"
-            )
-        if self.device not in ("auto", "cpu", "cuda"):  # training takes the first GPU that it sees
-            raise UserError(
-                f"--device {self.device}: training knows auto, cpu and cuda; CUDA_VISIBLE_DEVICES chooses the GPU"
             )
         if self.base_device_map and self.tune_base_model:
             raise UserError(
@@ -363,7 +381,6 @@ class TrainSoftCoTPlusPlus(Chains, Training, switches_of("train_softcotpp")):
 
     large_model_id: str = with_default(Training, "large_model_id", "Qwen/Qwen3-8B")
     small_model_id: str = with_default(Training, "small_model_id", "Qwen/Qwen3-0.6B")
-    tune_init_tokens: bool = flag("train the initial tokens too")
 
     def check(self):
         if not self.num_thought_tokens:
@@ -371,9 +388,12 @@ class TrainSoftCoTPlusPlus(Chains, Training, switches_of("train_softcotpp")):
         super().check()
         self.pairs_examples()
 
-    def pairs_examples(self) -> bool:
-        """Return whether the token loss is one of pairs of examples. Raise UserError if the name decides and cannot."""
-        if self.model_name != "scaling-nce" or self.token_loss_pairs == "no":
+    def adds_contrast(self):
+        return self.model_name == "scaling-nce"
+
+    def pairs_examples(self):
+        """Return the same; raise UserError if the base's name decides and cannot."""
+        if not self.adds_contrast() or self.token_loss_pairs == "no":
             return False
         return self.token_loss_pairs == "yes" or size_in_name(self.large_model_id) < 4
 
@@ -407,11 +427,8 @@ class Trained(Options):
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
-
-    def check(self):
-        super().check()
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise UserError(f"--device {self.device}: known are auto, cpu, cuda and cuda:N, the N-th GPU from 0")
+    # Of the evaluation scripts alone; ask.py has these values.
+    thoughts, perturb_std, engine, model_name = "projected", 0.0, "transformers", ""
 
 
 @dataclass(kw_only=True)
@@ -460,9 +477,6 @@ class Evaluation(Sampling, ReadsData, Trained):
     seed: int = option(42, "the one seed, without --seed_from", check=int, fixes_result=False)
     seed_from: int = option(None, "first seed of a sweep", check=int, fixes_result=False)
     seed_to: int = option(None, "last seed of a sweep, included", check=int, fixes_result=False)
-    sweep: bool = flag(
-        f"as the batch scripts: seeds {SWEEP[0]} to {SWEEP[1]} if no --seed is given", fixes_result=False
-    )
     tune_base_model: bool = flag("the base was tuned: needs --base_model_ckpt")
     tune_assistant_model: bool = flag("the assistant was tuned: needs --assistant_model_ckpt")
     eval_batch_size: int = option(
@@ -478,49 +492,21 @@ class Evaluation(Sampling, ReadsData, Trained):
         "the published noise",
         choices=("transformers", "vllm", "reference"),
     )
-    tensor_parallel_size: int = option(
-        1, "vLLM: GPUs that share each layer", check=positive, fixes_result=False, of_vllm=True
-    )
-    pipeline_parallel_size: int = option(
-        1,
-        "vLLM: groups of GPUs that hold the layers one after another",
-        check=positive,
-        fixes_result=False,
-        of_vllm=True,
-    )
-    data_parallel_size: int = option(
-        1, "vLLM: replicas that share the rows", check=positive, fixes_result=False, of_vllm=True
-    )
-    distributed_executor_backend: str = option(
-        None,
-        "vLLM: what starts its processes; ray for several nodes; default: vLLM's choice",
-        choices=("mp", "ray"),
-        fixes_result=False,
-        of_vllm=True,
-    )
     vllm_args: dict = option(
         {},
-        'more of vLLM\'s engine arguments, as {"gpu_memory_utilization": 0.8}',
+        'vLLM\'s engine arguments, as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}',
         check=json_object,
         metavar="JSON",
     )
-    no_generation_prompt: bool = flag("the same as --generation_prompt no", fixes_result=False)
-    log_dir: str = option("inference_logs", "folder of the logs, one a seed", fixes_result=False)
-    results_dir: str = option(None, "folder of the result files, one a seed; default: --log_dir", fixes_result=False)
+    log_dir: str = option(
+        "inference_logs", "folder of the logs and result files, one of each a seed", fixes_result=False
+    )
     run_name: str = option("", "put before the log's name", check=printable, fixes_result=False)
     overwrite: bool = flag("start over if result files exist", fixes_result=False)
 
     def __post_init__(self):
-        if self.no_generation_prompt and self.generation_prompt is None:
-            self.generation_prompt = "no"
         self.engine = self.engine or ENGINES[self.protocol]
         super().__post_init__()
-
-    @classmethod
-    def implied(cls, given):
-        if not given.get("sweep") or "seed" in given:
-            return given
-        return dict(zip(("seed_from", "seed_to"), SWEEP, strict=True)) | given
 
     def check(self):
         super().check()
@@ -542,14 +528,10 @@ class Evaluation(Sampling, ReadsData, Trained):
                 )
         if self.engine == "reference" and not 0 <= min(self.seeds()) <= max(self.seeds()) < 2**32:
             raise UserError("--engine reference seeds NumPy too: it needs seeds from 0 to 4294967295")
-        if self.no_generation_prompt and self.generation_prompt != "no":
-            raise UserError(
-                f"--no_generation_prompt and --generation_prompt {self.generation_prompt} contradict each other"
-            )
         self.check_slot()
         for name, instead in (
             ("quantization", "--vllm_args '{\"quantization\": ...}'"),
-            ("base_device_map", "--tensor_parallel_size or --pipeline_parallel_size"),
+            ("base_device_map", "tensor_parallel_size and pipeline_parallel_size in --vllm_args"),
         ):
             if self.engine == "vllm" and getattr(self, name):
                 raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
@@ -572,6 +554,25 @@ class Evaluation(Sampling, ReadsData, Trained):
                 "--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: give one of them"
             )
 
+    def name_log(self, seed: int) -> str:
+        """Return the name of a seed's log and result file, without its ending.
+
+        As published `{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`; a control
+        adds `[-{thoughts}][-perturb_{S}]`.
+        """
+        scaling = f"-nst_{self.chains()}" if self.chains() else ""
+        control = "" if self.thoughts == "projected" else f"-{self.thoughts}"
+        control += f"-perturb_{self.perturb_std:g}" if self.perturb_std else ""
+        return (
+            f"{self.run_name}{self.task_name}-{self.model_name}-seed_{seed}-ntt_{self.num_thought_tokens}"
+            f"-nrs_{self.num_return_sequences}{scaling}-{short_name(self.base_model_id)}"
+            f"-{short_name(self.assistant_model_id)}{control}"
+        )
+
+    def result_paths(self) -> dict[int, Path]:
+        """Return seed -> result file."""
+        return {seed: Path(self.log_dir, f"{self.name_log(seed)}.jsonl") for seed in self.seeds()}
+
     def seeds(self) -> list[int]:
         """Return all seeds of a sweep, or the one seed."""
         return [self.seed] if self.seed_from is None else list(range(self.seed_from, self.seed_to + 1))
@@ -582,8 +583,7 @@ class Evaluation(Sampling, ReadsData, Trained):
 
     def engine_arguments(self) -> dict:
         """Return vLLM's engine arguments."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.metadata["of_vllm"]}
-        return {"trust_remote_code": self.trust_remote_code, **own, **self.vllm_args}
+        return {"trust_remote_code": self.trust_remote_code, **self.vllm_args}
 
 
 @dataclass(kw_only=True)
@@ -611,10 +611,12 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
     )
     num_thought_tokens: int = option(4, "L", check=positive)
     seed: int = option(42, "of sampling", check=int)
-    show_thoughts: bool = flag("show the soft thoughts: nearest tokens, norms, similarity of chains")
-    top: int = option(5, "nearest tokens of each thought", check=positive)
-    picture: str = option(None, "draw the soft thoughts into this PNG", check=png, metavar="FILE")
-    json: str = option(None, "write all numbers of the soft thoughts there", metavar="FILE")
+    show_thoughts: str = option(
+        None,
+        "show the soft thoughts: nearest tokens, norms, similarity of chains, and draw them",
+        check=png,
+        metavar="PNG",
+    )
 
     @classmethod
     def implied(cls, given):
@@ -643,10 +645,11 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
                 )
         return trained | given | {"params_file_name": str(path)}
 
+    def chains(self):
+        return self.num_scaling_times
+
     def check(self):
         super().check()
-        if (self.picture or self.json) and not self.show_thoughts:
-            raise UserError("--picture and --json are of the soft thoughts: give --show_thoughts")
         if self.published_code:
             raise UserError("the functions of --published_code need a question with its answer: leave it out")
 
@@ -670,11 +673,20 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, options, description):
         super().__init__(description=description, formatter_class=Help, allow_abbrev=False)
         self.options = options
-        shared = Options.__dataclass_fields__
-        for field in sorted(fields(options), key=lambda field: field.name in shared):  # shown last
-            self.add_option(field)
+        known = {field.name: field for field in fields(options)}
+        published = [name for name in PUBLISHED if name in known]
+        own = [name for name in known if name not in PUBLISHED and name not in SWITCHES]
+        switches = [name for name in SWITCHES if name in known]
+        for title, names in (
+            ("published options", published),
+            ("options of this project", own),
+            ("switches of the protocol", switches),
+        ):
+            group = self.add_argument_group(title)
+            for name in names:
+                self.add_option(group, known[name])
 
-    def add_option(self, field):
+    def add_option(self, group, field):
         default = field.default if field.default_factory is REQUIRED else field.default_factory()
         known = {"help": field.metadata["help"], "default": default, "required": default is REQUIRED}
         if field.metadata["check"] is bool:
@@ -685,9 +697,9 @@ class Parser(argparse.ArgumentParser):
         if known["required"]:
             del known["default"]
         if field.metadata["positional"]:
-            self.add_argument(field.name, help=known["help"], type=known["type"])
+            group.add_argument(field.name, help=known["help"], type=known["type"])
         else:
-            self.add_argument(f"--{field.name}", **known)
+            group.add_argument(f"--{field.name}", **known)
 
     def parse_args(self, words=None):
         """Return the options dataclass. Wrong arguments end the process with exit code 2."""

@@ -1,0 +1,358 @@
+"""From options to plain values: data, models, prompts, method, engine. The last room that sees `args`."""
+
+import logging
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import transformers
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from transformers import set_seed
+
+from data_loader.collator import Collator
+from data_loader.loaders import load_task
+from data_loader.prompts import DATE, NO_GENERATION_PROMPT, PromptEncoder, PromptError
+from data_loader.published import PublishedEncoder, backbone_word
+from experiment.options import naming
+from experiment.record import check_against_training, describe_training, warn_of_other_models
+from experiment.responses import local_engine
+from model.backbone import (
+    Backbone,
+    ThoughtTokensError,
+    check_role,
+    load_backbone,
+    load_embeddings,
+    open_backbone,
+    own_sampling,
+    runs_fast,
+    tokens_of_family,
+)
+from model.causal_lm import text_config
+from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
+from model.controls import UNTRAINED_SEED, ThoughtSlot
+from model.frozen_lm import IGNORE
+from model.generation import end_ids_of
+from model.plain import PlainEngine
+from model.softcot import SoftCoT
+from model.vllm_engine import VllmEngine
+from model.weight_files import model_hashes
+from model.weights import (
+    add_lora,
+    check_adapter,
+    check_lora_modules,
+    found_projection,
+    load_lora,
+    load_projection,
+    local_projection,
+)
+from utils import UserError, fingerprint
+
+# ---- the machine ----
+
+
+def quiet_libraries():
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    for name in ("pin_memory", "pkg_resources"):
+        warnings.filterwarnings("ignore", message=f".*{name}.*")
+
+
+def choose_device() -> str:
+    """Return the first GPU that is visible (CUDA_VISIBLE_DEVICES), else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def emulates_bfloat16() -> bool:
+    """Return whether AVX2 is the best this CPU has: its bfloat16 products are then slower than float32's."""
+    return choose_device() == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
+def make_accelerator() -> Accelerator:
+    """Return Accelerate's accelerator, which logs to TensorBoard. Of several processes only the first one prints."""
+    accelerator = Accelerator(
+        cpu=choose_device() == "cpu",
+        log_with="tensorboard",
+        project_config=ProjectConfiguration(logging_dir="logs"),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],  # one may have more to read than others
+    )
+    if not accelerator.is_main_process:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    return accelerator
+
+
+# ---- data, models, prompts ----
+
+
+def load_instances(args, split, k=0):
+    """Return the Instances of a split, the first k of them (0: all)."""
+    instances = list(load_task(args.task_name, args.data_dir, split).get_dataset(split))
+    return instances[:k] if k else instances
+
+
+def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False, assistant_writes=False):
+    """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
+    if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("--base_device_map spreads the base over the GPUs of one process: run without torchrun")
+    if args.dtype == "bfloat16" and emulates_bfloat16():
+        print("This CPU emulates bfloat16, which is slower than float32: --dtype float32", flush=True)
+    code = {"trust_remote_code": args.trust_remote_code}
+    with naming("--base_thought_tokens", ThoughtTokensError):
+        base = open_backbone(base_id, custom_tokens=args.base_thought_tokens, **code)
+    assistant = None
+    if with_assistant:
+        with naming("--assistant_thought_tokens", ThoughtTokensError):
+            assistant = open_backbone(assistant_id, custom_tokens=args.assistant_thought_tokens, **code)
+    for backbone in (base, assistant):
+        if backbone and backbone.thought_tokens.family == "qwen3" and args.switches().qwen3_tokens != "own":
+            backbone.thought_tokens = tokens_of_family(args.switches().qwen3_tokens)
+    make_encoder(args, base, assistant)  # what is wrong with the prompts shows before the weights are read
+
+    common = {"dtype": args.dtype, "device": choose_device(), **code}
+    if embeddings_only:
+        load_embeddings(base, **common)
+    else:
+        load_backbone(base, device_map=args.base_device_map, quantization=args.quantization, **common)
+    if assistant:
+        load_backbone(assistant, **common)
+    for backbone in (base, assistant):
+        if backbone and (backbone is assistant or not embeddings_only) and not runs_fast(backbone.model):
+            check_role(backbone, generates=backbone is base or assistant_writes)
+            print(f"{backbone.model_id} runs the plain way: one row at a time, slower", flush=True)
+    return base, assistant
+
+
+def make_encoder(args, base, assistant):
+    """Return prompt encoder and collator of a pair of backbones."""
+    small, switches = assistant or base, args.switches()
+    models = (base.tokenizer, base.thought_tokens, small.tokenizer, small.thought_tokens, args.num_thought_tokens)
+    more = {"date_string": DATE if switches.date == "fixed" else None}
+    more |= {"max_len": args.max_len} if args.cuts_at_max_len() else {}
+    if args.published_code:
+        with naming("--published_code", PromptError):
+            words = backbone_word(base.thought_tokens), backbone_word(small.thought_tokens)
+            encoder = PublishedEncoder(args.task_name, *models, args.published_code, *words, **more)
+    else:
+        by_family = base.thought_tokens.family not in NO_GENERATION_PROMPT
+        encoder = PromptEncoder(
+            args.task_name,
+            *models,
+            args.prompt_dir,
+            generation_prompt={"yes": True, "no": False, "by_family": by_family}[switches.generation_prompt],
+            keep_last_token=switches.last_token == "kept",
+            word_dev_label=switches.yes_no_dev_label == "word",
+            **more,
+        )
+    padding = (0 if part.tokenizer.pad_token_id is None else part.tokenizer.pad_token_id for part in (base, small))
+    return encoder, Collator(*padding)
+
+
+def share_instructions(collate, examples, length: int, base, assistant) -> None:
+    """Let the instruction of these examples run once, for each backbone that is given and can share it."""
+    can = [part is not None and keeps_instruction(part.model) for part in (base, assistant)]
+    collate.share_instructions(examples, length, *can)
+
+
+def keeps_instruction(model) -> bool:
+    """Return whether the keys and values of a common beginning stay valid during a run."""
+    return runs_fast(model) and not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def context_of(backbone):
+    return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
+
+
+def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf")) -> list[dict]:
+    """Return the encoded examples of a split that fit `limit` and the models' contexts; prints how many do not.
+
+    assistant: None if it has no part; new_tokens: room for the response. Raises UserError if --max_len cuts all labels
+    of an example away.
+    """
+    encoded = [encoder.encode(instance, split) for instance in instances]
+    for example in encoded if split != "eval" else ():
+        if all(label == IGNORE for label in example["labels"]):
+            cut = f"{split} example {example['index']} (from 0)"
+            raise UserError(f"--max_len cuts {cut} before its first label: give more")
+    context, max_len = context_of(base), limit
+    limit = min(limit, context - new_tokens)
+    assistant_limit = context_of(assistant) if assistant else float("inf")
+    lengths = [len(example["prefix_ids"]) + encoder.length + len(example["suffix_ids"]) for example in encoded]
+    kept = [
+        example
+        for example, length in zip(encoded, lengths, strict=True)
+        if length <= limit and len(example["assistant_ids"]) <= assistant_limit
+    ]
+    if not kept:
+        shortest = f"the shortest has {min(lengths)} tokens"
+        shortest += f" and its response may have {new_tokens} (--max_new_tokens)" if new_tokens else ""
+        limits = [f"the base model's context is {context}"]
+        limits += [f"--max_len is {max_len}"] if max_len < float("inf") else []
+        limits += [f"the assistant's context is {assistant_limit}"] if assistant else []
+        raise UserError(f"no {split} example of {encoder.task.name} fits: {shortest}; {', '.join(limits)}")
+    if len(kept) < len(encoded):
+        of_assistant = f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else ""
+        skipped = f"{len(encoded) - len(kept)} of {len(encoded)} examples"
+        print(f"{split}: {skipped} are longer than {limit} tokens{of_assistant} and skipped", flush=True)
+    return kept
+
+
+# ---- the method ----
+
+
+@dataclass
+class Method:
+    """What an evaluation needs of a method: models, prompts, slot."""
+
+    base: Backbone
+    assistant: Backbone | None
+    encoder: object  # data_loader.prompts.PromptEncoder
+    collate: object  # data_loader.collator.Collator
+    softcot: SoftCoT | None  # None for zero-shot CoT and controls without a projection
+    slot: ThoughtSlot | None  # None for zero-shot CoT
+    chains: int  # sets of soft thoughts a question
+    hashes: dict  # of prompts, models and projection, and what the projection was trained with, for the record
+
+
+def load_method(args, chains: int | None) -> Method:
+    """Load the models, adapters and projection that the options name. chains: N, or None for SoftCoT.
+
+    Raises UserError if a file is missing or damaged, or if models and projection do not fit each other.
+    """
+    thinks, thoughts = args.num_thought_tokens > 0, args.thoughts
+    own_engine = args.engine == "vllm"  # it loads the base model and its adapter itself
+    file = state = None
+    if thinks and thoughts in FROM_FILE:
+        with naming("--params_file_name"):
+            file = local_projection(args.params_file_name)
+        state = read_projection(args, file, chains)
+    check_adapters(args)
+    base, assistant = load_backbones(
+        args,
+        args.base_model_id,
+        args.assistant_model_id,
+        with_assistant=thinks and thoughts in WITH_ASSISTANT,
+        embeddings_only=own_engine,
+        assistant_writes=thoughts == "assistant_text",
+    )
+    encoder, collate = make_encoder(args, base, assistant)
+    hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
+    if state:
+        path = found_projection(file)
+        check_against_training(vars(args), encoder, path)
+        warn_of_other_models(hashes, path)
+        hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state, **describe_training(path)}
+    elif not thinks and args.base_model_ckpt:
+        path = found_projection(args.base_model_ckpt)
+        check_against_training(vars(args), encoder, path)
+        warn_of_other_models(hashes, path)
+        hashes |= describe_training(path)
+    load_adapters(args, base, assistant, own_engine)
+    softcot = load_softcot(args, base, assistant, chains, state) if thinks and thoughts in SOFT else None
+    number = (chains or 1) if thinks else 1
+    slot = None
+    if thinks:
+        slot = ThoughtSlot(thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std)
+    return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
+
+
+def read_projection(args, file, chains) -> dict[str, torch.Tensor]:
+    """Return the state of the projection's file. SoftCoT's has no chains, so N chains need noise (SoftCoT-P)."""
+    with naming("--params_file_name"):
+        state = load_projection(file)
+    if chains and "embedding" not in state and not args.perturb_std:
+        raise UserError(
+            f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
+            "ask and evaluate it without --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"
+        )
+    return state
+
+
+def check_adapters(args) -> None:
+    """Raise UserError if a folder that the options name as an adapter holds none."""
+    for part in ("base_model", "assistant_model"):
+        with naming(f"--{part}_ckpt"):
+            if folder := vars(args)[f"{part}_ckpt"]:
+                check_adapter(folder)
+
+
+def load_adapters(args, base, assistant, own_engine: bool) -> None:
+    """Put the LoRA adapters that the options name on the models, but for one that the engine loads itself."""
+    with naming("--base_model_ckpt"):
+        if args.base_model_ckpt and not own_engine and args.switches().base_adapter == "used":
+            load_lora(base, args.base_model_ckpt)
+    with naming("--assistant_model_ckpt"):
+        if args.assistant_model_ckpt and assistant:
+            load_lora(assistant, args.assistant_model_ckpt)
+
+
+def load_softcot(args, base, assistant, chains, state):
+    """Return the module in eval mode. state: of the projection, or None for the untrained one."""
+    same_in_all_chains = state is not None and "embedding" not in state
+    torch.manual_seed(UNTRAINED_SEED)
+    dtype = getattr(torch, args.switches().projection_dtype)
+    chains = None if same_in_all_chains else chains
+    plain_way = args.engine == "reference"
+    with naming("--num_scaling_times, --assistant_thought_tokens"):
+        softcot = SoftCoT(
+            base, assistant, args.num_thought_tokens, chains, projection_dtype=dtype, plain_way=plain_way
+        ).eval()
+    if state:
+        with naming("--params_file_name"):
+            softcot.load_projection_state(state)
+    return softcot
+
+
+def check_tuned_models(args) -> None:
+    """Raise UserError if LoRA cannot tune a model that the options want tuned."""
+    pair = (args.large_model_id, args.tune_base_model), (args.small_model_id, args.tune_assistant_model)
+    for model_id, tuned in pair:
+        if tuned:
+            check_lora_modules(model_id, args.trust_remote_code)
+
+
+def build_for_training(args, base, assistant):
+    """Return the module to train. Models that the options tune get a LoRA adapter first."""
+    set_seed(args.seed)
+    for backbone, tuned in ((base, args.tune_base_model), (assistant, args.tune_assistant_model)):
+        if tuned:
+            add_lora(backbone)
+    set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
+    with naming("--num_scaling_times, --assistant_thought_tokens"):
+        return SoftCoT(
+            base,
+            assistant,
+            args.num_thought_tokens,
+            args.chains(),
+            contrastive=args.adds_contrast(),
+            reduction="pairs" if args.pairs_examples() else None,
+            projection_dtype=getattr(torch, args.switches().projection_dtype),
+            micro_batch_size=args.micro_batch_size,
+        )
+
+
+# ---- the engine ----
+
+
+def make_engine(args, method, examples, max_new_tokens: int):
+    """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
+    sampling = sampling_of(args, method.base)
+    if args.engine == "transformers":
+        return local_engine(method.base, args.eval_batch_size, method.collate.instruction, **sampling)
+    if args.engine == "reference":
+        return PlainEngine(method.base, published=True, **sampling)
+    prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
+    options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
+    adapter = args.base_model_ckpt if args.switches().base_adapter == "used" else None
+    return VllmEngine(method.base, dtype=args.dtype, adapter=adapter, **sampling, **options)
+
+
+def sampling_of(args, base) -> dict:
+    """Return the sampling options as engines take them; with --sampling of_model, 1.0 is the model's own value."""
+    options = {name: vars(args)[name] for name in ("temperature", "top_p", "top_k", "greedy")}
+    if args.switches().sampling == "of_model":
+        options |= {name: value for name, value in own_sampling(base.model_id).items() if options[name] == 1.0}
+    end_ids = end_ids_of(base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
+    return options | {"end_ids": end_ids}
