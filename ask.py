@@ -47,7 +47,7 @@ def load_model(args) -> SoftCoTModel:
     method = load_method(args, args.chains() or (len(state["embedding"]) if "embedding" in state else None))
     encoder, collate = make_encoder(dataclasses.replace(args, num_thought_tokens=0), method.base, None)
     plain = Method(method.base, None, encoder, collate, None, None, 1, {})
-    limit = args.max_new_tokens or get_task(args.task_name).generation_length(method.base.thought_tokens.family)
+    limit = args.max_new_tokens or get_task(args.task_name).generation_length(method.base.thought_tokens.long_responses)
     engine = local_engine(method.base, ROWS, **sampling_of(args, method.base))
     return SoftCoTModel(method, plain, engine, args.task_name, args.seed, args.num_return_sequences, limit)
 

@@ -60,8 +60,8 @@ def evaluate(args):
     # 3) models and method, the record of what fixes the answers
     method = load_method(args, args.chains())
     num_answers = method.chains * args.num_return_sequences
-    task, family = get_task(args.task_name), method.base.thought_tokens.family
-    max_new_tokens = args.max_new_tokens or task.generation_length(family)
+    task, family = get_task(args.task_name), method.base.thought_tokens
+    max_new_tokens = args.max_new_tokens or task.generation_length(family.long_responses)
     hashes = {"data_hash": data_hash(split), "questions_in_split": len(split), **method.hashes}
     hashes["rendered_prompt"] = rendered_prompt(method.encoder, split, "eval")
     record = evaluation_record(args.fixing_result(), hashes, max_new_tokens)
@@ -80,7 +80,7 @@ def evaluate(args):
     files = SeedFiles(args.result_paths(), record, log_form(args, method, len(questions)), args.overwrite)
     files.add_missing(skipped_row(task, questions[index], "too long for the model") for index in sorted(too_long))
     todo = files.todo(examples)
-    if args.thoughts == "assistant_text":
+    if method.slot and method.slot.mode.writes_text:
         write_hints(method.assistant, method.encoder, [example for example, _ in todo], args.eval_batch_size)
 
     # 6) soft thoughts and responses, 7) verdicts
@@ -105,7 +105,7 @@ def evaluate(args):
 def log_form(args, method, num_questions) -> LogForm:
     """Return what the logs show besides their rows."""
     slot = () if method.slot else None
-    if method.slot and args.thoughts != "assistant_text":  # text is part of the prompt
+    if method.slot and not method.slot.mode.writes_text:  # text is part of the prompt
         backbones = (method.assistant or method.base, method.base)
         slot = tuple(backbone.thought_tokens.placeholder * args.num_thought_tokens for backbone in backbones)
     arguments = tuple((name, vars(args)[name]) for name in ONLY_IN_LOGS)

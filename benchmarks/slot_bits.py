@@ -22,7 +22,7 @@ from experiment.responses import take_next_questions_thoughts
 from experiment.runs import read_runs
 from experiment.setup import load_instances, load_method, load_softcot, quiet_libraries
 from experiment.summary import bootstrap_interval
-from model.controls import ThoughtSlot
+from model.slot import ThoughtSlot
 from utils import run_main, write_json
 
 CONTENTS = {

@@ -27,8 +27,6 @@ BLOCKS = ("base", "target", "assistant", "assistant_reply")
 FIELDS = ("question", "options", "steps", "answer", "facts")
 # Many templates print today's date unless they are given one: a prompt that changes every day.
 DATE = "26 Jul 2024"
-# Families that the published evaluation prompts without a generation prompt.
-NO_GENERATION_PROMPT = ("llama", "qwen2.5")
 
 
 class PromptError(UserError):
@@ -91,8 +89,8 @@ class PromptEncoder:
 
     Ways of the published code: generation_prompt=False leaves the assistant's header out of evaluation prompts.
     max_len cuts training and dev sequences at that many tokens, for tasks that are cut (`Task.is_cut`).
-    keep_last_token=False drops the last token of training and dev sequences if there is no max_len, for the tasks and
-    families of tasks.LOSES_LAST_TOKEN. word_dev_label=False takes the third token from the end as the dev label of
+    keep_last_token=False drops the last token of training and dev sequences if there is no max_len, for tasks in the
+    family's `loses_last_token`. word_dev_label=False takes the third token from the end as the dev label of
     tasks whose dev loss is on the answer's word. date_string=None lets chat templates that print a date print today's.
     """
 
@@ -121,7 +119,7 @@ class PromptEncoder:
         self.assistant_family = assistant_tokens.family if assistant_tokens else ""
         self.generation_prompt, self.word_dev_label = generation_prompt, word_dev_label
         self.max_len = max_len if self.task.is_cut else None
-        self.loses_last_token = not keep_last_token and not max_len and self.task.loses_token(self.base_family)
+        self.loses_last_token = not keep_last_token and not max_len and self.task.name in base_tokens.loses_last_token
         self.date = date_options(date_string)
         tokenizers = [base_tokenizer]
         slot = ""

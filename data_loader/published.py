@@ -23,30 +23,19 @@ FUNCTIONS = {
     "du": ("pre_process_du", []),
 }
 SPLITS = {"train": "train", "dev": "dev", "eval": "test"}  # ours -> the functions'
-BACKBONES = {"llama": "llama", "qwen2.5": "qwen", "qwen3": "qwen3"}  # family -> the functions' word for it
 MASKS = {"input_ids": "attention_mask", "assistant_input_ids": "assistant_attention_mask"}
 RAISED = (Exception, SystemExit, KeyboardInterrupt)  # a signal raises none of them in the project's scripts
 KEYS = ("labels", "thought_index", *MASKS, *MASKS.values())
 
 
-def backbone_word(tokens) -> str:
-    """Return the functions' word for a model. tokens: its thought tokens. Raise PromptError for another family."""
-    if tokens.family not in BACKBONES:
-        raise PromptError(
-            f"the published functions know models of {', '.join(BACKBONES)}, and this model's family is "
-            f"{tokens.family}: choose another model, or leave the published functions out"
-        )
-    return BACKBONES[tokens.family]
-
-
 class PublishedEncoder:
     """Encodes the examples of one task as PromptEncoder does, by the published function of that task.
 
-    base_tokens, assistant_tokens: the models' thought tokens. folder: the clone. base_backbone, assistant_backbone:
-    the functions' words for the models (`backbone_word`). date_string: printed by chat templates that print a date;
-    None leaves it to the template, which may print today's. max_len: where the functions that can cut training and dev
-    sequences; -1: nowhere. Whether a prompt ends in a generation prompt is up to the functions. Raises PromptError if
-    the clone lacks the function or the function has other arguments.
+    base_tokens, assistant_tokens: the models' thought tokens. folder: the clone. date_string: printed by chat
+    templates that print a date; None leaves it to the template, which may print today's. max_len: where the functions
+    that can cut training and dev sequences; -1: nowhere. Whether a prompt ends in a generation prompt is up to the
+    functions. Raises PromptError if they do not know a model's family, or the clone lacks the function or has it with
+    other arguments.
     """
 
     def __init__(
@@ -58,11 +47,15 @@ class PublishedEncoder:
         assistant_tokens,
         num_thought_tokens,
         folder,
-        base_backbone,
-        assistant_backbone,
         date_string=DATE,
         max_len=-1,
     ):
+        for tokens in (base_tokens, assistant_tokens):
+            if not tokens.published_name:
+                raise PromptError(
+                    "the published functions know models of llama, qwen2.5 and qwen3, and this model's family is "
+                    f"{tokens.family}: choose another model, or leave the published functions out"
+                )
         self.task = get_task(task)
         self.length, self.max_len = num_thought_tokens, max_len
         self.base_family, self.assistant_family = base_tokens.family, assistant_tokens.family
@@ -80,9 +73,9 @@ class PublishedEncoder:
             "assistant_tokenizer": _returning_ids(assistant_tokenizer, date),
             "num_thought_tokens": num_thought_tokens,
             "device": None,
-            "base_backbone": base_backbone,
+            "base_backbone": base_tokens.published_name,
             "base_special_token": _listed(base_tokens),
-            "assistant_backbone": assistant_backbone,
+            "assistant_backbone": assistant_tokens.published_name,
             "assistant_special_token": _listed(assistant_tokens),
         }
         self._load(Path(folder) / "utils.py")

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 # The field of an example that holds what its file says, unchanged. Hashes of data leave it out.
 RAW = "raw"
-PUBLISHED_FAMILIES = ("llama", "qwen2.5", "qwen3")
-# Task -> families of base models whose training sequences lose their last token in the published code. A family that
-# it does not know counts as Llama.
-LOSES_LAST_TOKEN = {"gsm8k": ("llama", "qwen2.5"), "asdiv-aug": ("llama", "qwen2.5"), "aqua": ("qwen3",)}
 
 
 @dataclass(frozen=True)
@@ -33,17 +29,13 @@ class Task:
     dev_labels: int = 5  # the dev loss is on the sequence's last tokens; 0: on the answer's word
     is_cut: bool = True  # whether the published code can cut its training sequences at a longest length
     max_new_tokens: int = 1024
-    qwen3_max_new_tokens: int = 4096
+    long_max_new_tokens: int = 4096
     keep_checkpoints: int = 2
     hub_id: str | None = None  # the data set on the Hub, if the papers' data are there
 
-    def loses_token(self, family):
-        """Return whether the published training loses the last token of sequences for a base model of this family."""
-        return (family if family in PUBLISHED_FAMILIES else "llama") in LOSES_LAST_TOKEN.get(self.name, ())
-
-    def generation_length(self, family):
-        """Return the most new tokens at evaluation for a base model of this family."""
-        return self.qwen3_max_new_tokens if family == "qwen3" else self.max_new_tokens
+    def generation_length(self, long_responses: bool) -> int:
+        """Return the most new tokens at evaluation. long_responses: of the base model's family."""
+        return self.long_max_new_tokens if long_responses else self.max_new_tokens
 
 
 _GSM8K = ("{split}_socratic.jsonl", "{split}.jsonl")
@@ -104,7 +96,7 @@ TASKS = {
             loss_from_header=True,
             dev_labels=0,
             is_cut=False,
-            qwen3_max_new_tokens=1024,
+            long_max_new_tokens=1024,
         ),
         Task(
             "du",
@@ -116,7 +108,7 @@ TASKS = {
             "choice",
             choices="ABCDEF",
             form="letter",
-            qwen3_max_new_tokens=1024,
+            long_max_new_tokens=1024,
         ),
     )
 }

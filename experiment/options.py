@@ -15,7 +15,8 @@ from pathlib import Path
 from data_loader.tasks import TASKS
 from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
 from experiment.record import short_name, trained_with
-from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, FROM_FILE, QUANTIZATION, THOUGHTS
+from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, QUANTIZATION
+from model.slot import MODES
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
@@ -460,8 +461,8 @@ class Evaluation(Sampling, ReadsData, Trained):
     split: str = option("test", "file to read: test, dev, or another of --data_dir (unseen: unseen.jsonl)")
     thoughts: str = option(
         "projected",
-        "what fills the thought slot. " + "; ".join(f"{mode}: {meaning}" for mode, meaning in THOUGHTS.items()),
-        choices=list(THOUGHTS),
+        "what fills the thought slot. " + "; ".join(f"{name}: {mode.help}" for name, mode in MODES.items()),
+        choices=list(MODES),
     )
     perturb_std: float = option(
         0.0,
@@ -544,12 +545,12 @@ class Evaluation(Sampling, ReadsData, Trained):
                     f"--num_thought_tokens 0 leaves no slot for --thoughts {self.thoughts} "
                     f"--perturb_std {self.perturb_std:g}: give 1 or more"
                 )
-        elif self.thoughts in FROM_FILE and not self.params_file_name:
+        elif MODES[self.thoughts].reads_file and not self.params_file_name:
             raise UserError(
                 "--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
                 "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)"
             )
-        elif self.thoughts == "assistant_text" and self.perturb_std:
+        elif MODES[self.thoughts].writes_text and self.perturb_std:
             raise UserError(
                 "--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: give one of them"
             )

@@ -52,7 +52,7 @@ class Protocol:
         does="Sequences of training and dev set lose their last token: gsm8k and asdiv-aug with Llama and Qwen2.5, "
         "aqua with Qwen3. If --max_len cuts (--too_long), it stays",
         effect="With Llama the end of the response is never learned. With Qwen the token is a newline",
-        used="PromptEncoder.encode, LOSES_LAST_TOKEN in data_loader/tasks.py",
+        used="PromptEncoder.encode, FAMILIES in model/backbone.py",
     )
     too_long: str = switch(
         ("skipped", "cut"),
@@ -104,7 +104,7 @@ class Protocol:
         scripts=EVALUATION,
         does="Prompts of Llama and Qwen2.5 end without a generation prompt",
         effect="The model begins its turn itself, and in a public log no response writes the header exactly",
-        used="PromptEncoder.encode, NO_GENERATION_PROMPT in data_loader/prompts.py",
+        used="PromptEncoder.encode, FAMILIES in model/backbone.py",
     )
     end_tokens: str = switch(
         ("all", "tokenizer"),

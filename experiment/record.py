@@ -12,19 +12,14 @@ from pathlib import Path
 
 from data_loader.tasks import RAW
 from experiment.protocol import SWITCHES, differing, protocol_name
+from model.slot import MODES
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = 1  # of records and rows; other versions are not read
 
-# What fills the slot -> the method's name in the papers' tables, or ours.
-OF_THOUGHTS = {
-    "placeholder": "CoT-Unk",
-    "assistant_text": "Assist-CoT",
-    "zero": "Zero vectors",
-    "shuffled": "Shuffled thoughts",
-    "untrained": "Untrained projection",
-}
+# What fills the slot -> the method's name; of "projected" it depends on more (`method_of`).
+OF_THOUGHTS = {name: mode.row for name, mode in MODES.items() if name != "projected"}
 # Arguments of the published evaluation that do not fix the result: the first line of a log has them too.
 ONLY_IN_LOGS = ("params_file_name", "print_input", "print_response", "test_k")
 # In the tables' order.

@@ -15,8 +15,8 @@ from transformers import set_seed
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
-from data_loader.prompts import DATE, NO_GENERATION_PROMPT, PromptEncoder, PromptError
-from data_loader.published import PublishedEncoder, backbone_word
+from data_loader.prompts import DATE, PromptEncoder, PromptError
+from data_loader.published import PublishedEncoder
 from experiment.options import naming
 from experiment.record import check_against_training, describe_training, warn_of_other_models
 from experiment.responses import local_engine
@@ -32,11 +32,10 @@ from model.backbone import (
     tokens_of_family,
 )
 from model.causal_lm import text_config
-from model.choices import FROM_FILE, SOFT, WITH_ASSISTANT
-from model.controls import UNTRAINED_SEED, ThoughtSlot
 from model.frozen_lm import IGNORE
 from model.generation import end_ids_of
 from model.plain import PlainEngine
+from model.slot import MODES, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT
 from model.vllm_engine import VllmEngine
 from model.weight_files import model_hashes
@@ -133,10 +132,9 @@ def make_encoder(args, base, assistant):
     more |= {"max_len": args.max_len} if args.cuts_at_max_len() else {}
     if args.published_code:
         with naming("--published_code", PromptError):
-            words = backbone_word(base.thought_tokens), backbone_word(small.thought_tokens)
-            encoder = PublishedEncoder(args.task_name, *models, args.published_code, *words, **more)
+            encoder = PublishedEncoder(args.task_name, *models, args.published_code, **more)
     else:
-        by_family = base.thought_tokens.family not in NO_GENERATION_PROMPT
+        by_family = base.thought_tokens.generation_prompt
         encoder = PromptEncoder(
             args.task_name,
             *models,
@@ -221,10 +219,10 @@ def load_method(args, chains: int | None) -> Method:
 
     Raises UserError if a file is missing or damaged, or if models and projection do not fit each other.
     """
-    thinks, thoughts = args.num_thought_tokens > 0, args.thoughts
+    thinks, mode = args.num_thought_tokens > 0, MODES[args.thoughts]
     own_engine = args.engine == "vllm"  # it loads the base model and its adapter itself
     file = state = None
-    if thinks and thoughts in FROM_FILE:
+    if thinks and mode.reads_file:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
         state = read_projection(args, file, chains)
@@ -233,9 +231,9 @@ def load_method(args, chains: int | None) -> Method:
         args,
         args.base_model_id,
         args.assistant_model_id,
-        with_assistant=thinks and thoughts in WITH_ASSISTANT,
+        with_assistant=thinks and mode.needs_assistant,
         embeddings_only=own_engine,
-        assistant_writes=thoughts == "assistant_text",
+        assistant_writes=mode.writes_text,
     )
     encoder, collate = make_encoder(args, base, assistant)
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
@@ -250,11 +248,11 @@ def load_method(args, chains: int | None) -> Method:
         warn_of_other_models(hashes, path)
         hashes |= describe_training(path)
     load_adapters(args, base, assistant, own_engine)
-    softcot = load_softcot(args, base, assistant, chains, state) if thinks and thoughts in SOFT else None
+    softcot = load_softcot(args, base, assistant, chains, state) if thinks and mode.has_projection else None
     number = (chains or 1) if thinks else 1
     slot = None
     if thinks:
-        slot = ThoughtSlot(thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std)
+        slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std)
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
 
 

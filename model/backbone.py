@@ -43,18 +43,23 @@ class ThoughtTokensError(UserError):
 
 @dataclass(frozen=True)
 class ThoughtTokens:
-    """The tokens that mark thoughts in a family's prompts.
+    """A family: the tokens that mark thoughts in its prompts, and what the published code does with it.
 
-    `initial_id` is the first of the token ids whose embeddings are SoftCoT++'s initial tokens and
-    `max_chains` how many of them the family gives (None: as many as the vocabulary has).
+    The defaults are those of a family that the published code does not know: it counts as Llama there.
     """
 
     family: str
     placeholder: str
     begin: str
     end: str
-    initial_id: int | None = None
-    max_chains: int | None = None
+    initial_id: int | None = None  # the first of the ids whose embeddings are SoftCoT++'s initial tokens
+    max_chains: int | None = None  # how many of them the family gives; None: as many as the vocabulary has
+    published_name: str = ""  # "": the published code does not know it
+    end_of_turn: str | None = None  # ends a response too
+    padding: str | None = None  # of responses that are finished
+    generation_prompt: bool = True  # whether the published evaluation's prompts have one
+    loses_last_token: tuple[str, ...] = ("gsm8k", "asdiv-aug")  # tasks whose training sequences lose it
+    long_responses: bool = False  # a task may give it more new tokens
 
 
 # One row a family: the config's model types, then its tokens. A row fits when the config's type is
@@ -63,11 +68,38 @@ FAMILIES = (
     (
         ("llama",),
         ThoughtTokens(
-            "llama", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>", 128011, 245
+            *("llama", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"),
+            initial_id=128011,
+            max_chains=245,
+            published_name="llama",
+            end_of_turn="<|eot_id|>",
+            padding="<|eot_id|>",
+            generation_prompt=False,
         ),
     ),
-    (("qwen2",), ThoughtTokens("qwen2.5", "<|endoftext|>", "<|box_start|>", "<|box_end|>", 150001, 10)),
-    (("qwen3", "qwen3_moe"), ThoughtTokens("qwen3", "<|endoftext|>", "<think>", "</think>", 150001, 10)),
+    (
+        ("qwen2",),
+        ThoughtTokens(
+            *("qwen2.5", "<|endoftext|>", "<|box_start|>", "<|box_end|>"),
+            initial_id=150001,
+            max_chains=10,
+            published_name="qwen",
+            padding="<|endoftext|>",
+            generation_prompt=False,
+        ),
+    ),
+    (
+        ("qwen3", "qwen3_moe"),
+        ThoughtTokens(
+            *("qwen3", "<|endoftext|>", "<think>", "</think>"),
+            initial_id=150001,
+            max_chains=10,
+            published_name="qwen3",
+            padding="<|endoftext|>",
+            loses_last_token=("aqua",),
+            long_responses=True,
+        ),
+    ),
     # SmolLM2: begin and end from its special tokens, initial tokens from the rare end of its
     # vocabulary, as Qwen's are.
     (("llama",), ThoughtTokens("smollm2", "<|endoftext|>", "<issue_start>", "<issue_closed>", 49001, 10)),

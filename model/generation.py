@@ -42,7 +42,6 @@ UNKNOWN_SETTINGS = {
     "watermarking_config": None,
 }
 GROWTH = 128  # columns by which the cache grows
-END_OF_TURN = "<|eot_id|>"  # of Llama
 NO_TOKEN = -1  # of a row whose logits hold NaN or +inf
 
 
@@ -68,11 +67,11 @@ def row_generator(key: tuple) -> torch.Generator:
 def end_ids_of(backbone, of_tokenizer_only: bool = False) -> set[int]:
     """Return the ids that end a response: the tokenizer's end-of-text token and those of the generation config.
 
-    of_tokenizer_only: as published, the tokenizer's alone and, for Llama, the end of a turn.
+    of_tokenizer_only: as published, the tokenizer's alone and the family's end of turn.
     """
-    tokenizer, llama = backbone.tokenizer, backbone.thought_tokens.family == "llama"
+    tokenizer, end_of_turn = backbone.tokenizer, backbone.thought_tokens.end_of_turn
     if of_tokenizer_only:
-        more = tokenizer.convert_tokens_to_ids(END_OF_TURN) if llama else None
+        more = tokenizer.convert_tokens_to_ids(end_of_turn) if end_of_turn else None
     else:
         more = bare(backbone.model).generation_config.eos_token_id
     return {tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])} - {None}

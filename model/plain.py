@@ -17,9 +17,6 @@ from model.attention import use_stock_attention
 from model.causal_lm import bare, embed
 from model.generation import DEFAULT_TOP_K, Request, can_be_drawn_from, end_ids_of, refuse_no_token, seed_of
 
-# Family -> what the published code pads finished rows with: ids 128009 and 151643.
-PADDING = {"llama": "<|eot_id|>", "qwen2.5": "<|endoftext|>", "qwen3": "<|endoftext|>"}
-
 
 def thought_states(assistant, ids: torch.Tensor, initial_token: torch.Tensor, length: int) -> torch.Tensor:
     """Return the assistant's last hidden states at the L placeholders that end its prompt, `[L, d_a]`.
@@ -163,8 +160,8 @@ class RefuseNoToken(LogitsProcessor):
 
 def padding_id(backbone) -> int:
     """Return what `generate` pads finished rows with."""
-    tokenizer, family = backbone.tokenizer, backbone.thought_tokens.family
-    if family in PADDING:
-        return tokenizer.convert_tokens_to_ids(PADDING[family])
+    tokenizer, padding = backbone.tokenizer, backbone.thought_tokens.padding
+    if padding:
+        return tokenizer.convert_tokens_to_ids(padding)
     own = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return next((token for token in own if token is not None), 0)

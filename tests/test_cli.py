@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from model.controls import UNTRAINED_SEED
+from model.slot import UNTRAINED_SEED
 from tests.commands import LLAMA_IDS, LLAMA_PAIR, SMALL, rows_of, shell
 from tests.tiny import once
 

@@ -15,8 +15,7 @@ from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from experiment.options import TrainSoftCoT
 from model.backbone import FAMILIES
-from model.choices import THOUGHTS
-from model.controls import ThoughtSlot
+from model.slot import ThoughtSlot
 from model.softcot import SoftCoT
 from tests import oracle
 from tests.commands import ROOT, refused_here, rows_of, save_data, shell
@@ -246,7 +245,7 @@ def plain(models, data, work):
 
 
 @pytest.mark.parametrize("engine", ["transformers", "reference"])
-@pytest.mark.parametrize("mode", THOUGHTS)
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_answers_as_the_oracle_with_that_slot(evaluate, plain, work, mode, engine):
     rows, _ = evaluate(mode, f"--greedy --print_input --engine {engine}", log_dir=f"{engine}_{mode}")
     assert len(rows) == len(plain.examples) == 4
@@ -262,8 +261,8 @@ def test_every_mode_answers_as_the_oracle_with_that_slot(evaluate, plain, work, 
 
 
 def test_the_slots_give_different_answers(plain):
-    answers = {tuple(plain.response(index, plain.slot(mode, index)) for index in range(4)) for mode in THOUGHTS}
-    assert len(answers) == len(THOUGHTS)
+    answers = {tuple(plain.response(index, plain.slot(mode, index)) for index in range(4)) for mode in MODES}
+    assert len(answers) == len(MODES)
 
 
 @pytest.mark.parametrize("mode", ["shuffled", "assistant_text", "zero"])

@@ -251,7 +251,7 @@ def test_split_is_a_name_and_not_a_path(tmp_path):
 
 def test_tasks_and_lengths():
     assert list(TASKS) == ["gsm8k", "asdiv-aug", "aqua", "strategyqa", "du"]
-    lengths = {name: task.generation_length("qwen3") for name, task in TASKS.items()}
+    lengths = {name: task.generation_length(True) for name, task in TASKS.items()}
     assert lengths == {
         "gsm8k": 4096,
         "asdiv-aug": 4096,
@@ -259,7 +259,7 @@ def test_tasks_and_lengths():
         "strategyqa": 1024,
         "du": 1024,
     }
-    assert {task.generation_length("llama") for task in TASKS.values()} == {1024}
+    assert {task.generation_length(False) for task in TASKS.values()} == {1024}
     assert [n for n, t in TASKS.items() if t.keep_checkpoints == 10] == ["gsm8k", "aqua"]
     with pytest.raises(ValueError, match="unknown task 'x': choose one of gsm8k, asdiv-aug"):
         get_task("x")

@@ -401,7 +401,7 @@ def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(model
         args = parse(script, f"--qwen3_tokens {value} --dtype float32")
         pair = load_backbones(args, *ids)
         assert all((b.thought_tokens.family, b.thought_tokens.begin) == (family, begin) for b in pair)
-    assert get_task("gsm8k").generation_length(pair[0].thought_tokens.family) == 1024
+    assert get_task("gsm8k").generation_length(pair[0].thought_tokens.long_responses) == 1024
     # Template and tokenizer are Qwen3's: the prompt is Qwen2.5's, but for what its chat template writes around it.
     piece = make_encoder(args, *pair)[0].encode(EXAMPLES["gsm8k"], "train")
     own = PromptEncoder("gsm8k", *(qwen2_5_tokenizer, TOKENS["qwen2.5"]) * 2, 2).encode(EXAMPLES["gsm8k"], "train")

@@ -16,9 +16,9 @@ from experiment.responses import requests_of, sampling_of
 from experiment.results import call_length
 from model.attention import use_stock_attention
 from model.backbone import Backbone, ThoughtTokens, own_sampling, thought_tokens_of
-from model.controls import ThoughtSlot
 from model.generation import Request
 from model.plain import PlainEngine
+from model.slot import ThoughtSlot
 from model.softcot import SoftCoT
 from tests.commands import rows_of, shell
 from tests.tiny import ragged_examples, tiny_model

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from model.backbone import load_backbone, load_embeddings, resolve
-from model.controls import ThoughtSlot
 from model.embedded import EMBEDDED
 from model.generation import Request, TransformersEngine
+from model.slot import ThoughtSlot
 from model.vllm_engine import INSTALL, VllmEngine, is_installed
 from tests.commands import ROOT, refused_here, rows_of, shell
 from tests.conftest import make_chatml_tokenizer

@@ -1,0 +1,110 @@
+"""What fills the base model's thought slot: one row of MODES a mode.
+
+Prompt, sampling and vote are the same in every mode; only the embeddings between the begin and the end token differ.
+Knows tensors and token ids, never a task or text. torch is imported late: options show MODES in their help.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+UNTRAINED_SEED = 42  # training's default seed: on a CPU and in float32 the same initial weights
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A mode of the slot. fill: (slot, examples, collate) -> each example's vectors, `[1 or N, L, d_b]`."""
+
+    help: str
+    row: str  # the method's name in the papers' tables, or ours
+    fill: Callable
+    has_projection: bool = False  # thought states go through a projection
+    reads_file: bool = False  # the projection is that of a projection.bin
+    needs_assistant: bool = False
+    writes_text: bool = False  # the assistant writes tokens, which are part of the prompt
+
+
+def soft_thoughts(slot, examples, collate):
+    """Return the soft thoughts of the examples' `assistant_ids`. Raises FloatingPointError if they are not finite."""
+    from model.softcot import assistant_part, refuse_not_finite
+
+    softcot = slot.softcot
+    thoughts = softcot.soft_thoughts(softcot.thought_states(**assistant_part(collate(examples), softcot.device_name)))
+    indices = [example["index"] for example in examples]
+    refuse_not_finite(thoughts, indices, "the soft thoughts hold NaN or inf: the projection does not fit these models")
+    return thoughts
+
+
+def zeros(slot, examples, collate):
+    return slot.table.new_zeros(len(examples), 1, slot.length, slot.table.shape[1])
+
+
+def placeholders(slot, examples, collate):
+    return slot.embed([slot.placeholder] * slot.length).expand(len(examples), 1, -1, -1)
+
+
+def hints(slot, examples, collate):
+    """Return the embeddings of each example's `hint_ids`, which may be fewer than L."""
+    return [slot.embed(example["hint_ids"])[None] for example in examples]
+
+
+PROJECTED = {"fill": soft_thoughts, "has_projection": True, "needs_assistant": True}
+MODES = {
+    "projected": Mode("soft thoughts through the trained projection", "SoftCoT", reads_file=True, **PROJECTED),
+    "shuffled": Mode(
+        "those of the next question of the split (after the last, the first)",
+        "Shuffled thoughts",
+        reads_file=True,
+        **PROJECTED,
+    ),
+    "untrained": Mode(
+        "soft thoughts through the projection that training starts from", "Untrained projection", **PROJECTED
+    ),
+    "zero": Mode("zero vectors", "Zero vectors", zeros),
+    "placeholder": Mode("the base model's own placeholder embeddings (CoT-Unk)", "CoT-Unk", placeholders),
+    "assistant_text": Mode(
+        "up to L tokens of text that the assistant writes greedily (Assist-CoT)",
+        "Assist-CoT",
+        hints,
+        needs_assistant=True,
+        writes_text=True,
+    ),
+}
+
+
+class ThoughtSlot:
+    """Fills the slot of encoded examples by one mode of MODES.
+
+    softcot: with the projection to use, for modes that have one, else None. length: L; chains: N. noise: standard
+    deviation of Gaussian noise added to every vector in the slot, one draw a (question, chain) for all seeds of
+    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P.
+    """
+
+    def __init__(self, mode: str, base, softcot, length: int, chains: int, noise: float = 0.0):
+        from model.causal_lm import embedding_table, embeddings_of
+
+        self.mode, self.softcot, self.length, self.chains, self.noise = MODES[mode], softcot, length, chains, noise
+        self.table, self.embed = embedding_table(base.model), lambda ids: embeddings_of(base.model, ids)
+        self.placeholder = base.tokenizer.convert_tokens_to_ids(base.thought_tokens.placeholder)
+
+    def fill(self, examples, collate) -> list:
+        """Return each example's slot `[N, L, d_b]` in the base model's dtype; with hints it is as long as they are."""
+        import torch
+
+        with torch.no_grad():
+            return [
+                self.perturbed(own.expand(self.chains, -1, -1), example["index"]).to(self.table.dtype)
+                for own, example in zip(self.mode.fill(self, examples, collate), examples, strict=True)
+            ]
+
+    def perturbed(self, thoughts, index: int):
+        """Return the thoughts `[N, L, d_b]` of question `index` with noise, drawn for each chain."""
+        if not self.noise:
+            return thoughts
+        import torch
+
+        from model.generation import row_generator
+
+        noise = torch.stack(
+            [torch.randn(chain.shape, generator=row_generator((index, place))) for place, chain in enumerate(thoughts)]
+        )
+        return thoughts.float() + self.noise * noise.to(thoughts.device)
