@@ -1,7 +1,8 @@
 """The switches: each place where the published code is corrected here, or where both ways are right.
 
-What is part of the published protocol is no switch: it is done the published way. docs/DEVIATIONS.md has one row a
-switch. experiment/options.py makes one option of each, whose default is the value of `--protocol`. Needs no torch.
+What is part of the published protocol is no switch: it is done the published way. The parser makes one option of each,
+whose default is the value of `--protocol`. Needs no torch. `python -m experiment.protocol` prints the table of
+docs/DEVIATIONS.md.
 """
 
 import dataclasses
@@ -29,12 +30,11 @@ class Protocol:
         ("no", "small_base", "yes"),
         published="small_base",
         scripts=("train_softcotpp",),
-        does="In scaling-nce with a base model whose name says less than 4 B, the token loss is the sum over pairs of "
-        "examples of each pair's mean over its labels, divided by the batch size. The size is the name's last but one "
-        "part between dashes (Qwen3: the last) without its last character, as a number",
+        does="In scaling-nce with a base model below 4 B, a batch is cut into pairs of examples. The token loss is the "
+        "sum of the pairs' means over labels, divided by the batch size. The model's name gives the size: its last but "
+        "one part between dashes (Qwen3: the last) without the last character",
         effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged. The "
-        "documented ids read as meant, but Llama-3.1-8B reads as 3, SmolLM2-135M-Instruct as 135, and Qwen2.5-7B stops "
-        "the run",
+        "documented ids read as meant. Llama-3.1-8B reads as 3, SmolLM2-135M-Instruct as 135, Qwen2.5-7B stops the run",
         used="label_weights, size_in_name",
     )
     yes_no_dev_label: str = switch(
@@ -42,7 +42,7 @@ class Protocol:
         published="third_from_end",
         scripts=TRAINING,
         does="The one dev label of strategyqa is the sequence's third token from the end",
-        effect="That is Yes or No with Llama, the full stop behind it with Qwen. Dev loss only",
+        effect="With Llama the token is Yes or No, with Qwen the full stop behind it. Only the dev loss changes",
         used="PromptEncoder.encode",
     )
     last_token: str = switch(
@@ -50,7 +50,7 @@ class Protocol:
         published="dropped",
         scripts=TRAINING,
         does="Sequences of training and dev set lose their last token: gsm8k and asdiv-aug with Llama and Qwen2.5, "
-        "aqua with Qwen3. If --max_len cuts (--too_long), it stays",
+        "aqua with Qwen3. A sequence that --max_len cuts (--too_long) keeps it",
         effect="With Llama the end of the response is never learned. With Qwen the token is a newline",
         used="PromptEncoder.encode, FAMILIES in model/backbone.py",
     )
@@ -86,7 +86,7 @@ class Protocol:
         ("fixed", "today"),
         published="today",
         scripts=TRAINING + EVALUATION,
-        does="A chat template that prints a date prints today's, as Llama 3.2's does into the assistant's prompt",
+        does="A chat template that prints a date prints today's. Llama 3.2's does so in the assistant's prompt",
         effect="Soft thoughts change from day to day. The fixed date is 26 Jul 2024, as in Llama 3.1's template",
         used="PromptEncoder",
     )
@@ -95,7 +95,7 @@ class Protocol:
         published="ignored",
         scripts=EVALUATION,
         does="The adapter of --base_model_ckpt never reaches the base model",
-        effect="A tuned base model is evaluated as if it was not tuned",
+        effect="A tuned base model is evaluated without its tuning",
         used="load_adapters",
     )
     generation_prompt: str = switch(
@@ -103,7 +103,7 @@ class Protocol:
         published="by_family",
         scripts=EVALUATION,
         does="Prompts of Llama and Qwen2.5 end without a generation prompt",
-        effect="The model begins its turn itself, and in a public log no response writes the header exactly",
+        effect="The model writes the header of its turn itself. In a public log no response writes it exactly",
         used="PromptEncoder.encode, FAMILIES in model/backbone.py",
     )
     end_tokens: str = switch(
@@ -111,7 +111,7 @@ class Protocol:
         published="tokenizer",
         scripts=EVALUATION,
         does="A response ends at the tokenizer's end-of-text token and, for Llama, at `<|eot_id|>`",
-        effect="Further end tokens of the generation config do not end it",
+        effect="Further end tokens of the generation config do not end it, so it can go on behind them",
         used="end_ids_of",
     )
     sampling: str = switch(
@@ -161,3 +161,16 @@ def protocol_name(values: dict) -> str | None:
 def corrected_but(values: dict) -> Protocol:
     """Return the protocol with the switches among `values`, the others corrected."""
     return dataclasses.replace(CORRECTED, **switches_in(values))
+
+
+def switch_table() -> str:
+    """Return the switches as a table in Markdown, one row each."""
+    rows = [("option", "values", "the published code", "effect"), ("---",) * 4]
+    for name, entry in SWITCHES.items():
+        values = ", ".join(f"`{value}`" + " (published)" * (value == entry["published"]) for value in entry["values"])
+        rows.append((f"`--{name}`", values, f"{entry['does']}.", f"{entry['effect']}."))
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+
+
+if __name__ == "__main__":
+    print(switch_table())

@@ -21,7 +21,7 @@ from utils import UserError
 
 INSTALL = (
     "vLLM is not installed here: pip install -r requirements-vllm.txt, in an "
-    "separate environment (without a GPU: see docs/ENGINES.md)"
+    "separate environment (without a GPU: see docs/REPRODUCING.md)"
 )
 
 

@@ -1,4 +1,4 @@
-"""The documents agree with the scripts: options, commands, links, names."""
+"""The documents agree with the scripts: commands, options, switches, links."""
 
 import argparse
 import importlib
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from experiment.protocol import switch_table
+
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/*.md", "data/**/*.md") for path in ROOT.glob(pattern)
 ]
@@ -26,8 +27,9 @@ NAMES = (
     "data/prepare.py",
     "data/make_mini.py",
 )
-# Options of pip, TensorBoard, torchrun and Ray.
-FOREIGN = {"--no-deps", "--logdir", "--help", "--head", "--address"}
+SCRIPT = rf"(?:python|bash|torchrun(?: --\S+)*) (?:{'|'.join(map(re.escape, NAMES))})(?!\S)"
+# Options of pip, torchrun and Ray, and one that is gone.
+FOREIGN = {"--no-deps", "--help", "--assistant_adapter"}
 FOREIGN |= {"--nnodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint"}
 
 
@@ -53,48 +55,31 @@ def parsers():
     return {name: parser_of(name) for name in NAMES}
 
 
-def options_of(parser):
-    return {name for action in parser._actions for name in action.option_strings or [action.dest]} - {"-h", "--help"}
-
-
-def lines_of(document):
-    """The lines of a document's indented blocks, continuation lines joined."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return "\n".join(re.findall(r"^    (.*)$", text, re.MULTILINE)).replace("\\\n", " ").split("\n")
-
-
-def commands_in(document):
-    """A document's commands: lines of indented blocks, and code in its sentences."""
-    spans = re.findall(r"`([^`]+)`", re.sub(r"\s+", " ", (ROOT / document).read_text(encoding="utf-8")))
-    calls = re.compile(r"(?:\w+=\S+ )*(?:\S*python|bash|make|torchrun) [\w./-]")
-    return dict.fromkeys(line for line in [*lines_of(document), *spans] if calls.match(line) and "..." not in line)
-
-
 def commands(pattern):
-    """The commands of all documents that a pattern finds, as parameters of a test."""
-    return sorted(
-        {command for document in DOCUMENTS for command in commands_in(document) if re.search(pattern, command)}
-    )
+    """Return the commands in all documents that a pattern finds: lines of indented blocks, and code in sentences."""
+    calls = re.compile(r"(?:\w+=\S+ )*(?:\S*python|bash|make|torchrun) [\w./-]")
+    found = set()
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        lines = "\n".join(re.findall(r"^    (.*)$", text, re.MULTILINE)).replace("\\\n", " ").split("\n")
+        found.update(lines, re.findall(r"`([^`]+)`", re.sub(r"\s+", " ", text)))
+    return sorted(line for line in found if calls.match(line) and re.search(pattern, line))
 
 
 def words_of(command):
-    """The command's words, [...] filled in."""
+    """Return the command's words, [...] filled in."""
     return shlex.split(re.sub(r"\[[^]]*\]", "X", command), comments=True)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_option_named_in_the_text_exists(parsers, document):
-    known = {option for parser in parsers.values() for option in options_of(parser)}
+    known = {option for parser in parsers.values() for option in parser._option_string_actions}
     text = (ROOT / document).read_text(encoding="utf-8")
     benchmarks = set(re.findall(r"--\w+", "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))))
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) <= known | FOREIGN | benchmarks
 
 
-SCRIPT = rf"(?:python|bash|torchrun(?: --\S+)*) (?:{'|'.join(map(re.escape, NAMES))})(?!\S)"
-
-
 def test_each_script_has_a_documented_command():
-    assert len(commands(SCRIPT)) >= 20
     found = {name for name in NAMES for command in commands(SCRIPT) if f" {name} " in f"{command} "}
     assert found == set(NAMES) - {"demo.py"}  # make demo
 
@@ -111,10 +96,8 @@ def test_the_documented_commands_are_understood(parsers, command):
 def test_the_documented_modules_are_there(command):
     words = words_of(command)
     module, *rest = words[words.index("-m") + 1 :]
-    path = ROOT / f"{module.replace('.', '/')}.py"
-    assert path.is_file()
-    options = [word for word in rest if word.startswith("--")]
-    assert all(f'"{option}"' in path.read_text(encoding="utf-8") for option in options)
+    code = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    assert all(f'"{word}"' in code for word in rest if word.startswith("--"))
 
 
 @pytest.mark.parametrize("command", commands(r"^(\S+=\S+ )*make "))
@@ -124,43 +107,19 @@ def test_the_documented_make_targets_exist(command):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_linked_section_exists(document):
-    """GitHub's name of a heading: lower case, no punctuation, hyphens for spaces."""
+def test_every_linked_file_and_section_exists(document):
+    """A section has GitHub's name of its heading: lower case, no punctuation, hyphens for spaces."""
     path = ROOT / document
-    for link, section in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")):
-        if "://" not in link:
-            text = (path.parent / link if link else path).read_text(encoding="utf-8")
-            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    text = path.read_text(encoding="utf-8")
+    for link, section in re.findall(r"(?:\]\(|src=\")([^)#\s\"]*)(?:#([^)\s]+))?[)\"]", text):
+        target = path.parent / link if link else path
+        assert "://" in link or target.exists(), link
+        if section and "://" not in link:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             assert section in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-def test_the_index_has_every_page():
-    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    assert all(f"]({path.name})" in index for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_linked_file_exists(document):
-    path = ROOT / document
-    links = re.findall(r"(?:\]\(|src=\")([^)#\s\"]+)[^)]*[)\"]", path.read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
-    assert not missing
-
-
-@pytest.mark.parametrize("document", ["docs/ARCHITECTURE.md", "docs/DEVIATIONS.md"])
-def test_names_are_in_the_file_that_a_document_gives_for_them(document):
-    path = ROOT / document
-    text = re.sub(r"\s+", " ", path.read_text(encoding="utf-8"))
-    places = re.findall(r"((?:`[\w.]+`(?:,| and)? )+)(?:in|of) \[[^]]*\]\(([^)#]+\.(?:py|jinja))\)", text)
-    assert places
-    for names, link in places:
-        code = (path.parent / link).read_text(encoding="utf-8")
-        for name in re.findall(r"[\w.]+", names.replace(" and ", " ")):
-            assert all(re.search(rf"\b{part}\b", code) for part in name.split(".")), (name, link)
-
-
-def test_the_map_has_every_module():
-    listed = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    for room in ("", "experiment/", "model/", "data_loader/"):
-        for path in (ROOT / room).glob("*.py"):
-            assert path.name == "__init__.py" or f"](../{room}{path.name})" in listed, path
+def test_the_table_of_switches_is_the_protocols():
+    """`python -m experiment.protocol` prints it."""
+    text = (ROOT / "docs" / "DEVIATIONS.md").read_text(encoding="utf-8")
+    assert re.search(r"<!-- switches.*?-->\n(.*?)\n<!-- /switches", text, re.DOTALL)[1] == switch_table()

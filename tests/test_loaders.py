@@ -275,7 +275,7 @@ def test_the_documented_examples_of_gsm8k_load_in_both_forms(tmp_path):
         (folder / "README.md").write_text(document, encoding="utf-8")
         (folder / f"train{'_socratic' * (name == 'socratic')}.jsonl").write_text(lines, encoding="utf-8")
         data = load_task("gsm8k", folder, "train").get_dataset("train")
-        assert [instance["answer"] for instance in data] == ["7", "20", "900"]
+        assert [instance["answer"] for instance in data] == ["7", "20"]
         steps[name] = [step for instance in data for step in instance["steps"]]
     assert [re.sub(r"^.*\? \*\* ", "", step) for step in steps["socratic"]] == steps["plain"]
     for step in steps["plain"]:

@@ -120,17 +120,6 @@ def test_switches_that_both_have_are_compared():
     assert differing(trained, vars(parse("evaluate_softcotpp", "--date today"))) == ["projection_dtype"]
 
 
-def test_the_document_has_a_row_a_switch():
-    text = (ROOT / "docs" / "DEVIATIONS.md").read_text(encoding="utf-8")
-    section = text.split("\n## Switches\n")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `--")]
-    assert len(rows) == len(SWITCHES)
-    for row, (name, entry) in zip(rows, SWITCHES.items(), strict=True):
-        values = ", ".join(f"`{v}`" + " (published)" * (v == entry["published"]) for v in entry["values"])
-        cells = [f"`--{name}`", values, entry["does"] + ".", entry["effect"] + "."]
-        assert row.replace("\\|", "|").startswith(f"| {' | '.join(cells)} |")
-
-
 @pytest.mark.parametrize("name", SWITCHES)
 def test_what_a_switch_names_in_the_code_is_there(name):
     paths = [path for room in ("model", "data_loader", "experiment") for path in (ROOT / room).glob("*.py")]
