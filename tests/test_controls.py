@@ -15,7 +15,7 @@ from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from experiment.options import TrainSoftCoT
 from model.backbone import FAMILIES
-from model.slot import ThoughtSlot
+from model.slot import MODES, ThoughtSlot
 from model.softcot import SoftCoT
 from tests import oracle
 from tests.commands import ROOT, refused_here, rows_of, save_data, shell
