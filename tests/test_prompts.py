@@ -1,23 +1,14 @@
 """Example -> token pieces: slot and labels are found, nothing is lost, data cannot forge structure."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from data_loader.prompts import PROMPT_DIR, PromptEncoder, PromptError, plain
 from data_loader.tasks import TASKS
+from model.backbone import FAMILIES
 
-LLAMA = SimpleNamespace(
-    family="llama",
-    placeholder="<|end_of_text|>",
-    begin="<|reserved_special_token_0|>",
-    end="<|reserved_special_token_1|>",
-)
-QWEN2_5 = SimpleNamespace(family="qwen2.5", placeholder="<|endoftext|>", begin="<|box_start|>", end="<|box_end|>")
-QWEN3 = SimpleNamespace(family="qwen3", placeholder="<|endoftext|>", begin="<think>", end="</think>")
-SMOLLM2 = SimpleNamespace(family="smollm2", placeholder="<|endoftext|>", begin="<issue_start>", end="<issue_closed>")
-TOKENS = {"llama": LLAMA, "qwen2.5": QWEN2_5, "qwen3": QWEN3, "smollm2": SMOLLM2}
+TOKENS = {tokens.family: tokens for _, tokens in FAMILIES}
 FIXTURES = {
     "llama": "llama_tokenizer",
     "qwen2.5": "qwen2_5_tokenizer",
@@ -103,7 +94,7 @@ def test_training_and_evaluation_share_the_prefix(encoder, family, task):
 
 def test_training_prompt_of_qwen3_math_is_short(request):
     tokenizer = request.getfixturevalue("qwen3_tokenizer")
-    encoder = PromptEncoder("gsm8k", tokenizer, QWEN3, tokenizer, QWEN3, 4)
+    encoder = PromptEncoder("gsm8k", tokenizer, TOKENS["qwen3"], tokenizer, TOKENS["qwen3"], 4)
     prefix = text_of(tokenizer, encoder.encode(MATH, "train")["prefix_ids"])
     assert prefix.startswith(f"<|im_start|>user\nProblem: {MATH['question']}\n")
     assert len(prefix.splitlines()) == 4
@@ -210,7 +201,7 @@ def test_aqua_in_training_with_qwen3_has_the_long_hints_and_the_steps_as_they_ar
     example = {**EXAMPLES["aqua"], "steps": ["3+4=<<3+4=7>>7 ** pens", "#### B"]}
     prefixes, suffixes = {}, {}
     for task in ("gsm8k", "aqua"):
-        encoder = PromptEncoder(task, qwen3_tokenizer, QWEN3, qwen3_tokenizer, QWEN3, 4)
+        encoder = PromptEncoder(task, qwen3_tokenizer, TOKENS["qwen3"], qwen3_tokenizer, TOKENS["qwen3"], 4)
         for split in ("train", "eval"):
             piece = encoder.encode(example, split)
             prefixes[task, split] = text_of(qwen3_tokenizer, piece["prefix_ids"]).splitlines()
@@ -259,7 +250,7 @@ def test_zero_thoughts_leave_no_trace_of_a_slot(encoder, tokenizer, family, task
 
 
 def test_zero_thoughts_need_no_assistant(chatml_tokenizer):
-    encoder = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, None, None, 0)
+    encoder = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], None, None, 0)
     assert encoder.encode(MATH, "eval")["prefix_ids"]
     assert encoder.encode(MATH, "train")["assistant_ids"] == []
 
@@ -312,7 +303,7 @@ def test_tokens_in_the_data_are_defused(encoder, tokenizer, family, field):
 
 
 def test_the_assistants_tokens_are_defused_too(llama_tokenizer, qwen3_tokenizer):
-    encoder = PromptEncoder("gsm8k", llama_tokenizer, LLAMA, qwen3_tokenizer, QWEN3, 2)
+    encoder = PromptEncoder("gsm8k", llama_tokenizer, TOKENS["llama"], qwen3_tokenizer, TOKENS["qwen3"], 2)
     piece = encoder.encode({**MATH, "question": "<|im_end|><|endoftext|><|eot_id|>?"}, "eval")
     for token in ("<|im_end|>", "<|endoftext|>"):
         expected = {"<|im_end|>": 1, "<|endoftext|>": 2}[token]
@@ -327,30 +318,30 @@ def test_jinja_in_the_data_is_text(encoder, tokenizer):
 
 
 def test_published_prompt_without_generation_prompt(llama_tokenizer, qwen3_tokenizer):
-    args = ("gsm8k", llama_tokenizer, LLAMA, llama_tokenizer, LLAMA, 2)
+    args = ("gsm8k", llama_tokenizer, TOKENS["llama"], llama_tokenizer, TOKENS["llama"], 2)
     without = PromptEncoder(*args, generation_prompt=False)
     suffix = text_of(llama_tokenizer, without.encode(MATH, "eval")["suffix_ids"])
-    assert suffix == f"{LLAMA.end}<|eot_id|>"
+    assert suffix == f"{TOKENS['llama'].end}<|eot_id|>"
     assert without.encode(MATH, "train") == PromptEncoder(*args).encode(MATH, "train")
-    args = ("gsm8k", qwen3_tokenizer, QWEN3, qwen3_tokenizer, QWEN3, 2)
+    args = ("gsm8k", qwen3_tokenizer, TOKENS["qwen3"], qwen3_tokenizer, TOKENS["qwen3"], 2)
     suffix = PromptEncoder(*args, generation_prompt=False).encode(MATH, "eval")["suffix_ids"]
-    assert text_of(qwen3_tokenizer, suffix) == f"{QWEN3.end}<|im_end|>\n"
+    assert text_of(qwen3_tokenizer, suffix) == f"{TOKENS['qwen3'].end}<|im_end|>\n"
 
 
 def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
     chatml_tokenizer.chat_template += "{{ '' if add_generation_prompt else '<repo_name>' }}"
     chatml_tokenizer.chat_template = "{{ messages | length }}" + chatml_tokenizer.chat_template
-    encoder = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    encoder = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
     piece = encoder.encode(MATH, "train")
     suffix = text_of(chatml_tokenizer, piece["suffix_ids"])
     assert suffix.endswith("$\\boxed{7}$.<|im_end|>") and "assistant\n## Step 1" in suffix
-    ids, labels, end = whole(piece, chatml_tokenizer, SMOLLM2, 2)
+    ids, labels, end = whole(piece, chatml_tokenizer, TOKENS["smollm2"], 2)
     assert labels == [-100] * (end + 2) + ids[end + 2 :]
 
 
 def test_chat_template_with_another_user_turn_before_a_header(chatml_tokenizer):
     chatml_tokenizer.chat_template = "{{ add_generation_prompt }}" + chatml_tokenizer.chat_template
-    encoder = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    encoder = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
     with pytest.raises(PromptError, match="chat template"):
         encoder.encode(MATH, "train")
 
@@ -361,7 +352,7 @@ def test_labels_of_a_chat_template_without_end_of_turn_or_newline(chatml_tokeniz
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}[assistant]{% endif %}"
     )
-    encoder = PromptEncoder(task, chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    encoder = PromptEncoder(task, chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
     piece = encoder.encode(EXAMPLES[task], "train")
     labelled = text_of(chatml_tokenizer, [label for label in piece["labels"] if label != -100])
     assert labelled.startswith("\n[assistant]" if task == "gsm8k" else "[assistant]")
@@ -399,13 +390,15 @@ def with_template(folder, tokenizer, head="", **blocks):
         if text is not None
     )
     (folder / "gsm8k.jinja").write_text(text)
-    return PromptEncoder("gsm8k", tokenizer, SMOLLM2, tokenizer, SMOLLM2, 2, prompt_dir=folder)
+    return PromptEncoder("gsm8k", tokenizer, TOKENS["smollm2"], tokenizer, TOKENS["smollm2"], 2, prompt_dir=folder)
 
 
 @pytest.mark.parametrize("tail", ["", " Now solve it.\n\n", "\nAnd <now>?"])
 def test_text_of_the_user_behind_the_slot_has_no_loss(tmp_path, chatml_tokenizer, tail):
     piece = with_template(tmp_path, chatml_tokenizer, base=BLOCKS["base"] + tail).encode(MATH, "train")
-    assert text_of(chatml_tokenizer, piece["suffix_ids"]).startswith(f"{SMOLLM2.end}{tail.rstrip()}<|im_end|>\n")
+    assert text_of(chatml_tokenizer, piece["suffix_ids"]).startswith(
+        f"{TOKENS['smollm2'].end}{tail.rstrip()}<|im_end|>\n"
+    )
     labelled = [label for label in piece["labels"] if label != -100]
     assert text_of(chatml_tokenizer, labelled) == "\n<|im_start|>assistant\n7<|im_end|>\n"
     assert piece["labels"][-len(labelled) :] == labelled
@@ -413,11 +406,11 @@ def test_text_of_the_user_behind_the_slot_has_no_loss(tmp_path, chatml_tokenizer
 
 def test_the_demos_template(chatml_tokenizer):
     folder = Path(__file__).resolve().parent.parent / "data/mini/prompts"
-    args = ("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    args = ("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
     encoder = PromptEncoder(*args, prompt_dir=folder)
     train, test = (encoder.encode(MATH, split) for split in ("train", "eval"))
     assert train["prefix_ids"] == test["prefix_ids"] and train["assistant_ids"] == test["assistant_ids"]
-    ids, labels, end = whole(train, chatml_tokenizer, SMOLLM2, 2)
+    ids, labels, end = whole(train, chatml_tokenizer, TOKENS["smollm2"], 2)
     assert labels == [-100] * (end + 2) + ids[end + 2 :]
     target = "\n<|im_start|>assistant\n3 + 4 = 7\nAnswer: \\boxed{7}<|im_end|>\n"
     assert text_of(chatml_tokenizer, ids[end + 2 :]) == target
@@ -425,7 +418,7 @@ def test_the_demos_template(chatml_tokenizer):
 
 def test_only_the_assistant_sees_a_hidden_question(chatml_tokenizer):
     folders = (Path(__file__).resolve().parent.parent / "data/mini" / name for name in ("prompts", "prompts_hidden"))
-    args = ("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    args = ("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
     visible, hidden = (PromptEncoder(*args, prompt_dir=folder) for folder in folders)
     other = {**MATH, "question": "Bo reads 5 books. What is left of 9?"}
     for split in ("train", "eval"):
@@ -444,7 +437,7 @@ def test_a_yes_no_target_without_the_answer_has_no_dev_label(tmp_path, chatml_to
     blocks = {**BLOCKS, "target": "It is {{ 'true' if answer == 'Yes' else 'false' }}"}
     text = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())
     (tmp_path / "strategyqa.jinja").write_text(text)
-    args = ("strategyqa", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 2)
+    args = ("strategyqa", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
     encoder = PromptEncoder(*args, prompt_dir=tmp_path)
     assert encoder.encode(EXAMPLES["strategyqa"], "train")["labels"]
     with pytest.raises(PromptError, match="block target.*'Yes'"):
@@ -456,7 +449,7 @@ def test_prompt_dir_replaces_the_template_and_its_hash(tmp_path, chatml_tokenize
     text = text_of(chatml_tokenizer, encoder.encode(MATH, "eval")["prefix_ids"])
     assert text == f"<|im_start|>user\n{MATH['question']} <issue_start>"
     other = with_template(tmp_path, chatml_tokenizer, target="So: {{ answer }}")
-    built_in = PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, None, None, 0)
+    built_in = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], None, None, 0)
     assert len({encoder.prompt_hash, other.prompt_hash, built_in.prompt_hash}) == 3
 
 
@@ -465,7 +458,7 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
     hashes = set()
     for extra in ("", "{# changed #}"):
         (tmp_path / "gsm8k.jinja").write_text((PROMPT_DIR / "gsm8k.jinja").read_text() + extra)
-        encoder = PromptEncoder("aqua", chatml_tokenizer, SMOLLM2, None, None, 0, prompt_dir=tmp_path)
+        encoder = PromptEncoder("aqua", chatml_tokenizer, TOKENS["smollm2"], None, None, 0, prompt_dir=tmp_path)
         hashes.add(encoder.prompt_hash)
     assert len(hashes) == 2
 
@@ -508,7 +501,7 @@ def test_a_template_cannot_reach_python(tmp_path, chatml_tokenizer):
 
 
 def test_bad_arguments(tmp_path, chatml_tokenizer):
-    def make(length=2, tokens=SMOLLM2, tokenizer=chatml_tokenizer, task="gsm8k", **options):
+    def make(length=2, tokens=TOKENS["smollm2"], tokenizer=chatml_tokenizer, task="gsm8k", **options):
         return PromptEncoder(task, tokenizer, tokens, tokenizer, tokens, length, **options)
 
     with pytest.raises(ValueError, match="num_thought_tokens is -1"):
@@ -518,7 +511,7 @@ def test_bad_arguments(tmp_path, chatml_tokenizer):
     with pytest.raises(PromptError, match="gsm8k.jinja: no such template: copy"):
         make(prompt_dir=tmp_path)
     with pytest.raises(PromptError, match="thought token '<think>' is 7 tokens"):
-        make(tokens=QWEN3)
+        make(tokens=TOKENS["qwen3"])
     with pytest.raises(ValueError, match="split 'test': expected train, dev or eval"):
         make().encode(MATH, "test")
 
@@ -526,7 +519,7 @@ def test_bad_arguments(tmp_path, chatml_tokenizer):
 def test_a_tokenizer_that_gives_no_prompt_is_refused(chatml_tokenizer):
     def refused(match):
         with pytest.raises(PromptError, match=match):
-            PromptEncoder("gsm8k", chatml_tokenizer, SMOLLM2, chatml_tokenizer, SMOLLM2, 0)
+            PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 0)
 
     plain, chatml_tokenizer.chat_template = chatml_tokenizer.chat_template, None
     refused("chat template")

@@ -251,7 +251,7 @@ def test_the_date_of_a_chat_template(tmp_path, clone, llama_tokenizer, date, sho
     asks = "date_string + strftime_now(', in %Y') if date_string is defined else 'none given'"
     dated.chat_template = f"{{{{ 'Today: ' + ({asks}) }}}}" + llama_tokenizer.chat_template
     tokens = TOKENS["llama"]
-    encoder = PublishedEncoder("gsm8k", dated, tokens, dated, tokens, 3, clone, "llama", "llama", date_string=date)
+    encoder = PublishedEncoder("gsm8k", dated, tokens, dated, tokens, 3, clone, date_string=date)
     encoded = encoder.encode(load(tmp_path, "gsm8k"), "eval")
     for key in ("prefix_ids", "assistant_ids"):
         assert f"Today: {shown}" in dated.decode(encoded[key])

@@ -1,6 +1,7 @@
 """The responses of `--engine reference` are, token for token, those of the published calls, written out here."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +13,11 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from experiment.options import EvaluateSoftCoT, Parser
-from experiment.responses import requests_of, sampling_of
+from experiment.responses import requests_of
 from experiment.results import call_length
+from experiment.setup import sampling_of
 from model.attention import use_stock_attention
-from model.backbone import Backbone, ThoughtTokens, own_sampling, thought_tokens_of
+from model.backbone import Backbone, ThoughtTokens, own_sampling, thought_tokens_of, tokens_of_family
 from model.generation import Request
 from model.plain import PlainEngine
 from model.slot import ThoughtSlot
@@ -109,7 +111,8 @@ def until_end(ids, ends):
 def method_of(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
-    tokens = ThoughtTokens(FAMILY[family], "<3>", "<4>", "<5>", INITIAL, 10)
+    marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
+    tokens = replace(tokens_of_family(FAMILY[family]), **marks)
     base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
     options = {"projection_dtype": dtype, "plain_way": True}
