@@ -46,12 +46,6 @@ def test_regenerating_gives_the_committed_bytes(tmp_path):
         assert (tmp_path / "new" / name).read_bytes() == (DATA / "mini" / name).read_bytes(), name
 
 
-def test_another_seed_gives_other_data_of_the_same_sizes():
-    splits = make_mini.make_splits(7)
-    assert {split: len(examples) for split, examples in splits.items()} == COUNTS
-    assert splits["train"] != SPLITS["train"]
-
-
 @pytest.mark.parametrize("split", COUNTS)
 def test_counts_and_balance_of_kinds(split):
     kinds = make_mini.UNSEEN_KINDS if split == "unseen" else make_mini.KINDS
@@ -104,16 +98,3 @@ def test_questions_and_steps_are_short_and_numbers_small():
         numbers = re.findall(r"\d+", example["question"] + example["answer"])
         assert all(2 <= int(number) <= 50 for number in numbers), example  # 2: no wrong plural
         assert example["question"].endswith("?") and "  " not in example["question"]
-
-
-def test_wording_names_and_things_vary():
-    words = set(re.findall(r"[A-Za-z]+", " ".join(example["question"] for example in EVERY)))
-    assert len(words & set(make_mini.NAMES)) >= 40
-    assert len(words & set(make_mini.THINGS)) >= 30
-    drawn = {*make_mini.NAMES, *make_mini.THINGS}
-    drawn |= {word for pair in make_mini.BOXES + make_mini.VERBS for word in pair}
-    wordings = {}
-    for example in EVERY:
-        bare = [w for w in re.findall(r"[a-zA-Z]+", example["question"]) if w not in drawn]
-        wordings.setdefault(example["kind"], Counter())[" ".join(bare)] += 1
-    assert all(len(counts) >= 3 for counts in wordings.values())
