@@ -16,80 +16,73 @@
 set -euo pipefail
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-PYTHON=${PYTHON:-python}
-NAME=${NAME:-table}
-OUT=${OUT:-results/$(basename "$0" .sh)}
-N_EPOCHS=${N_EPOCHS:-10}
-L_TRAIN=${L_TRAIN:-32}
+NAME=${NAME:-table} OUT=${OUT:-results/$(basename "$0" .sh)} N_EPOCHS=${N_EPOCHS:-10} L_TRAIN=${L_TRAIN:-32}
+LLAMA=(meta-llama/Llama-3.1-8B-Instruct meta-llama/Llama-3.2-1B-Instruct)
 read -r -a TASKS <<<"${TASKS:-gsm8k asdiv-aug aqua strategyqa du}"
 read -r -a TRAIN_OPTIONS <<<"${TRAIN_OPTIONS:-}"
 read -r -a EVAL_OPTIONS <<<"${EVAL_OPTIONS:-}"
 
-usage() {
-    awk 'FNR > 1 { if (!/^#/) nextfile; sub(/^# ?/, ""); print }' "$0" "${BASH_SOURCE[0]}"
-}
 refuse() {
     echo "error: $1" >&2
     exit 2
 }
-case ${1:-} in
--h | --help) usage && exit ;;
--*) usage >&2 && refuse "$1: the arguments are models, options are environment variables" ;;
-esac
-(($# % 2 == 0)) || { usage >&2 && refuse "$# models: give pairs, a base model and its assistant"; }
-for word in "$@"; do
-    [[ ${word%/} ]] || refuse "a model's id is empty: give a Hub id or a directory"
-done
-command -v "$PYTHON" >/dev/null || refuse "PYTHON is '$PYTHON': no such command"
-[[ $NAME =~ ^[^/[:space:]]+$ ]] || refuse "NAME is '$NAME': give a name without / and blanks"
-((${#TASKS[@]})) || refuse "TASKS is empty: name tasks, or leave it out"
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    exec awk 'FNR > 1 { if (!/^#/) nextfile; sub(/^# ?/, ""); print }' "$0" "${BASH_SOURCE[0]}"
+fi
+[[ ${1:-} != -* ]] && (($# % 2 == 0)) ||
+    refuse "'$*': give pairs of a base model and its assistant; options are environment variables (--help)"
 for task in "${TASKS[@]}"; do
     [[ " gsm8k asdiv-aug aqua strategyqa du " == *" $task "* ]] || refuse "TASKS has '$task', which is no task"
 done
-[[ -z $(printf '%s\n' "${TASKS[@]}" | sort | uniq -d) ]] || refuse "TASKS is '${TASKS[*]}': name each task once"
-[[ $N_EPOCHS =~ ^[1-9][0-9]*$ ]] || refuse "N_EPOCHS is '$N_EPOCHS': give a whole number, 1 or more"
-[[ $L_TRAIN =~ ^[1-9][0-9]*$ ]] || refuse "L_TRAIN is '$L_TRAIN': give a whole number, 1 or more"
-# The evaluations find what was trained by the run's name.
-for word in "${TRAIN_OPTIONS[@]}"; do
+[[ $N_EPOCHS/$L_TRAIN =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] ||
+    refuse "N_EPOCHS is '$N_EPOCHS', L_TRAIN is '$L_TRAIN': give whole numbers, 1 or more"
+# What names a run, or makes another row of the table.
+for word in "${TRAIN_OPTIONS[@]}" "${EVAL_OPTIONS[@]}"; do
     case ${word%%=*} in
-    --n_epochs | --num_thought_tokens) refuse "$word in TRAIN_OPTIONS: set N_EPOCHS or L_TRAIN" ;;
-    --output_name) refuse "$word in TRAIN_OPTIONS: set NAME" ;;
-    --task_name | --large_model_id | --small_model_id | --num_scaling_times | --model_name)
-        refuse "$word in TRAIN_OPTIONS changes the run's name: TASKS and the arguments choose tasks and models"
-        ;;
-    --tune_base_model | --tune_assistant_model)
-        refuse "$word in TRAIN_OPTIONS: the evaluations of the table do not give the adapter that it trains"
+    --task_name | --large_model_id | --small_model_id | --base_model_id | --assistant_model_id | --output_name | \
+        --n_epochs | --num_thought_tokens | --num_scaling_times | --model_name | --num_return_sequences | --thoughts | \
+        --params_file_name | --base_model_ckpt | --assistant_model_ckpt | --tune_base_model | --tune_assistant_model | \
+        --log_dir | --results_dir)
+        refuse "$word in TRAIN_OPTIONS or EVAL_OPTIONS: the table gives it (set TASKS, NAME, N_EPOCHS, L_TRAIN or OUT)"
         ;;
     esac
-done
-# An evaluation with another one of these is another row of the table.
-for word in "${EVAL_OPTIONS[@]}"; do
-    case ${word%%=*} in
-    --base_model_id | --assistant_model_id | --task_name | --num_thought_tokens | --num_scaling_times | --model_name | \
-        --num_return_sequences | --thoughts | --params_file_name | --base_model_ckpt | --assistant_model_ckpt | \
-        --tune_base_model | --tune_assistant_model | --log_dir)
-        refuse "$word in EVAL_OPTIONS: the table itself gives it, each row its own"
-        ;;
-    esac
-done
-
-trained_on() { # trained_on TASK: print the task whose projection it is evaluated with
-    case $1 in
-    du) echo gsm8k ;; # du has no training set
-    *) echo "$1" ;;
-    esac
-}
-TRAINED=() # what TASKS need trained, each once
-for task in "${TASKS[@]}"; do
-    trained=$(trained_on "$task")
-    [[ " ${TRAINED[*]} " == *" $trained "* ]] || TRAINED+=("$trained")
 done
 
 run() { # run python SCRIPT OPTION...: print a command, and run it
     printf '\n$'
     printf ' %q' "$@"
     printf '\n'
-    if [[ ${DRY_RUN:-} != 1 ]]; then
-        "$PYTHON" "$ROOT/$2" "${@:3}"
-    fi
+    [[ ${DRY_RUN:-} == 1 ]] || "${PYTHON:-python}" "$ROOT/$2" "${@:3}"
+}
+train() { # train L [OPTION...]: SoftCoT on $task
+    run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
+        --batch_size 4 --task_name "$task" --num_thought_tokens "$1" --n_epochs "$N_EPOCHS" --resume "${@:2}" \
+        "${TRAIN_OPTIONS[@]}"
+}
+evaluate() { # evaluate METHOD FOLDER L [OPTION...]: a row of the table on $task
+    run python "evaluate_$1.py" --base_model_id "$BASE" --assistant_model_id "$ASSISTANT" --task_name "$task" \
+        --num_thought_tokens "$3" "${@:4}" --seed_from 41 --seed_to 45 --print_response \
+        --log_dir "$OUT/logs/$task${2:+/$2}" "${EVAL_OPTIONS[@]}"
+}
+trained() { # trained L [END]: print the folder of the training for $task
+    # du has no training set.
+    echo "ckpt/$NAME-${task/du/gsm8k}-$N_EPOCHS.0-$1-${BASE##*/}-${ASSISTANT##*/}${2:-}"
+}
+train_task() {
+    train "$L_TRAIN" # the same run in every table
+}
+each_pair() { # each_pair BASE ASSISTANT ...: call train_task and then evaluate_task for each $task of a pair
+    while (($#)); do
+        BASE=${1%/} ASSISTANT=${2%/}
+        shift 2
+        for task in $(printf '%s\n' "${TASKS[@]/#du/gsm8k}" | awk '!seen[$0]++'); do
+            train_task
+        done
+        for task in "${TASKS[@]}"; do
+            evaluate_task
+        done
+    done
+}
+summarize() { # summarize [OPTION...]
+    run python summarize_results.py "$OUT/logs" --out "$OUT/summary" --tasks "${TASKS[@]}" "$@"
 }

@@ -11,7 +11,7 @@
 NAME=${NAME:-information} N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
-(($# == 2)) || { usage >&2 && exit 2; }
+(($# == 2)) || refuse "$# models: give one pair, a base model and its assistant"
 BASE=${1%/} ASSISTANT=${2%/}
 declare -A PROMPTS=([visible]=$ROOT/data/mini/prompts [hidden]=$ROOT/data/mini/prompts_hidden)
 

