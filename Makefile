@@ -34,7 +34,7 @@ test: setup ## all tests (PYTEST_ARGS: more arguments for pytest; TEST_THREADS=2
 test-fast: setup ## the tests that take seconds
 	"$(VENV)/bin/python" -m pytest -q -m "not slow" $(PYTEST_ARGS)
 
-bench: setup ## training and evaluation against their plain forms (BENCH_ARGS=--sweep: cost against N, L, P, batch)
+bench: setup ## training and evaluation against their plain forms (BENCH_ARGS: its options)
 	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
 soak: setup ## kill and restart training and evaluation at random moments, about 5 minutes (SOAK_ARGS: its options)

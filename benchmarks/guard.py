@@ -134,21 +134,12 @@ def interrupt(process, folder):
 
 
 def numbers(path):
-    """Return name -> tensor of a file of weights, or "loss, step 10" -> value of a loss.json of any form."""
+    """Return name -> tensor of a file of weights, or "loss, step 10" -> value of a loss.json."""
     if path.suffix != ".json":
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    found = {}
-
-    def visit(value):
-        if isinstance(value, dict) and "step" in value:
-            losses = {name: value[name] for name in value if name in ("loss", "eval_loss", "token", "contrastive")}
-            found.update({f"{name}, step {value['step']}": torch.tensor(loss) for name, loss in losses.items()})
-        elif isinstance(value, (dict, list)):
-            for part in value.values() if isinstance(value, dict) else value:
-                visit(part)
-
-    visit(json.loads(path.read_text(encoding="utf-8")))
-    return found
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    names = ("loss", "eval_loss", "token", "contrastive")
+    return {f"{name}, step {e['step']}": torch.tensor(e[name]) for e in entries for name in names if name in e}
 
 
 def compare_numbers(what, before, after):

@@ -4,11 +4,10 @@ Trains SoftCoT on data/mini with the embedded model, the projection (with its gr
 and in bfloat16, in evaluation too, all else equal: learning rate 2e-5, 800 examples, 10 epochs of batch 4 (2,000
 steps), L = 16, frozen models in bfloat16. Evaluates each projection on the test questions, greedy. Prints the share of
 weights that moved, how far, the last losses, the accuracy, and the paired difference with its 95 % interval over
-questions; writes them as JSON and both loss curves as a picture into benchmarks/results. The runs stay in --out:
-started again, it continues.
+questions; writes them as JSON and both loss curves as a picture into benchmarks/results. The runs stay in
+results/projection_dtype: started again, it continues.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -30,40 +29,36 @@ from utils import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+OUT = Path("results/projection_dtype")
+SEEDS, EPOCHS = (42, 43, 44), 10
 COMMON = f"--num_thought_tokens 16 --data_dir {ROOT}/data/mini --prompt_dir {ROOT}/data/mini/prompts --dtype bfloat16"
-TRAIN = f"--large_model_id {EMBEDDED} --small_model_id {EMBEDDED} --batch_size 4 --resume {COMMON}"
+TRAIN = (
+    f"--large_model_id {EMBEDDED} --small_model_id {EMBEDDED} --batch_size 4 --k_shot 800 --n_epochs {EPOCHS} "
+    f"--learning_rate 2e-5 --resume {COMMON}"
+)
 EVALUATE = (
     f"--base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} --greedy --max_new_tokens 120 --eval_batch_size 200 "
     f"{COMMON}"
 )
 
 
-def run(folder, script, words):
-    """Run one of the project's scripts in `folder`."""
+def run(script, words):
+    """Run one of the project's scripts in OUT."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, ROOT / script, *words.split()], cwd=folder, check=True, env=environment)
+    subprocess.run([sys.executable, ROOT / script, *words.split()], cwd=OUT, check=True, env=environment)
 
 
-def measure(args, dtype, seed):
+def measure(dtype, seed):
     """Train and evaluate one projection; return its figures, its loss history and its verdicts by question."""
-    name = f"{dtype}-{seed}-gsm8k-{float(args.n_epochs)}-16-{short_name(EMBEDDED)}-{short_name(EMBEDDED)}"
-    run(
-        args.out,
-        "train_softcot.py",
-        f"{TRAIN} --output_name {dtype}-{seed} --projection_dtype {dtype} --seed {seed} --k_shot {args.k_shot} "
-        f"--n_epochs {args.n_epochs} --learning_rate {args.learning_rate}",
-    )
-    path = args.out / "ckpt" / name / "projection.bin"
-    run(
-        args.out,
-        "evaluate_softcot.py",
-        f"{EVALUATE} --params_file_name {path.resolve()} --projection_dtype {dtype} --test_k {args.test_k} "
-        f"--log_dir logs/{dtype}-{seed}",
-    )
-    (file,) = (args.out / "logs" / f"{dtype}-{seed}").glob("*.jsonl")
-    verdicts = {row["index"]: row["correct"] for row in read_result_file(file)[1]}
-    history = json.loads((args.out / "results" / name / "loss.json").read_text(encoding="utf-8"))
-    state = load_projection(path)
+    name = f"{dtype}-{seed}-gsm8k-{float(EPOCHS)}-16-{short_name(EMBEDDED)}-{short_name(EMBEDDED)}"
+    own = f"--projection_dtype {dtype}"
+    run("train_softcot.py", f"{TRAIN} --output_name {dtype}-{seed} {own} --seed {seed}")
+    file = f"ckpt/{name}/projection.bin"
+    run("evaluate_softcot.py", f"{EVALUATE} --params_file_name {file} {own} --log_dir logs/{dtype}-{seed}")
+    (rows,) = (OUT / "logs" / f"{dtype}-{seed}").glob("*.jsonl")
+    verdicts = {row["index"]: row["correct"] for row in read_result_file(rows)[1]}
+    history = json.loads((OUT / "results" / name / "loss.json").read_text(encoding="utf-8"))
+    state = load_projection(OUT / file)
     set_seed(seed)  # the weights that training started from
     start = torch.nn.Linear(*state["weight"].shape[::-1], dtype=getattr(torch, dtype)).weight.detach()
     change = (state["weight"].double() - start.double()).abs()
@@ -80,24 +75,16 @@ def measure(args, dtype, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/projection_dtype"), help="folder of the runs")
-    parser.add_argument("--k_shot", type=int, default=800, help="training examples (default 800)")
-    parser.add_argument("--n_epochs", type=float, default=10, help="passes over them, 4 a step (default 10)")
-    parser.add_argument("--learning_rate", type=float, default=2e-5, help="start of the linear decay (default 2e-5)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44], help="of training (default 42 43 44)")
-    parser.add_argument("--test_k", type=int, default=0, help="test questions (default: all 200)")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    OUT.mkdir(parents=True, exist_ok=True)
     rows, curves, verdicts = [], {}, {}
-    for seed in args.seeds:
+    for seed in SEEDS:
         for dtype in ("float32", "bfloat16"):
-            figures, history, verdicts[dtype, seed] = measure(args, dtype, seed)
+            figures, history, verdicts[dtype, seed] = measure(dtype, seed)
             rows.append(figures)
             curves[f"{dtype}, seed {seed}"] = history
-    questions = verdicts["float32", args.seeds[0]]
+    questions = verdicts["float32", SEEDS[0]]
     differences = [
-        100 * mean(verdicts["float32", seed][index] - verdicts["bfloat16", seed][index] for seed in args.seeds)
+        100 * mean(verdicts["float32", seed][index] - verdicts["bfloat16", seed][index] for seed in SEEDS)
         for index in questions
     ]
     found = {
@@ -105,13 +92,10 @@ def main():
         "difference": mean(differences),
         "interval": bootstrap_interval(differences),
         "questions": len(questions),
-        "arguments": {key: value for key, value in vars(args).items() if key != "out"},
         "machine": machine("cpu"),
     }
     write_json(found, RESULTS / "projection_dtype.json")
-    plot_curves(
-        curves, RESULTS / "projection_dtype.png", f"the projection's dtype, learning rate {args.learning_rate:g}"
-    )
+    plot_curves(curves, RESULTS / "projection_dtype.png", "the projection's dtype, learning rate 2e-05")
     print(json.dumps(found, indent=1), flush=True)
 
 

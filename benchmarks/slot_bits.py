@@ -3,8 +3,7 @@
 For each run of train_softcot.py and the first --questions of its training and test set: the code length of the target
 (its cross-entropy in bits, teacher forced) with soft thoughts of the question, of the next question, of the untrained
 projection, and with zero vectors in the slot. Bits that own thoughts save over those of the next question are about
-this question. Prints a table with intervals over questions, and writes it as JSON into --out, with a picture: the bits,
-and the accuracies of the result files under --out/logs.
+this question. Prints a table with intervals over questions, and writes it as JSON into --out.
 """
 
 import argparse
@@ -16,21 +15,14 @@ import torch
 
 from benchmarks.speed import machine
 from experiment.options import EvaluateSoftCoT
-from experiment.plots import pyplot, save
 from experiment.record import trained_with
 from experiment.responses import take_next_questions_thoughts
-from experiment.runs import read_runs
 from experiment.setup import load_instances, load_method, load_softcot, quiet_libraries
 from experiment.summary import bootstrap_interval
 from model.slot import ThoughtSlot
 from utils import run_main, write_json
 
-CONTENTS = {
-    "own": "SoftCoT",
-    "shuffled": "shuffled thoughts",
-    "untrained": "untrained projection",
-    "zero": "zero vectors",
-}
+CONTENTS = ("own", "shuffled", "untrained", "zero")
 BATCH = 16
 
 
@@ -85,45 +77,6 @@ def table(rows) -> str:
     return "\n".join(lines)
 
 
-def accuracies(logs) -> list[dict]:
-    """Return, for each folder of result files, its name and each content's verdicts in percent."""
-    found = {}
-    for run in read_runs([logs]):
-        content = run.settings["thoughts"].replace("projected", "own")
-        found.setdefault(run.path.parent.name, {})[content] = list(100 * run.rows.correct)
-    return [{"label": name, **verdicts} for name, verdicts in sorted(found.items(), reverse=True)]
-
-
-def draw(rows, logs, path):
-    """Draw the accuracy under each content, and the bits that own thoughts save over shuffled ones, with intervals."""
-    figure, (left, right) = pyplot().subplots(1, 2, figsize=(11, 4), layout="constrained")
-    groups = accuracies(logs)
-    for place, name in enumerate(CONTENTS):
-        middle = [mean(group[name]) for group in groups]
-        sides = sides_of(middle, [bootstrap_interval(group[name]) for group in groups])
-        left.bar(
-            [row + (place - 1.5) * 0.2 for row in range(len(groups))], middle, 0.2, yerr=sides, capsize=3, label=name
-        )
-    left.set_xticks(range(len(groups)), [group["label"] for group in groups])
-    left.set(ylabel="accuracy on the test set in %", title="Accuracy by what the slot holds")
-    left.legend(fontsize="small")
-    middle = [row["saved over shuffled"] for row in rows]
-    sides = sides_of(middle, [row["interval over shuffled"] for row in rows])
-    right.errorbar(range(len(rows)), middle, yerr=sides, fmt="o", capsize=4)
-    right.set_xticks(range(len(rows)), [f"{row['run'].split('-gsm8k')[0]}\n{row['split']}" for row in rows], fontsize=8)
-    right.axhline(0, color="black", linewidth=1)
-    right.set(
-        ylabel="bits of a target", title="Bits that own thoughts save over shuffled ones", xlim=(-0.5, len(rows) - 0.5)
-    )
-    save(figure, path)
-
-
-def sides_of(middle, intervals) -> list[list[float]]:
-    """Return how far the intervals reach below and above."""
-    ends = list(zip(middle, intervals, strict=True))
-    return [[value - low for value, (low, _) in ends], [high - value for value, (_, high) in ends]]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that train_softcot.py wrote, ckpt/<run>")
@@ -141,10 +94,8 @@ def main():
             bits = answer_bits(method, untrained, instances, min(args.questions, len(instances)))
             rows.append(measured(run, split, bits))
             print(table(rows[-1:]).splitlines()[-1], flush=True)
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json({"machine": machine("cpu"), "rows": rows}, folder / "slot_bits.json")
-    draw(rows, folder / "logs", folder / "information.png")
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    write_json({"machine": machine("cpu"), "rows": rows}, Path(args.out) / "slot_bits.json")
     print("\n" + table(rows))
 
 

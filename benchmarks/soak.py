@@ -35,22 +35,17 @@ import train_softcotpp
 from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
 from experiment.results import read_result_file
 from model.checkpoint import newest_checkpoint, step_of
-from utils import run_main
+from utils import run_main, write_json
 
-LAZY = (
-    "accelerate",
-    "matplotlib.pyplot",
-    "torch.utils.tensorboard",
-    "transformers.models.llama.modeling_llama",
-    "transformers.generation.utils",
-)  # what the scripts import later on
+LAZY = ("accelerate", "matplotlib.pyplot", "torch.utils.tensorboard")  # what the scripts import later on
+LAZY += ("transformers.models.llama.modeling_llama", "transformers.generation.utils")
+OUT = Path("results/soak")
 CHAINS = ["--num_scaling_times", "2", "--model_name", "scaling-nce"]
 TRAIN = f"{TRAINED} --output_name soak --batch_size 2 --n_epochs 4 --learning_rate 1e-3".split()
 EVALUATE = f"{EVALUATED} --max_new_tokens 24 --eval_batch_size 4 --print_response --log_dir logs".split()
-RUN = "ckpt/soak-gsm8k-4.0-3{chains}-base-assistant{nce}"
 METHODS = {
-    "softcot": (train_softcot, evaluate_softcot, [], RUN.format(chains="", nce="")),
-    "softcotpp": (train_softcotpp, evaluate_softcotpp, CHAINS, RUN.format(chains="-2", nce="-nce")),
+    "softcot": (train_softcot, evaluate_softcot, [], "ckpt/soak-gsm8k-4.0-3-base-assistant"),
+    "softcotpp": (train_softcotpp, evaluate_softcotpp, CHAINS, "ckpt/soak-gsm8k-4.0-3-2-base-assistant-nce"),
 }
 
 
@@ -99,108 +94,88 @@ def finish(script, arguments, folder):
     """Run a script to its end; returns the seconds it took."""
     begin = time.monotonic()
     if code := end_of(start(script, arguments, folder)):
-        sys.exit(
-            f"error: {script.__name__} in {folder} ended with code {code}:\n"
-            + (folder / "output").read_text(errors="replace")[-2000:]
-        )
+        sys.exit(f"error: {script.__name__} in {folder} ended with code {code}:\n{output_of(folder)[-2000:]}")
     return time.monotonic() - begin
 
 
-def rows(folder):
-    """Return (file, index) -> finished row."""
-    files = {file.name: read_result_file(file) for file in (folder / "logs").glob("*.jsonl")}
-    return {(name, row["index"]): row for name, found in files.items() if found for row in found[1]}
+def output_of(folder):
+    return (folder / "output").read_text(errors="replace")
 
 
-def newest(run):
-    """Return the step of a run's newest whole checkpoint, 0 without one."""
-    found = newest_checkpoint(run)
-    return step_of(found[0]) if found else 0
+class Training:
+    """A training of the run `run`: what is finished is its newest whole checkpoint's step."""
+
+    def __init__(self, script, arguments, run):
+        self.kind, self.script, self.arguments, self.run = "train", script, [*arguments, "--resume"], run
+
+    def finished(self, folder):
+        newest = newest_checkpoint(folder / self.run)
+        return step_of(newest[0]) if newest else 0
+
+    def lost(self, folder, before):
+        resumed = re.search(r"resuming from \S*checkpoint-(\d+)", output_of(folder))
+        if resumed and int(resumed[1]) < before:
+            yield f"resumed from step {resumed[1]}, a checkpoint of step {before} was there"
+        if self.finished(folder) < before:
+            yield f"the checkpoint of step {before} is gone"
+
+    def result(self, folder):
+        """Return the bytes of the projection, and what a start has left half written."""
+        file = folder / self.run / "projection.bin"
+        return file.read_bytes() if file.is_file() else None, [path.name for path in file.parent.glob(".*.tmp")]
 
 
-class Count:
-    """What the summary holds."""
+class Evaluation:
+    """An evaluation: what is finished are its rows, by (file, index)."""
 
-    def __init__(self):
-        self.train_kills = self.eval_kills = self.train_terminated = self.eval_terminated = 0
-        self.lost, self.runs, self.identical_runs = [], 0, 0
+    def __init__(self, script, arguments):
+        self.kind, self.script, self.arguments = "eval", script, arguments
+
+    def finished(self, folder):
+        files = {file.name: read_result_file(file) for file in (folder / "logs").glob("*.jsonl")}
+        return {(name, row["index"]): row for name, found in files.items() if found for row in found[1]}
+
+    result = finished
+
+    def lost(self, folder, before):
+        after = self.finished(folder)
+        yield from (f"row {key} is gone or another" for key, row in before.items() if after.get(key) != row)
 
 
-def disturbed(kind, script, arguments, folder, seconds, state, kept, count, dice, left):
-    """Start and kill until a start ends. `state(folder)` sees what is finished, `kept(folder, before)` what of it
-    a start that ended or was killed has lost; left(): kills still to do."""
+def disturb(job, folder, seconds, count, dice, left):
+    """Start a job and kill it until a start ends. seconds: of a start; left(): whether there are kills still to do."""
     while True:
-        before = state(folder)
-        process = start(script, arguments, folder)
-        code = end_of(process, dice.uniform(0, 1.1 * seconds) if left() else None)
-        signum = None
+        before = job.finished(folder)
+        process = start(job.script, job.arguments, folder)
+        code, signum = end_of(process, dice.uniform(0, 1.1 * seconds) if left() else None), None
         if code is None:
             signum = signal.SIGTERM if dice.random() < 0.2 else signal.SIGKILL
             os.kill(process, signum)
             code = end_of(process)
         name = {-signal.SIGKILL: "kills", 128 + signal.SIGTERM: "terminated", -signal.SIGTERM: "terminated"}.get(code)
         if name and signum:
-            setattr(count, f"{kind}_{name}", getattr(count, f"{kind}_{name}") + 1)
+            count[f"{job.kind}_{name}"] += 1
         elif code:
-            count.lost.append(
-                f"{folder.name}: exit code {code}: " + (folder / "output").read_text(errors="replace").strip()[-300:]
-            )
+            count["losses"].append(f"{folder.name}: exit code {code}: {output_of(folder).strip()[-300:]}")
             return
-        count.lost += [f"{folder.name}: {what}" for what in kept(folder, before)]
+        count["losses"] += [f"{folder.name}: {what}" for what in job.lost(folder, before)]
         if code == 0:
             return
 
 
-def soak_training(work, method, count, dice, target, deadline):
-    """Kill trainings of a method until `count.train_kills` is `target`."""
-    script, _, more, run = METHODS[method]
-    arguments = [*TRAIN, *more, "--resume"]
-    seconds = finish(script, arguments, work / f"{method}-whole")
-    whole = (work / f"{method}-whole" / run / "projection.bin").read_bytes()
-
-    def kept(folder, before):
-        resumed = re.search(r"resuming from \S*checkpoint-(\d+)", (folder / "output").read_text(errors="replace"))
-        at = int(resumed[1]) if resumed else 0
-        announced = "resuming from" in (folder / "output").read_text(errors="replace")
-        if announced and at < before:
-            yield f"resumed from step {at}, a checkpoint of step {before} was there"
-        if newest(folder / run) < before:
-            yield f"the checkpoint of step {before} is gone"
+def soak(job, whole, count, dice, target, deadline):
+    """Disturb runs of a job until `target` starts were killed. whole: the folder for an undisturbed run."""
+    seconds = finish(job.script, job.arguments, whole)
+    expected = job.result(whole)
 
     def left():
-        return count.train_kills < target and time.monotonic() < deadline
+        return count[f"{job.kind}_kills"] < target and time.monotonic() < deadline
 
     while left():
-        folder = work / f"{method}-train-{count.runs}"
-        disturbed("train", script, arguments, folder, seconds, lambda f: newest(f / run), kept, count, dice, left)
-        count.runs += 1
-        same = (folder / run / "projection.bin").is_file() and (folder / run / "projection.bin").read_bytes() == whole
-        litter = [path.name for path in (folder / run).glob(".*.tmp")]
-        count.identical_runs += same and not litter
-        shutil.rmtree(folder)
-
-
-def soak_evaluation(work, method, count, dice, target, deadline):
-    """Do the same to evaluations, with the projection of the undisturbed training."""
-    _, script, more, run = METHODS[method]
-    arguments = [*EVALUATE, *more, "--params_file_name", f"../{method}-whole/{run}/projection.bin"]
-    seconds = finish(script, arguments, work / f"{method}-answers")
-    whole = rows(work / f"{method}-answers")
-
-    def kept(folder, before):
-        after = rows(folder)
-        for key, line in before.items():
-            if after.get(key) != line:
-                yield f"row {key} is gone or another"
-
-    def left():
-        return count.eval_kills < target and time.monotonic() < deadline
-
-    while left():
-        folder = work / f"{method}-eval-{count.runs}"
-        disturbed("eval", script, arguments, folder, seconds, rows, kept, count, dice, left)
-        count.runs += 1
-        count.identical_runs += rows(folder) == whole
+        folder = whole.parent / f"{whole.name}-{count['runs']}"
+        disturb(job, folder, seconds, count, dice, left)
+        count["runs"] += 1
+        count["identical_runs"] += job.result(folder) == expected
         shutil.rmtree(folder)
 
 
@@ -209,51 +184,39 @@ def main():
     parser.add_argument("--train_kills", type=int, default=60, help="SIGKILLs of training (default 60)")
     parser.add_argument("--eval_kills", type=int, default=60, help="SIGKILLs of evaluation (default 60)")
     parser.add_argument("--minutes", type=float, default=20, help="no new kill after this time (default 20)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
-    parser.add_argument("--out", default="results/soak", help="folder of summary.json (default results/soak)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     for name in LAZY:
         importlib.import_module(name)
-    begin, dice, count = time.monotonic(), random.Random(args.seed), Count()
-    deadline = begin + 60 * args.minutes
+    begin, dice = time.monotonic(), random.Random(0)
+    names = ("train_kills", "eval_kills", "train_terminated", "eval_terminated", "runs", "identical_runs")
+    count = dict.fromkeys(names, 0) | {"losses": []}
     with tempfile.TemporaryDirectory(prefix="soak-") as work:
         work = Path(work)
         make_inputs(work)
         finish(train_softcot, TRAIN, work / "first")  # slower than all that follow, which measure the time
-        for part, method in enumerate(METHODS, 1):  # each method gets its share of kills and time
-            share = part / len(METHODS)
-            until = begin + (deadline - begin) * (share - 0.5 / len(METHODS))
-            soak_training(work, method, count, dice, round(args.train_kills * share), until)
-            until = begin + (deadline - begin) * share
-            soak_evaluation(work, method, count, dice, round(args.eval_kills * share), until)
-            print(
-                f"{method}: {count.train_kills} kills of training, {count.eval_kills} of evaluation so far, "
-                f"{len(count.lost)} losses",
-                flush=True,
-            )
-    summary = {
-        "train_kills": count.train_kills,
-        "eval_kills": count.eval_kills,
-        "lost": len(count.lost),
-        "identical": count.runs > 0 and count.identical_runs == count.runs,
-        "runs": count.runs,
-        "identical_runs": count.identical_runs,
-        "train_terminated": count.train_terminated,
-        "eval_terminated": count.eval_terminated,
-        "losses": count.lost[:20],
-        "seed": args.seed,
+        for part, (method, (train, evaluate, more, run)) in enumerate(METHODS.items(), 1):
+            projection = ["--params_file_name", f"../{method}-train/{run}/projection.bin"]
+            jobs = Training(train, [*TRAIN, *more], run), Evaluation(evaluate, [*EVALUATE, *more, *projection])
+            for half, job in enumerate(jobs, 1):  # each gets its share of kills and time
+                target = round(getattr(args, f"{job.kind}_kills") * part / len(METHODS))
+                until = begin + 60 * args.minutes * (2 * part - 2 + half) / (2 * len(METHODS))
+                soak(job, work / f"{method}-{job.kind}", count, dice, target, until)
+            print(f"{method}: {count} so far", flush=True)
+    summary = count | {
+        "lost": len(count["losses"]),
+        "identical": count["runs"] > 0 and count["identical_runs"] == count["runs"],
+        "losses": count["losses"][:20],
         "seconds": round(time.monotonic() - begin),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "machine": platform.platform(),
     }
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    OUT.mkdir(parents=True, exist_ok=True)
+    write_json(summary, OUT / "summary.json")
     print(json.dumps(summary, indent=2))
-    if count.lost or not summary["identical"]:
+    if summary["lost"] or not summary["identical"]:
         sys.exit("error: something was lost or differs; see above")
 
 

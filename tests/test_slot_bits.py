@@ -25,7 +25,7 @@ def test_bits_are_the_loss_with_the_thoughts_that_are_named(place, monkeypatch):
         parameter.zero_()
     split = load_instances(args, "test")
     found = answer_bits(method, untrained, split, 3)
-    assert list(found) == list(CONTENTS)
+    assert tuple(found) == CONTENTS
     for first, bits in enumerate(zip(*found.values(), strict=True)):
         own, following = (method.encoder.encode(split[first + step], "train") for step in (0, 1))
         shuffled = own | {"assistant_ids": following["assistant_ids"]}
