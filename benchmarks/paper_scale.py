@@ -29,7 +29,6 @@ from benchmarks.workload import (
     build,
     examples,
     plain_batch,
-    plain_losses,
     plain_step,
     sharing_collator,
     use_heads,
@@ -232,8 +231,9 @@ def trace_forward(preset, method, backbones) -> dict:
         found = {
             "thought_states": traced(thought_states, trace, 1 / len(many)),
             "dev_loss": traced(dev, trace, 1 / len(made)),
-            "plain_dev_loss": traced(lambda: list(plain_losses(model, plain)), trace, 1 / len(made)),
+            "plain_dev_loss": traced(lambda: plain_step(model, plain, backward=False), trace, 1 / len(made)),
         }
+        use_heads(model, "sdpa")
         runs = SEEDS * model.num_chains
         found["plain_prefill"] = traced(
             lambda: base.model(inputs_embeds=prompt, **given, logits_to_keep=1), trace, runs

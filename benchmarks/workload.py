@@ -175,36 +175,39 @@ def plain_batch(preset, made, device, mask_of=lambda real: real.long()) -> dict[
     return found | {"labels": found["suffix_ids"].masked_fill(~suffix, IGNORE)}
 
 
-def plain_losses(model, batch):
-    """Yield each chain's token loss, then in training of SoftCoT++ the contrastive term."""
-    use_heads(model, "sdpa")
-    base, assistant, length, chains = model.base, model.assistant, model.length, []
+def plain_chain(model, batch, initial):
+    """Return one chain's token loss and its thought states `[B, L, d_a]`. initial `[d_a]`: fills the placeholders."""
+    base, assistant, length = model.base, model.assistant, model.length
     embed = base.get_input_embeddings()
-    for initial in model.embedding:
-        with torch.no_grad():
-            before = assistant.get_input_embeddings()(batch["assistant_ids"])
-            before[:, -length:] = initial.to(before.dtype)
-            given = {"attention_mask": batch["assistant_mask"], "position_ids": batch["assistant_positions"]}
-            hidden = assistant.model(inputs_embeds=before, **given, use_cache=False).last_hidden_state
-        chains.append(hidden[:, -length:].float())
-        soft = model.projection(chains[-1]).to(before.dtype)
-        embeds = torch.cat([embed(batch["prefix_ids"]), soft, embed(batch["suffix_ids"])], dim=1)
-        given = {"attention_mask": batch["base_mask"], "position_ids": batch["base_positions"]}
-        logits = base(inputs_embeds=embeds, **given, use_cache=False).logits
-        start = batch["prefix_ids"].shape[1] + length
-        losses = F.cross_entropy(logits[:, start - 1 : -1].float().transpose(1, 2), batch["labels"], reduction="none")
-        counts = (batch["labels"] != IGNORE).sum(-1)
-        yield losses.sum() / counts.sum() if model.reduction == "tokens" else (losses.sum(-1) / counts).mean()
-    if len(chains) > 1 and model.training:
-        yield model.contrast(model.projection(torch.stack(chains, dim=1))).mean()
+    with torch.no_grad():
+        before = assistant.get_input_embeddings()(batch["assistant_ids"])
+        before[:, -length:] = initial.to(before.dtype)
+        given = {"attention_mask": batch["assistant_mask"], "position_ids": batch["assistant_positions"]}
+        states = assistant.model(inputs_embeds=before, **given, use_cache=False).last_hidden_state[:, -length:].float()
+    soft = model.projection(states).to(before.dtype)
+    embeds = torch.cat([embed(batch["prefix_ids"]), soft, embed(batch["suffix_ids"])], dim=1)
+    given = {"attention_mask": batch["base_mask"], "position_ids": batch["base_positions"]}
+    logits = base(inputs_embeds=embeds, **given, use_cache=False).logits
+    start = batch["prefix_ids"].shape[1] + length
+    losses = F.cross_entropy(logits[:, start - 1 : -1].float().transpose(1, 2), batch["labels"], reduction="none")
+    counts = (batch["labels"] != IGNORE).sum(-1)
+    return losses.sum() / counts.sum() if model.reduction == "tokens" else (losses.sum(-1) / counts).mean(), states
 
 
-def plain_step(model, batch):
+def plain_step(model, batch, backward=True):
     """Return the loss of a batch of `plain_batch`; each chain's graph is freed before the next one is built."""
-    total = 0.0
-    for loss in plain_losses(model, batch):
-        loss.backward()
+    use_heads(model, "sdpa")
+    total, chains = 0.0, []
+    for initial in model.embedding:
+        loss, states = plain_chain(model, batch, initial)
+        if backward:
+            loss.backward()
         total += loss.detach()
+        chains.append(states)
+    if len(chains) > 1 and backward:
+        contrast = model.contrast(model.projection(torch.stack(chains, dim=1))).mean()
+        contrast.backward()
+        total += contrast.detach()
     return total
 
 
