@@ -2,12 +2,11 @@
 with shuffled thoughts, and SoftCoT++, on data/mini.
 
 SmolLM2-135M-Instruct reasons and assists, frozen. Prints the project's commands and runs each in this one process,
-which imports the libraries once. All files are in results/demo: summary.json, table.md, accuracy.png, the loss curves.
-Table and plot are made as summarize_results.py makes them. Starts over each time: results/demo is removed first.
+which imports the libraries once. Starts over each time: results/demo, where all files are, is removed first.
 """
 
 import argparse
-import contextlib
+import functools
 import math
 import os
 import shlex
@@ -27,45 +26,31 @@ from experiment.runs import read_runs
 from experiment.setup import emulates_bfloat16
 from experiment.summary import compare_methods, make_cells, make_table
 from experiment.tables import comparison_table, markdown_table, overview
-from model.choices import DTYPES
 from model.choices import EMBEDDED as MODEL
-from utils import replaced, run_main, write_json
+from utils import run_main, write_json
 
 ROOT = Path(__file__).resolve().parent
 OUT = ROOT / "results" / "demo"
-SHORT = MODEL.split("/")[1]
 SEEDS = (41, 42)
 LENGTH, CHAINS, SAMPLES = 16, 2, 2  # thought tokens; chains of SoftCoT++ and samples a chain that vote
 LEARNING_RATE = 1e-2  # 160 steps must do what the papers' tens of thousands of 2e-5 do; 4e-3 learns more slowly
 TEMPERATURE = 0.5  # for every method; the papers' 1.0 suits larger models
+SAMPLING = f"--temperature {TEMPERATURE} --seed_from {SEEDS[0]} --seed_to {SEEDS[-1]}"
 SPLITS = {"test": "test (kinds seen in training)", "unseen": "unseen (kinds never seen)"}
 DATA = ("--data_dir", str(ROOT / "data/mini"), "--prompt_dir", str(ROOT / "data/mini/prompts"))
-# In this order; the percentage of the whole time that each took when it was measured.
-STAGES = {
-    "evaluate_zero_shot": 9,
-    "train_softcot": 22,
-    "evaluate_softcot": 5,
-    "evaluate_softcot_sc": 10,
-    "evaluate_shuffled": 5,
-    "train_softcotpp": 39,
-    "evaluate_softcotpp": 10,
-}
+SHARES = (9, 22, 5, 10, 5, 39, 10)  # percent of the whole time that each stage took when it was measured
 
 
-@contextlib.contextmanager
-def stage(name, seconds, minutes):
-    """Print the stage and the time that is left; put the stage's seconds into `seconds` when it ends.
-
-    seconds: of the finished stages; minutes: what the whole takes, as long as none is finished.
-    """
-    done = sum(STAGES[finished] for finished in seconds)
+def run_stage(seconds, minutes, name, function, *arguments):
+    """Run a function; print the time left, in the first stage `minutes`, and put its seconds into `seconds`."""
+    done = sum(SHARES[: len(seconds)])
     whole = sum(seconds.values()) / done * 100 / 60 if done else minutes
     left = math.ceil(whole * (100 - done) / 100)
-    title = name.replace("_", " ")
-    print(f"\n== stage {len(seconds) + 1} of {len(STAGES)}, {title}; about {left} min left in all", flush=True)
+    print(f"\n== stage {len(seconds) + 1} of {len(SHARES)}, {name}; about {left} min left in all", flush=True)
     start = time.monotonic()
-    yield
+    result = function(*arguments)
     seconds[name] = time.monotonic() - start
+    return result
 
 
 def run(script, options):
@@ -87,13 +72,11 @@ def train(script, name, plan, options=""):
 
 def evaluate(script, name, plan, options):
     """Evaluate all seeds on both splits."""
-    sampling = (
-        f"--max_new_tokens {plan['tokens']} --temperature {TEMPERATURE} --seed_from {SEEDS[0]} --seed_to {SEEDS[-1]}"
-    )
     models = f"--base_model_id {MODEL} --assistant_model_id {MODEL} --dtype {plan['dtype']} --eval_batch_size 192"
+    models += f" --max_new_tokens {plan['tokens']} {SAMPLING}"
     for split in SPLITS:
         files = f"--split {split} --test_k {plan[split]} --print_response --log_dir logs/{name}/{split}"
-        run(script, f"{models} {sampling} {files} {options}")
+        run(script, f"{models} {files} {options}")
 
 
 def write_report(folder, questions, seconds):
@@ -104,8 +87,8 @@ def write_report(folder, questions, seconds):
         method, split = run.path.parts[-3:-1]
         scores[method][split].append(run.rows["correct"].mean())
     summary = {method: {split: mean(of) for split, of in splits.items()} for method, splits in scores.items()}
-    times = {key: round(value, 1) for key, value in seconds.items()}
-    write_json(summary | {"seeds": scores, "questions": questions, "seconds": times}, folder / "summary.json")
+    summary |= {"questions": questions, "seconds": {key: round(value, 1) for key, value in seconds.items()}}
+    write_json(summary | {"seeds": scores}, folder / "summary.json")
 
     cells = make_cells(runs)
     table = make_table(cells)
@@ -115,67 +98,55 @@ def write_report(folder, questions, seconds):
     flags = dict.fromkeys(flag for flags in table["flags"] for flag in flags)
     report = f"""{markdown_table(overview(table).rename(columns=titles))}
 Accuracy in percent, mean ± standard deviation over seeds {SEEDS[0]} and {SEEDS[-1]}, sampled at temperature \
-{TEMPERATURE}. {SHORT}, frozen, is base and assistant model; {seconds["total"] / 60:.1f} minutes in all \
+{TEMPERATURE}. {MODEL}, frozen, is base and assistant model; {seconds["total"] / 60:.1f} minutes in all \
 ({seconds["total_cpu"] / 60:.1f} of the CPU). †: {"; ".join(flags)}.
 
 Shuffled thoughts are SoftCoT's, but each question gets those of the next question. Only what SoftCoT has above them \
-do its thoughts carry about their own question. What both have above zero-shot CoT, training has put into the thoughts \
-of every question: how such problems are answered.
+do its thoughts carry about their own question.
 
 Paired differences in points, with 95 % bootstrap intervals over questions:
 
 {markdown_table(comparison_table(comparisons).replace({"task": titles}).drop(columns="base"))}"""
-    with replaced(folder / "table.md") as scratch:
-        scratch.write_text(report, encoding="utf-8")
+    (folder / "table.md").write_text(report, encoding="utf-8")
     print("\n" + report)
     plot_tasks(table.replace({"task": titles}), folder / "accuracy.png")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    quick = "a few steps and questions: shows that everything runs, its accuracies mean nothing"
-    parser.add_argument("--quick", action="store_true", help=quick)
-    dtype = "of the frozen models in all runs (default: bfloat16, but float32 on a CPU that emulates it)"
-    parser.add_argument("--dtype", choices=DTYPES, help=dtype)
+    parser.add_argument("--quick", action="store_true", help="a few steps and questions: shows that everything runs")
     args = parser.parse_args()
-    emulated = emulates_bfloat16()
     plan = {"train": 640, "batch": 4, "test": 64, "unseen": 24, "tokens": 120, "minutes": 8}
-    plan["dtype"] = args.dtype or ("float32" if emulated else "bfloat16")
+    plan["dtype"] = "float32" if emulates_bfloat16() else "bfloat16"
     if args.quick:
         plan |= {"train": 16, "batch": 8, "test": 2, "unseen": 2, "tokens": 16, "minutes": 1}
 
-    if OUT.exists():
-        print(f"Removing {OUT.relative_to(ROOT)} of an earlier demo: every stage runs again", flush=True)
+    print(f"{OUT.relative_to(ROOT)}: what an earlier demo has left there is removed", flush=True)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     os.chdir(OUT)
     start, cpu, seconds = time.monotonic(), time.process_time(), {}
+    stage = functools.partial(run_stage, seconds, plan["minutes"])
 
     # 1) The base model alone
-    with stage("evaluate_zero_shot", seconds, plan["minutes"]):
-        evaluate(evaluate_softcot, "zero_shot", plan, "--num_thought_tokens 0")
+    stage("evaluate_zero_shot", evaluate, evaluate_softcot, "zero_shot", plan, "--num_thought_tokens 0")
 
     # 2) SoftCoT: one answer, a vote of as many as SoftCoT++ has, and one answer with another question's thoughts
-    with stage("train_softcot", seconds, plan["minutes"]):
-        trained = train(train_softcot, "softcot", plan)
+    trained = stage("train_softcot", train, train_softcot, "softcot", plan)
     votes = f"--num_return_sequences {CHAINS * SAMPLES}"
     for name, more in (("softcot", ""), ("softcot_sc", votes), ("shuffled", "--thoughts shuffled")):
-        with stage(f"evaluate_{name}", seconds, plan["minutes"]):
-            evaluate(evaluate_softcot, name, plan, f"{trained} {more}")
+        stage(f"evaluate_{name}", evaluate, evaluate_softcot, name, plan, f"{trained} {more}")
 
     # 3) SoftCoT++
     chains = f"--num_scaling_times {CHAINS} --model_name scaling-nce"
-    with stage("train_softcotpp", seconds, plan["minutes"]):
-        trained = train(train_softcotpp, "softcotpp", plan, chains)
-    votes = f"--num_return_sequences {SAMPLES} {chains}"
-    with stage("evaluate_softcotpp", seconds, plan["minutes"]):
-        evaluate(evaluate_softcotpp, "softcotpp", plan, f"{trained} {votes}")
+    trained = stage("train_softcotpp", train, train_softcotpp, "softcotpp", plan, chains)
+    trained += f" --num_return_sequences {SAMPLES} {chains}"
+    stage("evaluate_softcotpp", evaluate, evaluate_softcotpp, "softcotpp", plan, trained)
     seconds |= {"total": time.monotonic() - start, "total_cpu": time.process_time() - cpu}
 
     # 4) Table and plot
     write_report(OUT, {split: plan[split] for split in SPLITS}, seconds)
-    written = "summary.json, table.md, accuracy.png, loss_softcot.png, loss_softcotpp.png, logs/, ckpt/"
-    print(f"\nWrote {OUT.relative_to(ROOT)}: {written}")
+    print(f"\nWrote {OUT.relative_to(ROOT)}: {', '.join(sorted(path.name for path in OUT.iterdir()))}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from demo import ROOT, SEEDS, SPLITS, STAGES, stage, write_report
+from demo import ROOT, SEEDS, SHARES, SPLITS, run_stage, write_report
 from tests.commands import environment
 from tests.test_summarize import METHOD_SETTINGS, save_run, verdicts
 
@@ -48,16 +48,14 @@ def test_the_report_holds_means_seeds_table_and_plot(tmp_path):
 
 
 def test_each_stage_says_its_place_and_the_time_left(capsys):
-    seconds, (first, second, *_) = {}, STAGES
-    with stage(first, seconds, minutes=7):
-        pass
-    assert sum(STAGES.values()) == 100 and seconds[first] < 1
-    seconds[first] = 6 * STAGES[first]  # 600 seconds for the whole
-    with stage(second, seconds, minutes=7):
-        pass
+    seconds = {}
+    assert run_stage(seconds, 7, "first", max, 1, 2) == 2
+    assert sum(SHARES) == 100 and seconds["first"] < 1
+    seconds["first"] = 6 * SHARES[0]  # 600 seconds for the whole
+    run_stage(seconds, 7, "second", list)
     numbers = [list(map(int, re.findall(r"\d+", line))) for line in capsys.readouterr().out.split("\n\n")]
-    left = -(-6 * (100 - STAGES[first]) // 60)
-    assert numbers == [[1, len(STAGES), 7], [2, len(STAGES), left]]
+    left = -(-6 * (100 - SHARES[0]) // 60)
+    assert numbers == [[1, len(SHARES), 7], [2, len(SHARES), left]]
 
 
 def test_it_removes_what_an_earlier_demo_wrote_and_no_run_of_the_user(tmp_path):
