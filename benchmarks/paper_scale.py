@@ -34,7 +34,6 @@ from benchmarks.workload import (
     use_heads,
 )
 from model.attention import NAME
-from model.causal_lm import TRANSFORMERS_5
 from model.generation import Batch, Request, TransformersEngine
 from model.prefix import causal_mask, positions
 from model.training import CLIP, backward, on_device
@@ -144,13 +143,14 @@ def four_dimensional(real):
     return causal_mask(real, real.shape[1], torch.bfloat16)
 
 
-def make_pair(preset, method, trace, backbones=None, micro_batch_size=0):
-    """Return the method's module and its models, whose storages `trace` follows."""
+def make_pair(preset, method, backbones=None, micro_batch_size=0):
+    """Return a trace that follows the models' storages, the method's module, and its models."""
+    trace = Trace()
     model, backbones = build(preset, method, DEVICE, torch.bfloat16, backbones, micro_batch_size)
     for part in (model, *model.models):
         for tensor in (*part.parameters(), *part.buffers()):
             trace.follow(tensor)
-    return model, backbones
+    return trace, model, backbones
 
 
 def training_step(model, made, collate, optimizer, device=DEVICE) -> None:
@@ -163,8 +163,7 @@ def training_step(model, made, collate, optimizer, device=DEVICE) -> None:
 
 def trace_training(preset, method, micro_batch_size, backbones=None) -> tuple[dict, tuple]:
     """Return the counts of a step of the training loop, its thought states given, and the models."""
-    trace = Trace()
-    model, backbones = make_pair(preset, method, trace, backbones, micro_batch_size)
+    trace, model, backbones = make_pair(preset, method, backbones, micro_batch_size)
     collate, made = inputs(preset, model)
     optimizer = torch.optim.AdamW(model.projection.parameters(), lr=2e-5, weight_decay=0.0)
 
@@ -183,8 +182,7 @@ def inputs(preset, model, dev=False):
 
 def trace_plain_training(preset, method, backbones) -> dict:
     """Return the counts of a plain step over the batch."""
-    trace = Trace()
-    model, _ = make_pair(preset, method, trace, backbones)
+    trace, model, _ = make_pair(preset, method, backbones)
     made = examples(preset, preset.batch)
     optimizer = torch.optim.AdamW(model.projection.parameters(), lr=2e-5, weight_decay=0.0)
     model.projection.weight.grad, model.projection.bias.grad = map(torch.zeros_like, model.projection.parameters())
@@ -209,8 +207,7 @@ def trace_forward(preset, method, backbones) -> dict:
 
     In the plain prefill each seed and chain runs its whole prompt.
     """
-    trace = Trace()
-    model, (base, _) = make_pair(preset, method, trace, backbones)
+    trace, model, (base, _) = make_pair(preset, method, backbones)
     collate, made = inputs(preset, model.eval(), dev=True)
     many = examples(preset, STATES_BATCH)
     states_collate = sharing_collator(preset, many)
@@ -219,18 +216,15 @@ def trace_forward(preset, method, backbones) -> dict:
     prompt = torch.empty(*real.shape, preset.base.hidden_size, dtype=torch.bfloat16, device=DEVICE)
     given = {"attention_mask": four_dimensional(real), "position_ids": positions(real)}
 
-    def dev(count=None):
+    def dev(part):
         use_heads(model, NAME)
-        model.losses(on_device(collate(made[:count]), DEVICE))
-
-    def thought_states(count=None):
-        add_states(model, many[:count], states_collate, DEVICE)
+        model.losses(on_device(collate(part), DEVICE))
 
     with torch.no_grad():
-        traced(lambda: (dev(1), thought_states(1)), trace)  # runs the instructions
+        traced(lambda: (dev(made[:1]), add_states(model, many[:1], states_collate, DEVICE)), trace)  # the instructions
         found = {
-            "thought_states": traced(thought_states, trace, 1 / len(many)),
-            "dev_loss": traced(dev, trace, 1 / len(made)),
+            "thought_states": traced(lambda: add_states(model, many, states_collate, DEVICE), trace, 1 / len(many)),
+            "dev_loss": traced(lambda: dev(made), trace, 1 / len(made)),
             "plain_dev_loss": traced(lambda: plain_step(model, plain, backward=False), trace, 1 / len(made)),
         }
         use_heads(model, "sdpa")
@@ -243,8 +237,7 @@ def trace_forward(preset, method, backbones) -> dict:
 
 def trace_evaluation(preset, method, rows, backbones) -> dict:
     """Return the counts of a prefill of `rows` rows and of decoding steps, at the mean length and at the longest."""
-    trace = Trace()
-    model, (base, _) = make_pair(preset, method, trace, backbones)
+    trace, model, (base, _) = make_pair(preset, method, backbones)
     use_heads(model.eval(), NAME)
     base.model.generation_config.update(eos_token_id=5, pad_token_id=5)
     chains = model.num_chains
@@ -326,8 +319,6 @@ def main():
     parser.add_argument("--tflops", type=float, default=396, help="matrix rate (default: 396, 40 %% of an H100's peak)")
     parser.add_argument("--bandwidth", type=float, default=3350, help="of memory in GB/s (default: 3350, an H100's)")
     args = parser.parse_args()
-    if not TRANSFORMERS_5:
-        parser.error("transformers 4.51 runs no models on meta tensors: install transformers 5")
     found = trace_preset(PRESETS[args.preset], args.chains, args.tflops, args.bandwidth) | {"torch": torch.__version__}
     path = RESULTS / "paper_scale.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

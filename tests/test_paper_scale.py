@@ -40,8 +40,7 @@ def test_smaller_micro_batches_hold_less_pad_less_and_take_more_operations():
 
 def step_with(change=lambda model: None, device="meta"):
     """Take a training step after `change(model)`, its batch on `device`."""
-    trace = Trace()
-    model, _ = make_pair(TINY, "softcot", trace)
+    trace, model, _ = make_pair(TINY, "softcot")
     change(model)
     collate, made = inputs(TINY, model)
     made = [{name: value for name, value in example.items() if name != "thought_states"} for example in made]
