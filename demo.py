@@ -21,12 +21,12 @@ import evaluate_softcot
 import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
-from experiment.plots import plot_tasks
-from experiment.runs import read_runs
 from experiment.setup import emulates_bfloat16
-from experiment.summary import compare_methods, make_cells, make_table
-from experiment.tables import comparison_table, markdown_table, overview
 from model.choices import EMBEDDED as MODEL
+from report.output import comparison_table, markdown_table, overview
+from report.plots import plot_tasks
+from report.runs import read_runs
+from report.summary import compare_methods, make_cells, make_table
 from utils import run_main, write_json
 
 ROOT = Path(__file__).resolve().parent

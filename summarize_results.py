@@ -10,19 +10,12 @@ import sys
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.plots import plot_differences, plot_table
 from experiment.record import METHODS
-from experiment.runs import read_runs
-from experiment.summary import compare_methods, make_cells, make_table
-from experiment.tables import comma_separated, json_text, latex, markdown
+from report.output import comma_separated, json_text, latex, markdown
+from report.plots import plot_summary
+from report.runs import read_runs
+from report.summary import compare_methods, make_cells, make_table
 from utils import replaced, run_main
-
-
-def number_above_99(text):
-    value = int(text)
-    if value < 100:
-        raise argparse.ArgumentTypeError(f"want 100 or more, got {value}")
-    return value
 
 
 def arguments():
@@ -43,7 +36,6 @@ def arguments():
     option("--compare", pair, [], nargs=2, action="append", metavar=("A", "B"))
     option("--baseline", "what methods are compared with", "Zero-Shot CoT", choices=METHODS, metavar="METHOD")
     option("--note", "one more line of the notes; may be given again", [], action="append", metavar="TEXT")
-    option("--resamples", "of the bootstrap", 10000, type=number_above_99, metavar="K")
     option("--include_incomplete", "average incomplete runs too, flagged", False, action="store_true")
     option("--no_plots", "tables only", False, action="store_true")
     return parser.parse_args()
@@ -62,7 +54,7 @@ def main():
     table = make_table(cells, args.tasks, args.methods)
 
     # 4) Paired differences
-    comparisons, not_compared = compare_methods(cells, args.compare, args.baseline, args.resamples)
+    comparisons, not_compared = compare_methods(cells, args.compare, args.baseline)
 
     # 5) Files
     folder, report = Path(args.out), markdown(table, comparisons, args.note)
@@ -76,7 +68,7 @@ def main():
     for name, text in texts.items():
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
-    missing = {} if args.no_plots else plot_table(table, folder) | plot_differences(comparisons, folder)
+    missing = {} if args.no_plots else plot_summary(table, comparisons, folder)
 
     print(report)
     for line in (*not_compared, *(f"no {name}: {reason}" for name, reason in missing.items() if reason)):

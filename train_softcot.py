@@ -13,7 +13,6 @@ from pathlib import Path
 
 from data_loader.tasks import get_task
 from experiment.model_card import write_model_card
-from experiment.plots import plot_loss
 from experiment.record import describe_run, training_record
 from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
 from experiment.setup import (
@@ -31,6 +30,7 @@ from model.checkpoint import read_checkpoint
 from model.thought_states import add_thought_states
 from model.training import Recipe, training_loop
 from model.weights import save_projection
+from report.plots import plot_loss
 from utils import fingerprint, replaced_folder, run_main, write_json
 
 ADVICE = {

@@ -16,15 +16,16 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from matplotlib.figure import Figure
 from transformers import set_seed
 
 from benchmarks.speed import machine
-from experiment.plots import plot_curves
 from experiment.record import short_name
 from experiment.results import read_result_file
-from experiment.summary import bootstrap_interval
 from model.choices import EMBEDDED
 from model.weights import load_projection
+from report.plots import save
+from report.summary import bootstrap_interval
 from utils import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +73,20 @@ def measure(dtype, seed):
         "accuracy": 100 * mean(verdicts.values()),
     }
     return figures, history, verdicts
+
+
+def plot_curves(histories: dict[str, list[dict]], path, title) -> None:
+    """Draw training and dev losses of several runs against optimizer steps. histories: label -> history."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, key, name in zip(panels, ("loss", "eval_loss"), ("training loss", "dev loss"), strict=True):
+        for label, history in histories.items():
+            points = [(entry["step"], entry[key]) for entry in history if key in entry]
+            panel.plot(*zip(*points, strict=True), label=label, linewidth=1)
+        panel.set(xlabel="optimizer step", ylabel=name, title=title)
+        panel.set_yscale("log")
+    panels[0].legend(fontsize="small")
+    save(figure, path)
 
 
 def main():

@@ -18,8 +18,8 @@ from experiment.options import EvaluateSoftCoT
 from experiment.record import trained_with
 from experiment.responses import take_next_questions_thoughts
 from experiment.setup import load_instances, load_method, load_softcot, quiet_libraries
-from experiment.summary import bootstrap_interval
 from model.slot import ThoughtSlot
+from report.summary import bootstrap_interval
 from utils import run_main, write_json
 
 CONTENTS = ("own", "shuffled", "untrained", "zero")

@@ -1,1 +1,1 @@
-"""One run: what it was asked, what it loads, what it wrote. Scripts import this room; no other room does."""
+"""One run: what it was asked, what it loads, what it wrote. Scripts and report/ import this room."""

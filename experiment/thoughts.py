@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 
-from experiment.plots import pyplot, save
 from model.causal_lm import embedding_table, embeddings_of
+from utils import replaced
 
 CHUNK = 8192  # rows of the embedding table in float32 at once
 
@@ -103,7 +104,8 @@ def show(found):
 def draw(found, norms, path):
     """Draw norms, cosines between chains (or positions), and each thought's nearest token."""
     chains, length = len(found["chain_similarity"]), len(found["position_similarity"][0])
-    figure, axes = pyplot().subplots(1, 3, figsize=(16, max(4.5, 0.35 * max(chains, length))), layout="constrained")
+    figure = Figure(figsize=(16, max(4.5, 0.35 * max(chains, length))), layout="constrained")
+    axes = figure.subplots(1, 3)
     axes[0].hist(norms, bins=80, color="lightgray", label="embeddings of all tokens")
     axes[0].set_yscale("log")
     for chain in range(chains):
@@ -137,4 +139,5 @@ def draw(found, norms, path):
         axis.get_major_locator().set_params(integer=True)
     figure.colorbar(image, ax=axes[2], shrink=0.8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save(figure, path)
+    with replaced(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")

@@ -10,7 +10,7 @@ import pytest
 
 from demo import ROOT, SEEDS, SHARES, SPLITS, run_stage, write_report
 from tests.commands import environment
-from tests.test_summarize import METHOD_SETTINGS, save_run, verdicts
+from tests.report.written import METHOD_SETTINGS, save_run, verdicts
 
 METHODS = {
     "zero_shot": "Zero-Shot CoT",
@@ -60,7 +60,7 @@ def test_each_stage_says_its_place_and_the_time_left(capsys):
 
 def test_it_removes_what_an_earlier_demo_wrote_and_no_run_of_the_user(tmp_path):
     project = tmp_path / "my project"
-    for room in ("data_loader", "experiment", "model", "docs"):
+    for room in ("data_loader", "experiment", "report", "model", "docs"):
         shutil.copytree(ROOT / room, project / room)
     for script in ROOT.glob("*.py"):
         shutil.copy(script, project)

@@ -16,8 +16,8 @@ from data_loader.loaders import load_task
 from experiment.protocol import CORRECTED, PUBLISHED
 from experiment.record import ONLY_IN_LOGS, VERSION, data_hash
 from experiment.results import LogForm, SeedResults, judge, skipped_row
-from experiment.runs import read_runs
-from experiment.summary import bootstrap_interval, make_cells
+from report.runs import read_runs
+from report.summary import bootstrap_interval, make_cells
 from tests.commands import environment
 from utils import UserError
 

@@ -5,59 +5,66 @@ import re
 
 import pandas as pd
 
-from experiment.papers import PAPERS
-from experiment.summary import COLUMNS, in_order
+from report.papers import PAPERS
+from report.summary import COLUMNS, order_tasks
 
 PUBLISHED = "*published*"
+HEAD = (
+    "Accuracy in percent, mean ± sample standard deviation over seeds. *Accuracy*: the published answer rule; "
+    "*strict*: the final answer as stated. `-`: not known.\n"
+)
+HEAD_OF_DIFFERENCES = (
+    "Points of accuracy on the same questions, each question's verdicts averaged over seeds; percentile bootstrap over "
+    "questions.\n"
+)
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:
     """Return a base model's part of the table as methods x tasks, the papers' figures below a method that has any."""
-    tasks, rows = in_order(set(table.task)), []
+    tasks, rows = order_tasks(set(table.task)), []
     for label, part in table.groupby("label", sort=False):
         part = part.set_index("task").reindex(tasks)
-        rows.append([label, *(cell_text(row) for row in part.itertuples())])
+        rows.append([label, *map(format_accuracy, part.itertuples())])
         if part.published.notna().any():
-            rows.append([PUBLISHED, *map(number, part.published)])
+            rows.append([PUBLISHED, *map(format_number, part.published)])
     return pd.DataFrame(rows, columns=["method", *tasks])
 
 
 def details(table: pd.DataFrame) -> pd.DataFrame:
     """Return a base model's part of the table, a row a task and method, all numbers formatted."""
-    tasks = in_order(set(table.task))
+    tasks = order_tasks(set(table.task))
     table = table.sort_values("task", key=lambda task: task.map(tasks.index), kind="stable")
-    return pd.DataFrame(
-        {
-            "task": table.task,
-            "method": table.label,
-            "accuracy": list(map(cell_text, table.itertuples())),
-            "strict": list(map(number, table.strict_mean, table.strict_std)),
-            "tokens": [number(tokens, form=".1f") for tokens in table.tokens],
-            "seeds": table.seeds.map(seed_list),
-            "questions": table.questions.astype("string").fillna("-"),
-            "published": list(map(number, table.published, table.published_std)),
-            "difference": [number(difference, form="+.2f") for difference in table.difference],
-        }
-    )
+    columns = {
+        "task": table.task,
+        "method": table.label,
+        "accuracy": map(format_accuracy, table.itertuples()),
+        "strict": map(format_number, table.strict_mean, table.strict_std),
+        "tokens": (format_number(tokens, form=".1f") for tokens in table.tokens),
+        "seeds": map(format_seeds, table.seeds),
+        "questions": table.questions.astype("string").fillna("-"),
+        "published": map(format_number, table.published, table.published_std),
+        "difference": (format_number(difference, form="+.2f") for difference in table.difference),
+    }
+    return pd.DataFrame({name: list(column) for name, column in columns.items()})
 
 
-def number(mean, std=None, form=".2f") -> str:
+def format_number(mean, std=None, form=".2f") -> str:
     return "-" if pd.isna(mean) else f"{mean:{form}}" + ("" if pd.isna(std) else f" ± {std:{form}}")
 
 
-def cell_text(row) -> str:
+def format_accuracy(row) -> str:
     """Return a row's accuracy, or why there is none; † if there are notes on it. row: of `itertuples`."""
     if row.status != "ok":
         return "" if pd.isna(row.status) else row.status
-    return number(row.mean, row.std) + (" †" if row.flags else "")
+    return format_number(row.mean, row.std) + (" †" if row.flags else "")
 
 
-def seed_list(seeds) -> str:
+def format_seeds(seeds) -> str:
     """Return 41, 42, 43, 45 as `41-43, 45`."""
-    parts = []
+    ends = []
     for seed in sorted(seeds):
-        parts = [*parts[:-1], (parts[-1][0], seed)] if parts and parts[-1][1] == seed - 1 else [*parts, (seed, seed)]
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in parts) or "-"
+        ends = [*ends[:-1], (ends[-1][0], seed)] if ends and ends[-1][1] == seed - 1 else [*ends, (seed, seed)]
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ends) or "-"
 
 
 def comparison_table(comparisons: list[dict]) -> pd.DataFrame:
@@ -71,7 +78,7 @@ def comparison_table(comparisons: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=head)
 
 
-def notes_of(table: pd.DataFrame) -> list[str]:
+def list_notes(table: pd.DataFrame) -> list[str]:
     flagged = table[table["flags"].str.len() > 0]
     notes = [f"† {row.base}, {row.task}, {row.label}: {'; '.join(row.flags)}." for row in flagged.itertuples()]
     sources = table.source.dropna().unique()
@@ -84,25 +91,13 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 def markdown(table: pd.DataFrame, comparisons: list[dict], notes=()) -> str:
-    """Return the report: an overview and the details of each base model, then comparisons and notes.
-
-    notes: more of them.
-    """
-    parts = [
-        "# Results\n",
-        "Accuracy in percent, mean ± sample standard deviation over seeds. *Accuracy*: the published answer rule; "
-        "*strict*: the final answer as stated. `-`: not known.\n",
-    ]
+    """Return the report: an overview and the details of each base model, then comparisons and notes."""
+    parts = ["# Results\n", HEAD]
     for base, part in table.groupby("base", sort=False):
         parts += [f"## {base}\n", markdown_table(overview(part)), markdown_table(details(part))]
     if comparisons:
-        parts += [
-            "## Paired differences\n",
-            "Points of accuracy on the same questions, each question's verdicts averaged over seeds; percentile "
-            "bootstrap over questions.\n",
-            markdown_table(comparison_table(comparisons)),
-        ]
-    if notes := [*notes_of(table), *notes]:
+        parts += ["## Paired differences\n", HEAD_OF_DIFFERENCES, markdown_table(comparison_table(comparisons))]
+    if notes := [*list_notes(table), *notes]:
         parts += ["## Notes\n", "".join(f"- {note}\n" for note in notes)]
     return "\n".join(parts)
 
@@ -111,10 +106,9 @@ def latex(table: pd.DataFrame) -> str:
     """Return a booktabs table a base model: methods down, tasks across, the papers' figures in italics below."""
     parts = ["% needs \\usepackage{booktabs}\n"]
     for base, part in table.groupby("base", sort=False):
-        frame = overview(part)
+        frame, base = overview(part), re.sub(r"([&%$#_{}])", r"\\\1", base)
         style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
         style = style.apply(lambda row: ["emph: --rwrap" * (row["method"] == PUBLISHED)] * len(row), axis=1)
-        base = re.sub(r"([&%$#_{}])", r"\\\1", base)
         text = style.to_latex(
             hrules=True,
             position="t",
@@ -132,7 +126,6 @@ def comma_separated(table: pd.DataFrame) -> str:
 
 
 def json_text(table: pd.DataFrame, comparisons: list[dict], not_compared: list[str], notes=()) -> str:
-    cells = json.loads(table.to_json(orient="records", double_precision=15))
-    notes = [*notes_of(table), *notes]
+    cells, notes = json.loads(table.to_json(orient="records", double_precision=15)), [*list_notes(table), *notes]
     whole = {"cells": cells, "comparisons": comparisons, "not_compared": not_compared, "notes": notes}
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,7 +1,4 @@
-"""Logs of evaluations, ours and those of the published code, read into the form of a result file.
-
-Needs no torch.
-"""
+"""Logs of evaluations, ours and those of the published code, read into the form of a result file."""
 
 import ast
 import json
@@ -10,8 +7,8 @@ import re
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.papers import PAPERS
 from experiment.record import OF_THOUGHTS, ONLY_IN_LOGS, with_plain_ids
+from report.papers import PAPERS
 from utils import UserError
 
 # As `experiment.record.log_name` builds it.
@@ -38,14 +35,8 @@ EVENT = re.compile(
 )
 SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]*\|>")  # answers are read without them
 # Arguments of the published code that its logs' names lack.
-NOT_IN_NAME = (
-    "base_model_id",
-    "assistant_model_id",
-    "tune_base_model",
-    "tune_assistant_model",
-    "base_model_ckpt",
-    "assistant_model_ckpt",
-)
+FORMS = ("{}_model_id", "tune_{}_model", "{}_model_ckpt")
+NOT_IN_NAME = [form.format(part) for form in FORMS for part in ("base", "assistant")]
 
 
 def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
@@ -64,20 +55,14 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
         kind, text = event.lastgroup, event[event.lastgroup]
         questions = int(event["questions"] or event["of_questions"] or questions)
         if kind == "arguments":
-            arguments, row = arguments_of(path, text), {"responses": []}  # of a question that was cut off
-        elif kind == "published_response":
-            row["responses"].append(SPECIAL_TOKEN.sub("", text))
-        elif kind == "response":
-            row["responses"].append(text)
-        elif kind in ("input", "unread"):
-            pass
-        elif kind == "gold":
-            row["gold"] = text.strip()
-        elif kind == "skipped":
-            row["skipped"] = text.strip()
+            arguments, row = parse_arguments(path, text), {"responses": []}  # of a question that was cut off
+        elif kind in ("response", "published_response"):
+            row["responses"].append(text if kind == "response" else SPECIAL_TOKEN.sub("", text))
+        elif kind in ("gold", "skipped"):
+            row[kind] = text.strip()
         elif kind == "tokens":
             tokens = float(text)
-        else:
+        elif kind == "count":
             now, asked = map(int, text.split("/"))
             if asked == 1:
                 rows, correct = [], 0
@@ -87,21 +72,18 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
             rows.append(row | {"index": asked - 1, "correct": now > correct})
             correct, row = now, {"responses": []}
     begun = len(rows) + (row != {"responses": []})
-    return record_of(name, arguments), rows, tokens, max(questions, begun)
+    return make_record(name, arguments), rows, tokens, max(questions, begun)
 
 
-def arguments_of(path, text) -> dict:
-    """Return what a log's first line, `Args: {...}`, holds."""
+def parse_arguments(path, text) -> dict:
+    """Return what a log's first line, `Args: {...}`, holds, with JSON's types, as a result file's record."""
     try:
-        arguments = json.loads(json.dumps(ast.literal_eval(text)))  # with JSON's types, as a result file's record
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise UserError(f"{path}: the line of Args is no dictionary: {text[:80]!r}: correct or remove the file")
-    return arguments
+        return json.loads(json.dumps(dict(ast.literal_eval(text))))
+    except (ValueError, TypeError, SyntaxError):
+        raise UserError(f"{path}: the line of Args is no dictionary: {text[:80]!r}: correct or remove it") from None
 
 
-def record_of(name, arguments) -> dict:
+def make_record(name, arguments) -> dict:
     """Return the record of a run: our logs hold it, of the published code's the name and some arguments give it."""
     if "version" in arguments:
         return with_plain_ids({key: value for key, value in arguments.items() if key not in ONLY_IN_LOGS})
@@ -120,16 +102,12 @@ def record_of(name, arguments) -> dict:
     }
     if name["N"]:
         record |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
-    known = {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
-    return with_plain_ids(record | known)
+    return with_plain_ids(record | {k: arguments[k] for k in NOT_IN_NAME if arguments.get(k) not in (None, "None", "")})
 
 
 def split_models(text) -> tuple[str, str]:
     """Return base and assistant of a log's name: a base of the papers, else cut where the two begin most alike."""
     cuts = [(text[: dash.start()], text[dash.end() :]) for dash in re.finditer("-", text)]
     known = [cut for cut in cuts if any(cut[0] in paper["models"] for paper in PAPERS["papers"])]
-
-    def similarity(cut):
-        return len(os.path.commonprefix(cut)), -abs(len(cut[0]) - len(cut[1]))
-
-    return max(known or cuts, key=similarity, default=(text, ""))
+    alike = {cut: (len(os.path.commonprefix(cut)), -abs(len(cut[0]) - len(cut[1]))) for cut in known or cuts}
+    return max(alike, key=alike.get, default=(text, ""))

@@ -1,18 +1,17 @@
 """From runs to the table that all outputs are made of: cells of seeds, their labels, paired differences."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
 
 from data_loader.tasks import TASKS
-from experiment.papers import PAPERS, differences_from_papers, published_figure
 from experiment.protocol import SWITCHES
 from experiment.record import METHODS, method_of, short_name
-from experiment.runs import RULES, Run, grouped, votes_of
+from report.papers import PAPERS, find_published, list_differences
+from report.runs import RULES, Run, count_answers, group, to_json
 from utils import UserError
 
 NUMBERS = ["mean", "std", "strict_mean", "strict_std", "tokens", "published", "published_std", "difference"]
@@ -47,14 +46,19 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
     A run with fewer questions than others of its data, or than its log says, is incomplete.
     """
     cells = []
-    for same in grouped(runs, lambda run: to_json(run.settings)).values():
+    for same in group(runs, lambda run: run.settings):
         s = same[0].settings
         task = s["task_name"] + ("" if s["split"] == "test" else f" ({s['split']})")
         cells.append(Cell(s, method_of(s), task))
         for run in sorted(same, key=lambda run: run.seed):
             add_run(cells[-1], run)
-        refuse_other_gold(cells[-1])
-    for same in grouped(cells, lambda c: (c.settings["base_model_id"], c.task, c.settings.get("data_hash"))).values():
+        golds = pd.concat([run.rows.gold for run in cells[-1].runs], axis=1)
+        if s.get("data_hash") and (golds.nunique(axis=1) > 1).any():
+            files = ", ".join(str(run.path) for run in cells[-1].runs)
+            raise UserError(
+                f"{files}: gold answers differ, though the data are the same: correct the file that was edited"
+            )
+    for same in group(cells, lambda c: (c.settings["base_model_id"], c.task, c.settings.get("data_hash"))):
         questions = max(max(len(run.rows), run.questions) for cell in same for run in cell.runs)
         for cell in same:
             cell.questions = questions
@@ -68,14 +72,9 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
     return sorted(cells, key=place_in_table)
 
 
-def refuse_other_gold(cell) -> None:
-    """Raise UserError if two seeds have another gold answer for a question of the same data."""
-    if not cell.settings.get("data_hash") or len(cell.runs) < 2:
-        return
-    answers = pd.DataFrame({str(run.path): run.rows.gold for run in cell.runs})
-    for index, row in answers[answers.nunique(axis=1) > 1].iterrows():
-        found = ", ".join(f"{gold} in {path}" for path, gold in row.dropna().items())
-        raise UserError(f"the gold answer of question {index} is {found}: one of the files was edited: correct it")
+def place_in_table(cell):
+    s, task = cell.settings, list(TASKS).index(cell.settings["task_name"])
+    return cell.base, METHODS.index(cell.method), s["num_thought_tokens"], count_answers(s), task
 
 
 def add_run(cell, run) -> None:
@@ -92,14 +91,9 @@ def add_run(cell, run) -> None:
     cell.runs.append(run)
 
 
-def place_in_table(cell):
-    s, task = cell.settings, list(TASKS).index(cell.settings["task_name"])
-    return cell.base, METHODS.index(cell.method), s["num_thought_tokens"], votes_of(s), task
-
-
 def name_cells(cells) -> None:
     """Name each cell's base model; label it by method, L, N, R and the settings that differ from its like."""
-    bases = distinct_names([cell.settings["base_model_id"] for cell in cells])
+    bases = name_distinctly([cell.settings["base_model_id"] for cell in cells])
     for cell in cells:
         s, cell.base = cell.settings, bases[to_json(cell.settings["base_model_id"])]
         parts = [f"L={s['num_thought_tokens']}"] if s["num_thought_tokens"] else []
@@ -109,27 +103,29 @@ def name_cells(cells) -> None:
         adapter = s.get("tune_base_model") or s.get("base_model_ckpt")
         parts += ["adapter ignored"] if adapter and s.get("base_adapter") == "ignored" else []
         cell.label = cell.method + (f" ({', '.join(parts)})" if parts else "")
-    for group in grouped(cells, lambda cell: (cell.base, cell.task, cell.label)).values():
-        values = {key: [cell.settings.get(key) for cell in group] for key in distinguishing_keys(group)}
-        names = {key: distinct_names(of) for key, of in values.items()}
-        for place, cell in enumerate(group if names else ()):
-            found = (f"{key}={names[key][to_json(values[key][place])]}" for key in names)
-            cell.label += f" [{', '.join(found)}]"
+    for same in group(cells, lambda cell: (cell.base, cell.task, cell.label)):
+        keys = distinguishing_keys(same)
+        names = {key: name_distinctly([cell.settings.get(key) for cell in same]) for key in keys}
+        for cell in same if keys else ():
+            cell.label += f" [{', '.join(f'{key}={names[key][to_json(cell.settings.get(key))]}' for key in keys)}]"
 
 
 def distinguishing_keys(cells) -> list[str]:
-    """Return the settings in which cells differ: all that each cell has, and of others as many as are needed."""
+    """Return the differing settings that all cells have; then, until each cell is distinct, others that differ."""
+
+    def differ(*keys):
+        return len({to_json([cell.settings.get(key) for key in keys]) for cell in cells})
+
     names = {key for cell in cells for key in cell.settings}
-    keys = {key: key not in SUMMED_UP and all(key in cell.settings for cell in cells) for key in names}
+    shared = {key for key in names - SUMMED_UP if all(key in cell.settings for cell in cells)}
     chosen = []
-    for key in sorted(keys, key=lambda key: (not keys[key], key in SUMMED_UP, key)):
-        differs = len({to_json(cell.settings.get(key)) for cell in cells}) > 1
-        enough = len({to_json([cell.settings.get(k) for k in chosen]) for cell in cells}) == len(cells)
-        chosen += [key] if differs and (keys[key] or not enough) else []
+    for key in sorted(names, key=lambda key: (key not in shared, key in SUMMED_UP, key)):
+        if differ(key) > 1 and (key in shared or differ(*chosen) < len(cells)):
+            chosen.append(key)
     return chosen
 
 
-def distinct_names(values) -> dict[str, str]:
+def name_distinctly(values) -> dict[str, str]:
     """Return JSON of a value -> its name, all different: the last parts of a path, JSON, or a hash."""
     values = {to_json(value): value for value in values}
 
@@ -145,48 +141,39 @@ def distinct_names(values) -> dict[str, str]:
     return names if len(set(names.values())) == len(names) else {key: key for key in values}
 
 
-def to_json(value) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
 # ---- the table ----
 
 
 def make_table(cells: list[Cell], tasks=(), methods=()) -> pd.DataFrame:
     """Return a row for each method and task of a base model, and for the papers' averages: COLUMNS and MORE.
 
-    tasks, methods: shown even if all is missing. Raises RuntimeError if a run that was read is in no row.
+    tasks, methods: shown even if all is missing.
     """
     rows = []
-    for base, mine in grouped(cells, lambda cell: cell.base).items():
-        columns = in_order({cell.task for cell in mine} | set(tasks))
+    for mine in group(cells, lambda cell: cell.base):
+        columns = order_tasks({cell.task for cell in mine} | set(tasks))
         labels = {cell.label: cell.method for cell in mine}
         labels |= {method: method for method in methods if method not in labels.values()}
         most_seeds = max(len(cell.runs) for cell in mine)
         for label in sorted(labels, key=lambda label: METHODS.index(labels[label])):
-            empty = dict.fromkeys(COLUMNS + MORE) | {"base": base, "label": label, "method": labels[label]}
+            empty = dict.fromkeys(COLUMNS + MORE) | {"base": mine[0].base, "label": label, "method": labels[label]}
             empty |= {"status": "missing", "seeds": [], "flags": [], "files": [], "runs": [], "left_out": []}
             empty |= {"model": short_name(mine[0].settings["base_model_id"])}
-            known = {cell.task: cell_row(cell, most_seeds) for cell in mine if cell.label == label}
-            settings = next((cell["settings"] for cell in known.values()), None)
-            row = [with_published(empty | {"task": task} | known.get(task, {}), settings) for task in columns]
-            rows += row + averages_of(row, empty)
+            known = {cell.task: make_row(cell, most_seeds) for cell in mine if cell.label == label}
+            settings = next((row["settings"] for row in known.values()), None)
+            row = [add_published(empty | {"task": task} | known.get(task, {}), settings) for task in columns]
+            rows += row + average_tasks(row, empty)
     table = pd.DataFrame(rows, columns=COLUMNS + MORE)
-    table = table.astype(dict.fromkeys(NUMBERS, float) | {"questions": "Int64", "votes": "Int64"})
-    read = {str(run.path) for cell in cells for run in (*cell.runs, *cell.left_out)}
-    shown = {run["file"] for runs in (*table.runs, *table.left_out) for run in runs}
-    if lost := read - shown:
-        raise RuntimeError(f"runs that are in no row of the table: {', '.join(sorted(lost))}")
-    return table
+    return table.astype(dict.fromkeys(NUMBERS, float) | {"questions": "Int64", "votes": "Int64"})
 
 
-def in_order(tasks) -> list[str]:
+def order_tasks(tasks) -> list[str]:
     """Return tasks in the papers' order, each with its other splits, then averages."""
     order = [*TASKS, *PAPERS["averages"]]
     return sorted(tasks, key=lambda task: (order.index(task.split(" (")[0]), task))
 
 
-def cell_row(cell, most_seeds) -> dict:
+def make_row(cell, most_seeds) -> dict:
     """Return what the table says of a cell."""
     scores = pd.DataFrame([run.scores for run in cell.runs], columns=RULES)
     mean, std = scores.mean(skipna=False), scores.std(skipna=False)
@@ -200,17 +187,17 @@ def cell_row(cell, most_seeds) -> dict:
         "tokens": np.mean(tokens) if tokens else None,
         "seeds": [run.seed for run in cell.runs],
         "questions": cell.questions,
-        "votes": votes_of(cell.settings),
-        "flags": flags_of(cell, most_seeds),
+        "votes": count_answers(cell.settings),
+        "flags": list_flags(cell, most_seeds),
         "accuracies": {str(run.seed): run.scores["correct"] for run in cell.runs},
         "files": [str(run.path) for run in cell.runs],
-        "runs": [run.described() for run in cell.runs],
-        "left_out": [run.described() for run in cell.left_out],
+        "runs": [run.describe() for run in cell.runs],
+        "left_out": [run.describe() for run in cell.left_out],
         "settings": cell.settings,
     }
 
 
-def flags_of(cell, most_seeds) -> list[str]:
+def list_flags(cell, most_seeds) -> list[str]:
     """Return what a reader must know before comparing a cell's number."""
     flags = [f"seed {run.seed}: {flag}" for run in cell.left_out for flag in run.flags]
     if cell.settings.get("several_trainings"):
@@ -228,7 +215,7 @@ def flags_of(cell, most_seeds) -> list[str]:
     return flags + [f"seed {run.seed}: {flag}" for run in cell.runs for flag in run.flags]
 
 
-def averages_of(row, empty) -> list[dict]:
+def average_tasks(row, empty) -> list[dict]:
     """Return the papers' averages over tasks, if all their tasks are there."""
     averages = []
     for name, tasks in PAPERS["averages"].items():
@@ -237,18 +224,17 @@ def averages_of(row, empty) -> list[dict]:
             means = pd.DataFrame(parts)[["mean", "strict_mean", "tokens"]].astype(float).mean(skipna=False)
             flags = [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]]
             average = {"task": name, "status": "ok", "votes": parts[0]["votes"], "flags": flags}
-            averages.append(with_published(empty | average | means.to_dict(), parts[0]["settings"], parts))
+            averages.append(add_published(empty | average | means.to_dict(), parts[0]["settings"], parts))
     return averages
 
 
-def with_published(row, settings: dict | None, parts=()) -> dict:
+def add_published(row, settings: dict | None, parts=()) -> dict:
     """Return a row with the papers' figures, or with a flag that says why they do not compare.
 
     settings: of the row's method, None if it has no run; parts: the rows that an average is of.
     """
-    value, std, source = published_figure(row["model"], row["method"], row["task"], row["votes"])
-    compared = ((part["task"], part["questions"]) for part in parts or [row])
-    others = [text for part in compared if settings for text in differences_from_papers(settings, *part)]
+    value, std, source = find_published(row["model"], row["method"], row["task"], row["votes"])
+    others = [text for part in parts or [row] for text in list_differences(settings, part["task"], part["questions"])]
     if value is not None and others:
         flag = f"not comparable with the papers' {value:.2f}: {', '.join(dict.fromkeys(others))}"
         return row | {"flags": row["flags"] if row["status"] == "missing" else [*row["flags"], flag]}
@@ -266,7 +252,33 @@ def bootstrap_interval(differences, resamples=10000) -> tuple[float, float]:
     return tuple(map(float, np.percentile(means, [2.5, 97.5])))
 
 
-def compare(a: Cell, b: Cell, resamples: int) -> dict | None:
+def compare_methods(cells, pairs, baseline="Zero-Shot CoT") -> tuple[list[dict], list[str]]:
+    """Return the paired differences of pairs (methods or labels), and a line for each that is refused.
+
+    Without pairs every method is compared with the baseline, and what ran under another protocol with the corrected.
+    """
+    names = {cell.method for cell in cells} | {cell.label for cell in cells}
+    for name in {name for pair in pairs for name in pair} - names:
+        raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
+    if not pairs:
+        pairs = [(method, baseline) for method in dict.fromkeys(c.method for c in cells) if method != baseline]
+        pairs += pair_protocols(cells)
+    found, refused = [], []
+    for left, right in pairs:
+        for a, b in permutations(cells, 2):
+            if (a.base, a.task) == (b.base, b.task) and left in (a.method, a.label) and right in (b.method, b.label):
+                result = compare_cells(a, b)
+                if result is None:
+                    refused.append(
+                        f"{a.base}, {a.task}: {a.label} and {b.label} are not compared: no whole seed of one, or not "
+                        "the same questions in the same order"
+                    )
+                elif result not in found:
+                    found.append(result)
+    return found, refused
+
+
+def compare_cells(a: Cell, b: Cell) -> dict | None:
     """Return the paired difference of two cells of a task by each rule, None if they do not answer the same questions.
 
     A question's verdicts are averaged over seeds. A rule whose verdicts are not known has None.
@@ -279,20 +291,18 @@ def compare(a: Cell, b: Cell, resamples: int) -> dict | None:
     for name, rule in zip(("published", "strict"), RULES, strict=True):
         difference, found[name] = left[rule] - right[rule], None
         if not difference.isna().any():
-            low, high = bootstrap_interval(difference, resamples)
+            low, high = bootstrap_interval(difference)
             found[name] = {"difference": difference.mean(), "low": low, "high": high}
     return found
 
 
-def corrected_pairs(cells) -> list[tuple[str, str]]:
+def pair_protocols(cells) -> list[tuple[str, str]]:
     """Return the labels of each cell under another protocol and of the one cell that differs in being corrected."""
     pairs = []
-    for like in grouped(
-        cells, lambda c: to_json({k: v for k, v in c.settings.items() if k not in OF_PROTOCOL})
-    ).values():
-        corrected = [cell.label for cell in like if is_corrected(cell.settings)]
+    for same in group(cells, lambda cell: {k: v for k, v in cell.settings.items() if k not in OF_PROTOCOL}):
+        corrected = [cell.label for cell in same if is_corrected(cell.settings)]
         if len(corrected) == 1:
-            pairs += [(cell.label, *corrected) for cell in like if cell.label not in corrected]
+            pairs += [(cell.label, *corrected) for cell in same if cell.label not in corrected]
     return pairs
 
 
@@ -300,32 +310,3 @@ def is_corrected(settings) -> bool:
     """Return whether training, if there was one, and evaluation are known to be corrected."""
     trained = "corrected" if "own_chains" in settings or method_of(settings) == "LoRA" else None
     return settings.get("evaluated_with") == "corrected" and settings.get("trained_with") == trained
-
-
-def compare_methods(cells, pairs, baseline="Zero-Shot CoT", resamples=10000) -> tuple[list[dict], list[str]]:
-    """Return comparisons of pairs (methods or labels), and what is refused.
-
-    Without pairs every method is compared with the baseline, and what ran under another protocol with the corrected.
-    """
-    names = {cell.method for cell in cells} | {cell.label for cell in cells}
-    for name in {name for pair in pairs for name in pair} - names:
-        raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
-    if not pairs:
-        pairs = [(method, baseline) for method in dict.fromkeys(c.method for c in cells) if method != baseline]
-        pairs += corrected_pairs(cells)
-    found, refused = [], []
-    for left, right in pairs:
-        for a, b in product(cells, cells):
-            if a is b or (a.base, a.task) != (b.base, b.task):
-                continue
-            if left not in (a.method, a.label) or right not in (b.method, b.label):
-                continue
-            result = compare(a, b, resamples)
-            if result is None:
-                refused.append(
-                    f"{a.base}, {a.task}: {a.label} and {b.label} are not compared: no whole seed of one, or not the "
-                    "same questions in the same order"
-                )
-            elif result not in found:
-                found.append(result)
-    return found, refused

@@ -9,8 +9,10 @@ THOUGHT_TOKENS = 4  # in evaluation
 SAMPLING = {"temperature": 1, "top_p": 1, "top_k": "the model's own", "greedy": False}
 
 
-def differences_from_papers(settings: dict, task: str, questions: int | None) -> list[str]:
+def list_differences(settings: dict | None, task: str, questions: int | None) -> list[str]:
     """Return in what an evaluation differs from the papers'. What its settings lack, as a log's do, is as there."""
+    if not settings:
+        return []
     found, wanted = [], PAPERS["questions"].get(task)
     if settings["num_thought_tokens"] not in (0, THOUGHT_TOKENS):
         found.append(f"L={settings['num_thought_tokens']}, not {THOUGHT_TOKENS}")
@@ -23,7 +25,7 @@ def differences_from_papers(settings: dict, task: str, questions: int | None) ->
     return found
 
 
-def published_figure(model: str, method: str, task: str, votes: int | None):
+def find_published(model: str, method: str, task: str, votes: int | None):
     """Return the papers' (mean, std or None, source) of a task or average; (None, None, None) if they give none.
 
     model: name of the base model without its path; votes: answers a question, None if any number does.

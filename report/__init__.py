@@ -1,0 +1,1 @@
+"""After the runs: result files and logs read back, the tables and pictures made of them."""
