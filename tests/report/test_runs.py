@@ -1,0 +1,70 @@
+"""Result files are read each once; what contradicts itself is refused by its file's name."""
+
+import json
+import random
+
+import pytest
+
+from report.runs import read_runs
+from report.summary import make_cells, make_table
+from tests.report.written import save_run, tabulate, verdicts
+from utils import UserError
+
+ODD_SETTINGS = {
+    "perturb_std": [0.1, 0.1000001, 0],
+    "num_scaling_times": [None, 2],
+    "temperature": [None, 1, "1", 1.0],
+    "projection": [None, "6144 " + 64 * "a", "6144 " + 63 * "a" + "b"],
+    "base_model_id": ["X", "a/X", "/a/X", "b/a/X/"],
+    "vllm_args": [{}, {"seed": 1}],
+    "split": ["test", "unseen"],
+    "task_name": ["gsm8k", "du"],
+}
+
+
+def test_every_run_is_in_a_row_of_its_own_name(tmp_path):
+    draw = random.Random(0)
+    for number in range(60):
+        settings = {key: draw.choice(values) for key, values in ODD_SETTINGS.items()}
+        save_run(tmp_path / "of.jsonl", f"run{number}", number, verdicts(number, draw.choice([5, 6])), **settings)
+    table = make_table(make_cells(read_runs([tmp_path])))
+    found = {run["file"] for runs in (*table.runs, *table.left_out) for run in runs}
+    assert found == {str(path) for path in (tmp_path / "of.jsonl").glob("*.jsonl")}
+    assert not table[["base", "task", "label"]].duplicated().any()
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 9}, {"task_name": "x"}, {"base_model_id": None}, {"num_return_sequences": 5}]
+)
+def test_a_record_that_no_evaluation_wrote_is_refused(tmp_path, change):
+    save_run(tmp_path, "soft", 41, [(True, True)] * 3)
+    path = tmp_path / "soft-41.jsonl"
+    record, rows = path.read_text(encoding="utf-8").split("\n", 1)
+    path.write_text(json.dumps({"run": json.loads(record)["run"] | change}) + "\n" + rows, encoding="utf-8")
+    with pytest.raises(UserError, match="soft-41.jsonl, line 1"):
+        read_runs([path])
+
+
+def test_seeds_with_other_gold_answers_are_refused(tmp_path):
+    for seed in (41, 42):
+        save_run(tmp_path, "soft", seed, [(True, True), (False, True)], data_hash="0")
+    make_cells(read_runs(tmp_path.glob("*.jsonl")))
+    path = tmp_path / "soft-42.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"gold": 1', '"gold": 7'), encoding="utf-8")
+    with pytest.raises(UserError, match="soft-41.jsonl.*soft-42.jsonl"):
+        make_cells(read_runs(tmp_path.glob("*.jsonl")))
+
+
+def test_the_same_seed_twice_with_other_answers_is_refused(tmp_path):
+    for folder, right in (("logs", True), ("copy", False)):
+        save_run(tmp_path / folder, "soft", 42, [(right, right)] * 3)
+    with pytest.raises(UserError, match="seed 42"):
+        make_cells(read_runs([tmp_path]))
+
+
+def test_of_a_trial_and_the_whole_run_the_whole_run_counts(tmp_path):
+    save_run(tmp_path / "logs", "soft", 42, verdicts(42))
+    save_run(tmp_path / "trial", "soft", 42, verdicts(42)[:5])
+    (row,) = tabulate(tmp_path).values()
+    assert (row["seeds"], row["questions"]) == ([42], 20)
+    assert "trial" in row["left_out"][0]["file"] and any("soft-42.jsonl" in flag for flag in row["flags"])
