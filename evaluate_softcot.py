@@ -15,7 +15,6 @@ from statistics import mean, stdev
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from experiment.record import ONLY_IN_LOGS, data_hash, evaluation_record, method_of, rendered_prompt
 from experiment.responses import (
     finished_questions,
     requests_of,
@@ -24,6 +23,7 @@ from experiment.responses import (
     write_hints,
 )
 from experiment.results import LogForm, SeedFiles, judge, skipped_row, texts_of
+from experiment.run_files import ONLY_IN_LOGS, data_hash, evaluation_record, method_of, rendered_prompt
 from experiment.setup import (
     encode_split,
     load_instances,

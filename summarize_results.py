@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.record import METHODS
+from experiment.run_files import METHODS
 from report.output import comma_separated, json_text, latex, markdown
 from report.plots import plot_summary
 from report.runs import read_runs

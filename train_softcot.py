@@ -13,8 +13,8 @@ from pathlib import Path
 
 from data_loader.tasks import get_task
 from experiment.model_card import write_model_card
-from experiment.record import describe_run, training_record
 from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
+from experiment.run_files import describe_run, training_record
 from experiment.setup import (
     build_for_training,
     check_tuned_models,

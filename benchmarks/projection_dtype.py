@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from transformers import set_seed
 
 from benchmarks.speed import machine
-from experiment.record import short_name
 from experiment.results import read_result_file
+from experiment.run_files import short_name
 from model.choices import EMBEDDED
 from model.weights import load_projection
 from report.plots import save

@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.speed import machine
 from experiment.options import EvaluateSoftCoT
-from experiment.record import trained_with
 from experiment.responses import take_next_questions_thoughts
+from experiment.run_files import trained_with
 from experiment.setup import load_instances, load_method, load_softcot, quiet_libraries
 from model.slot import ThoughtSlot
 from report.summary import bootstrap_interval

@@ -1,7 +1,7 @@
 """The model card beside a projection, so that `hf upload user/repo ckpt/<run>` publishes the folder as it is."""
 
 from experiment.protocol import protocol_name
-from experiment.record import short_name
+from experiment.run_files import short_name
 from model.weights import repo_of
 from utils import replaced
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data_loader.tasks import TASKS
 from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
-from experiment.record import short_name, trained_with
+from experiment.run_files import short_name, trained_with
 from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, QUANTIZATION
 from model.slot import MODES
 from utils import UserError

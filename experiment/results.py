@@ -13,7 +13,7 @@ from statistics import mean
 
 from data_loader.answers import count_votes, is_correct, majority_vote, verdicts
 from data_loader.tasks import get_task
-from experiment.record import VERSION, refuse_differences, with_plain_ids
+from experiment.run_files import VERSION, refuse_differences, with_plain_ids
 from utils import UserError, flush, lock_file, replaced
 
 ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"

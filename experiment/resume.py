@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from experiment.model_card import CARD
-from experiment.record import data_hash, refuse_differences, rendered_prompt
+from experiment.run_files import data_hash, refuse_differences, rendered_prompt
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
 from model.weight_files import model_hashes

@@ -18,8 +18,8 @@ from data_loader.loaders import load_task
 from data_loader.prompts import DATE, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder
 from experiment.options import naming
-from experiment.record import check_against_training, describe_training, warn_of_other_models
 from experiment.responses import local_engine
+from experiment.run_files import check_against_training, describe_training, warn_of_other_models
 from model.backbone import (
     Backbone,
     ThoughtTokensError,

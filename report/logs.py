@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.record import OF_THOUGHTS, ONLY_IN_LOGS, with_plain_ids
+from experiment.run_files import OF_THOUGHTS, ONLY_IN_LOGS, with_plain_ids
 from report.papers import PAPERS
 from utils import UserError
 

@@ -2,7 +2,7 @@
 
 import json
 
-from experiment.record import ROOT
+from experiment.run_files import ROOT
 
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))
 THOUGHT_TOKENS = 4  # in evaluation

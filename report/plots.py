@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from experiment.record import without_training
+from experiment.run_files import without_training
 from utils import replaced
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from data_loader.answers import verdicts
 from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
-from experiment.record import VERSION, method_of, without_training
 from experiment.results import read_result_file
+from experiment.run_files import VERSION, method_of, without_training
 from report.logs import read_log
 from utils import UserError
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from data_loader.tasks import TASKS
 from experiment.protocol import SWITCHES
-from experiment.record import METHODS, method_of, short_name
+from experiment.run_files import METHODS, method_of, short_name
 from report.papers import PAPERS, find_published, list_differences
 from report.runs import RULES, Run, count_answers, group, to_json
 from utils import UserError

@@ -26,7 +26,7 @@ from experiment.options import (
     TrainSoftCoTPlusPlus,
 )
 from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, differing, protocol_name
-from experiment.record import evaluation_record, method_of, training_record
+from experiment.run_files import evaluation_record, method_of, training_record
 from experiment.setup import build_for_training, encode_split, load_backbones, make_encoder
 from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint

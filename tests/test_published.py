@@ -15,7 +15,7 @@ from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.published import PublishedEncoder
 from data_loader.tasks import TASKS
-from experiment.record import data_hash
+from experiment.run_files import data_hash
 from tests.commands import rows_of, shell
 from tests.test_prompts import FIXTURES, TOKENS
 from utils import UserError

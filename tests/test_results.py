@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from experiment.record import VERSION
 from experiment.results import (
     LogForm,
     SeedResults,
@@ -19,6 +18,7 @@ from experiment.results import (
     skipped_row,
     texts_of,
 )
+from experiment.run_files import VERSION
 from utils import UserError
 
 RUN = {"version": VERSION, "temperature": 1.0, "questions_in_split": 9}

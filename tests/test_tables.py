@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.tiny import TOKENS, make_inputs
 from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, switches_in
-from experiment.record import method_of
+from experiment.run_files import method_of
 from tests.commands import environment
 from tests.test_docs import NAMES, commands, parser_of
 

@@ -4,8 +4,8 @@ import random
 
 from tqdm import tqdm
 
-from experiment.record import ONLY_IN_LOGS, VERSION
 from experiment.results import LogForm, SeedResults
+from experiment.run_files import ONLY_IN_LOGS, VERSION
 from report.runs import read_runs
 from report.summary import make_cells, make_table
 

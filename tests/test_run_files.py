@@ -11,7 +11,8 @@ from experiment.options import (
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
 )
-from experiment.record import (
+from experiment.resume import finished_record
+from experiment.run_files import (
     VERSION,
     evaluation_record,
     method_of,
@@ -19,7 +20,6 @@ from experiment.record import (
     training_record,
     warn_of_other_models,
 )
-from experiment.resume import finished_record
 from utils import UserError, fingerprint
 
 

@@ -1,7 +1,4 @@
-"""What a run is called and what its record holds: names of runs, logs and methods; refusing another run's files.
-
-Needs no torch.
-"""
+"""What a run writes about itself: its record, what fixes its result, and run.json; comparing them. Needs no torch."""
 
 import hashlib
 import importlib.metadata
