@@ -11,7 +11,7 @@ from experiment.run_files import OF_THOUGHTS, ONLY_IN_LOGS, with_plain_ids
 from report.papers import PAPERS
 from utils import UserError
 
-# As `experiment.record.log_name` builds it.
+# As `Evaluation.name_log` in experiment/options.py builds it.
 NAME = re.compile(
     rf"(?P<run_name>.*)(?P<task>{'|'.join(map(re.escape, TASKS))})-(?P<model>[^/]*?)-seed_(?P<seed>-?\d+)"
     r"-ntt_(?P<L>\d+)-nrs_(?P<R>\d+)(?:-nst_(?P<N>\d+))?-(?P<models>.+?)"
