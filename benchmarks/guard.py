@@ -207,9 +207,9 @@ def compare(case, before, after):
             continue  # a logged loss is a mean since the last one, or since the interruption
         for name in sorted({file.relative_to(side) for side in (before, after) for file in side.glob(pattern)}):
             what = f"{case}: {'/'.join(name.parts[1:])}"
-            absent = [side for side, folder in (("before", before), ("after", after)) if not (folder / name).is_file()]
-            if absent:
-                findings.append(Finding(what, math.inf, f"absent {absent[0]}"))
+            there = [(side / name).is_file() for side in (before, after)]
+            if not all(there):
+                findings.append(Finding(what, math.inf, f"absent {'after' if there[0] else 'before'}"))
             elif (before / name).read_bytes() == (after / name).read_bytes():
                 findings.append(Finding(what, 0.0, "equal bytes"))
             else:

@@ -3,7 +3,7 @@
 For each run of train_softcot.py and the first --questions of its training and test set: the code length of the target
 (its cross-entropy in bits, teacher forced) with soft thoughts of the question, of the next question, of the untrained
 projection, and with zero vectors in the slot. Bits that own thoughts save over those of the next question are about
-this question. Prints a table with intervals over questions, and writes it as JSON into --out.
+this question. Prints a table with intervals over questions, and writes it as JSON into results/information.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from utils import run_main, write_json
 
 CONTENTS = ("own", "shuffled", "untrained", "zero")
 BATCH = 16
+OUT = Path("results/information")
 
 
 def load(run, data_dir):
@@ -82,7 +83,6 @@ def main():
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that train_softcot.py wrote, ckpt/<run>")
     parser.add_argument("--data_dir", default="data/mini", help="(default: %(default)s)")
     parser.add_argument("--questions", type=int, default=100, help="of each split (default: %(default)s)")
-    parser.add_argument("--out", default="results/information", help="(default: %(default)s)")
     args = parser.parse_args()
     quiet_libraries()
     rows = []
@@ -94,8 +94,8 @@ def main():
             bits = answer_bits(method, untrained, instances, min(args.questions, len(instances)))
             rows.append(measured(run, split, bits))
             print(table(rows[-1:]).splitlines()[-1], flush=True)
-    Path(args.out).mkdir(parents=True, exist_ok=True)
-    write_json({"machine": machine("cpu"), "rows": rows}, Path(args.out) / "slot_bits.json")
+    OUT.mkdir(parents=True, exist_ok=True)
+    write_json({"machine": machine("cpu"), "rows": rows}, OUT / "slot_bits.json")
     print("\n" + table(rows))
 
 
