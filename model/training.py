@@ -62,9 +62,9 @@ def training_loop(
 ):
     """Train what requires a gradient in `model`; return the history of losses, one dict an entry.
 
-    train_set, dev_set: encoded examples; collate: a list of them -> keywords of `model.forward`; folder, record: of the
-    checkpoints; accelerator: with its trackers started; state: of the checkpoint to resume from. After SIGINT or
-    SIGTERM a checkpoint is written and Stop raised. Raises FloatingPointError if a loss or a weight is not finite.
+    collate: encoded examples -> what `model.losses` takes; folder, record: of the checkpoints; state: of the one to
+    resume from. After SIGINT or SIGTERM a checkpoint is written and Stop raised. Raises FloatingPointError if a loss or
+    a weight is not finite.
     """
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
     step_size, steps_per_epoch, total_steps = recipe.steps(len(train_set), accelerator.num_processes)
@@ -96,11 +96,7 @@ def training_loop(
                 losses, of_examples = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
                 unchecked.append((progress.step + 1, of_examples))
                 # 2) clip, step, schedule
-                norm = torch.nn.utils.clip_grad_norm_(learned.values(), CLIP)
-                learning_rate = schedule.get_last_lr()[0]
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
+                norm, learning_rate = update(learned.values(), optimizer, schedule)
                 progress.step += 1
                 progress.unlogged.append(losses)
                 bar.update()
@@ -133,6 +129,15 @@ def training_loop(
             if stop:
                 raise Stop(stop)
     return progress.history
+
+
+def update(parameters, optimizer, schedule) -> tuple[torch.Tensor, float]:
+    """Take an optimizer step with clipped gradients; return their norm before and the learning rate."""
+    norm, learning_rate = torch.nn.utils.clip_grad_norm_(parameters, CLIP), schedule.get_last_lr()[0]
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad()
+    return norm, learning_rate
 
 
 def order_of_epoch(train_set, seed: int) -> list:
