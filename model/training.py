@@ -92,7 +92,7 @@ def training_loop(
             if progress.step == first:
                 draw_as_data_loader()
             for examples in batches[progress.step - first : last - first]:
-                # 1) losses and gradient of the step, each process on its share of the examples
+                # 1) losses and gradient, each process on its share of the examples
                 losses, of_examples = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
                 unchecked.append((progress.step + 1, of_examples))
                 # 2) clip, step, schedule
@@ -104,8 +104,8 @@ def training_loop(
                 if progress.step % recipe.logging_steps == 0 or progress.step in (1, total_steps):
                     check_finite(unchecked, learned)
                     values = means_of(progress.unlogged, model.loss_names, accelerator)
-                    values |= {"grad_norm": norm.item(), "learning_rate": learning_rate}
-                    log(values, progress, steps_per_epoch, accelerator, bar)
+                    more = {"grad_norm": norm.item(), "learning_rate": learning_rate}
+                    log(values | more, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged, unchecked[:] = [], []
                 # 4) stop on a signal, save at times; the dev loss looks for signals too
                 if progress.step < last:
@@ -114,17 +114,14 @@ def training_loop(
                         next_save = save()
                     if stop:
                         raise Stop(stop)
-            # 5) dev loss
+            # 5) dev loss, 6) checkpoint
             check_finite(unchecked, learned)
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator, signals)
             (stop,) = largest(accelerator, max(signals, default=0))
-            if loss is None:
-                save()
-                raise Stop(stop)
-            draw_as_data_loader()
-            log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
-            # 6) checkpoint
-            progress.epoch, progress.dev_losses = epoch + 1, {}
+            if loss is not None:  # else a signal came before its end
+                draw_as_data_loader()
+                log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
+                progress.epoch, progress.dev_losses = epoch + 1, {}
             next_save = save()
             if stop:
                 raise Stop(stop)
