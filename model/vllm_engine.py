@@ -20,7 +20,7 @@ from model.weights import check_adapter
 from utils import UserError
 
 INSTALL = (
-    "vLLM is not installed here: pip install -r requirements-vllm.txt, in an "
+    "vLLM is not installed here: pip install -r requirements-vllm.txt, in a "
     "separate environment (without a GPU: see docs/REPRODUCING.md)"
 )
 
@@ -30,11 +30,9 @@ def is_installed() -> bool:
 
 
 def check_can_start() -> None:
-    """Raise UserError if vLLM is not installed or several processes (torchrun) would each start it."""
+    """Raise UserError if vLLM is not installed."""
     if not is_installed():
         raise UserError(INSTALL)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("vLLM starts its own processes (data parallelism is one of its options): run without torchrun")
 
 
 class VllmEngine:
