@@ -261,12 +261,16 @@ def check_role(backbone: Backbone, generates: bool) -> None:
     ids = torch.arange(1, 5, device=model.get_input_embeddings().weight.device)
     embeds, what = embeddings_of(model, ids.tolist())[None], "a forward pass on embeddings"
     try:
-        logits = model(inputs_embeds=embeds, use_cache=False).logits
-        if not torch.allclose(logits, model(input_ids=ids[None], use_cache=False).logits, rtol=1e-2, atol=1e-2):
+        output = model(inputs_embeds=embeds, use_cache=False, output_hidden_states=True)
+        if not torch.allclose(output.logits, model(input_ids=ids[None], use_cache=False).logits, rtol=1e-2, atol=1e-2):
             raise ValueError("its logits differ from those of the same tokens given as ids")
+        if output.hidden_states[-1].shape != embeds.shape:
+            raise ValueError("its hidden states are not as wide as its embeddings")
         if generates:
             what = "generate on embeddings"
-            model.generate(inputs_embeds=embeds, attention_mask=torch.ones_like(ids)[None], max_new_tokens=2)
+            options = {"attention_mask": torch.ones_like(ids)[None], "max_new_tokens": 2, "do_sample": False}
+            if model.generate(inputs_embeds=embeds, **options)[0, 0] != output.logits[0, -1].argmax():
+                raise ValueError("its first token is not the likeliest")
     except Exception as error:  # of many kinds: each model class has its own
         raise UserError(
             f"{backbone.model_id}: transformers {transformers.__version__} has no {what} for the model type "

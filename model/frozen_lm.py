@@ -2,9 +2,10 @@
 
     loss = sum over chains i and labels t of  weight_t * -log p(label_t | prefix, soft thoughts_i, suffix before t)
 
-Nothing before the soft thoughts depends on anything trainable. So the prefix runs once, without a graph, and all chains
-share its keys and values; only `soft thoughts + suffix` runs with gradient; logits are computed only at labels. All
-lengths are plain numbers: nothing here is read back from the device. `model/plain.py` is the plain way.
+Nothing before the soft thoughts depends on anything trainable, unless the base has an adapter. So the prefix runs once,
+without a graph, and all chains share its keys and values. Only `soft thoughts + suffix` runs with gradient, and logits
+are computed only at labels. All lengths are plain numbers: nothing here is read back from the device. `model/plain.py`
+is the plain way.
 """
 
 import torch
@@ -51,8 +52,9 @@ def fast_rows(model, run_prompts, batch: dict, chains: int, weights: list[float]
 
     def row_losses(rows: list[int], soft: torch.Tensor) -> torch.Tensor:
         questions = [row // chains for row in rows]
-        own = sorted(set(questions))
-        prefix, places = (whole, questions) if whole else (prefix_of(own), [own.index(q) for q in questions])
+        distinct = sorted(set(questions))
+        prefix = whole or prefix_of(distinct)
+        places = questions if whole else [distinct.index(question) for question in questions]
         suffix_lengths = [batch["suffix_lengths"][question] for question in questions]
         ids, length = batch["suffix_ids"][questions, : max(suffix_lengths)], soft.shape[1]
         embeds = torch.cat([soft, embed(model, ids)], dim=1)

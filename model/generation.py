@@ -12,34 +12,25 @@ from typing import NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationConfig
 
 from model.causal_lm import bare, embed
-from model.head_loss import label_logits
 from model.prefix import additive, continue_prefix, run_instruction, run_prefix
 from utils import UserError
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with if a model's generation config has none
-# Settings of a generation config that would change the samples and that no family's model uses.
-UNKNOWN_SETTINGS = {
-    "no_repeat_ngram_size": 0,
-    "bad_words_ids": None,
-    "suppress_tokens": None,
-    "typical_p": 1.0,
-    "sequence_bias": None,
-    "forced_eos_token_id": None,
-    "exponential_decay_length_penalty": None,
-    "num_beams": 1,
-    "min_length": 0,
-    "min_new_tokens": None,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    "begin_suppress_tokens": None,
-    "forced_bos_token_id": None,
-    "diversity_penalty": 0.0,
-    "penalty_alpha": None,
-    "guidance_scale": None,
-    "watermarking_config": None,
+# Settings of a generation config that are read here, or change no sample. Others may only have their neutral value.
+KNOWN_SETTINGS = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
+    *("do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
+    *("max_length", "max_new_tokens", "use_cache", "cache_implementation", "cache_config", "compile_config"),
+    *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+    *("disable_compile", "prefill_chunk_size", "num_return_sequences", "transformers_version"),
+}
+NEUTRAL_SETTINGS = {
+    **dict.fromkeys(("num_beams", "num_beam_groups", "typical_p", "length_penalty", "encoder_repetition_penalty"), 1),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "diversity_penalty"), 0),
+    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff"), 0),
 }
 GROWTH = 128  # columns by which the cache grows
 NO_TOKEN = -1  # of a row whose logits hold NaN or +inf
@@ -81,27 +72,38 @@ def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, g
     """Return the sampling settings: those asked for, then the model's own generation config.
 
     Returns the ids that end a response (end_ids, by default all), the repetition penalty (over generated tokens) and
-    `draw`'s settings (None: greedy). Raises UserError if there is no such id, or a setting that no engine here knows.
+    `draw`'s settings (None: greedy). Raises UserError for a setting that this engine does not know.
     """
     own = bare(backbone.model).generation_config
-    for name, silent in UNKNOWN_SETTINGS.items():
-        if getattr(own, name, None) not in (None, silent):
-            raise UserError(
-                f"the generation config of {backbone.model_id} sets {name}, which is not known here; "
-                "take it out of generation_config.json"
-            )
-    own_top_k = DEFAULT_TOP_K if own.top_k is None else own.top_k
-    sampling = (
-        None
-        if greedy
-        else {
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": own_top_k if top_k is None else top_k,
-            "min_p": own.min_p,
-        }
-    )
-    return end_ids or end_ids_of(backbone), own.repetition_penalty or 1.0, sampling
+    refuse_settings(backbone.model_id, unknown_settings(own))
+    sampling = {"temperature": temperature, "top_p": top_p, "top_k": choose_top_k(own, top_k), "min_p": own.min_p}
+    return end_ids or end_ids_of(backbone), own.repetition_penalty or 1.0, None if greedy else sampling
+
+
+def choose_top_k(config, asked: int | None) -> int:
+    """Return the top_k that is asked for, else the generation config's own, else transformers 4.51's default."""
+    own = DEFAULT_TOP_K if config.top_k is None else config.top_k
+    return own if asked is None else asked
+
+
+def unknown_settings(config) -> list[str]:
+    """Return the settings of a generation config that would change samples and are not read here."""
+    fields, given = vars(GenerationConfig()), config.to_diff_dict()
+    return [
+        name
+        for name, value in given.items()
+        if name in fields and not name.startswith("_") and name not in KNOWN_SETTINGS
+        if value not in (None, False, [], NEUTRAL_SETTINGS.get(name))
+    ]
+
+
+def refuse_settings(model_id: str, names: list[str]) -> None:
+    """Raise UserError if there are such settings in a model's generation config."""
+    if names:
+        raise UserError(
+            f"the generation config of {model_id} sets {', '.join(names)}, which is not known here; "
+            "take it out of generation_config.json"
+        )
 
 
 def draw(
@@ -131,6 +133,11 @@ def draw(
     return tokens.gather(-1, place)[:, 0]
 
 
+def next_logits(model, hidden: torch.Tensor) -> torch.Tensor:
+    """Return the logits `[R, V]` in float32 that follow hidden states `[R, d]`."""
+    return bare(model).get_output_embeddings()(hidden).to(hidden.device).float()
+
+
 def can_be_drawn_from(logits: torch.Tensor) -> torch.Tensor:
     """Return `[R]` whether the logits `[R, V]` hold no NaN, no +inf and something above -inf (a masked token)."""
     return logits.amax(-1).isfinite()  # NaN counts as the largest
@@ -146,7 +153,7 @@ def refuse_no_token(model_id: str, key: tuple, step: int):
     )
 
 
-class Slots(DynamicCache):
+class CacheRows(DynamicCache):
     """Keys and values of R rows, each from column 0 of its own slot, written in place.
 
     transformers' own cache is copied whole for each token. `lengths[r]` columns of slot r are filled, at
@@ -317,7 +324,7 @@ class Batch:
         source = [place[id(r.tail)] for r in requests]
         if self.slots is None:
             # No more rows than now are ever in work: fewer than the engine's come only when no others wait.
-            self.slots = Slots(len(layers), len(requests))
+            self.slots = CacheRows(len(layers), len(requests))
         lengths = [shared + before[row] + after[row] for row in source]
         self.slots.put(layers, source, shared, [longest - before[row] for row in source], lengths)
         self.hidden = torch.cat([self.hidden, last[source]]) if self.hidden is not None else last[source]
@@ -327,7 +334,7 @@ class Batch:
     def step(self):
         """Add one token to every row and yield the rows that are finished."""
         steps = torch.tensor([[len(ids)] for ids in self.ids], device=self.hidden.device)
-        tokens = self.engine.pick(label_logits(self.model, self.hidden), self.uniforms.gather(1, steps)[:, 0], self.ids)
+        tokens = self.engine.pick(next_logits(self.model, self.hidden), self.uniforms.gather(1, steps)[:, 0], self.ids)
         for request, ids, token in zip(self.requests, self.ids, tokens.tolist(), strict=True):
             if token == NO_TOKEN:
                 refuse_no_token(self.engine.name, request.key, len(ids))

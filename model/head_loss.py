@@ -61,11 +61,6 @@ def losses_and_slope(logits, labels, weights, needs_gradient: bool):
     return losses, slope.mul_(weights[:, None])
 
 
-def label_logits(model, hidden: torch.Tensor) -> torch.Tensor:
-    """Return logits `[K, V]` in float32 of chosen hidden states `[K, d]`."""
-    return bare(model).get_output_embeddings()(hidden).to(hidden.device).float()
-
-
 def evenly(count: int, most: int) -> list[slice]:
     """Return 0 .. count - 1 in parts of similar size, none above `most`. Slices, because an index would copy."""
     parts = max(1, -(-count // most))

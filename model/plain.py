@@ -15,7 +15,15 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from model.attention import use_stock_attention
 from model.causal_lm import bare, embed
-from model.generation import DEFAULT_TOP_K, Request, can_be_drawn_from, end_ids_of, refuse_no_token, seed_of
+from model.generation import (
+    Request,
+    can_be_drawn_from,
+    choose_top_k,
+    end_ids_of,
+    refuse_no_token,
+    refuse_settings,
+    seed_of,
+)
 
 
 def thought_states(assistant, ids: torch.Tensor, initial_token: torch.Tensor, length: int) -> torch.Tensor:
@@ -89,17 +97,17 @@ class PlainEngine:
         self.model, self.name, self.published = bare(backbone.model), backbone.model_id, published
         self.end_ids = sorted(end_ids or end_ids_of(backbone, of_tokenizer_only=published))
         config = copy.deepcopy(self.model.generation_config)
-        own_top_k = DEFAULT_TOP_K if config.top_k is None else config.top_k
+        if (config.num_beams or 1) > 1:
+            refuse_settings(self.name, ["num_beams"])
         config.update(
             do_sample=not greedy,
             temperature=temperature,
             top_p=top_p,
-            top_k=own_top_k if top_k is None else top_k,
+            top_k=choose_top_k(config, top_k),
             eos_token_id=self.end_ids,
             pad_token_id=padding_id(backbone),
         )
-        # On the model, because transformers 4.51 replaces a temperature or top_p of 1.0 by the model's own.
-        self.model.generation_config = config
+        self.config = config
 
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
         """Yield each request with its token ids up to the end-of-text token (kept), in the order asked.
@@ -122,15 +130,21 @@ class PlainEngine:
     @torch.no_grad()
     def sample(self, prompts: torch.Tensor, rows: list[Request], seed: int, max_new_tokens: int) -> list[list[int]]:
         """Return the ids of one call of `generate`, as many rows for each of the prompts `[B, T, d_b]`."""
+        own = self.model.generation_config
         with torch.random.fork_rng([prompts.device] if prompts.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            return self.model.generate(
-                inputs_embeds=prompts,
-                attention_mask=torch.ones(prompts.shape[:2], dtype=torch.long, device=prompts.device),
-                max_new_tokens=max_new_tokens,
-                num_return_sequences=len(rows) // len(prompts),
-                logits_processor=LogitsProcessorList([RefuseNoToken(self.name, rows)]),
-            ).tolist()
+            # On the model, because transformers 4.51 replaces a temperature or top_p of 1.0 by the model's own.
+            self.model.generation_config = self.config
+            try:
+                return self.model.generate(
+                    inputs_embeds=prompts,
+                    attention_mask=torch.ones(prompts.shape[:2], dtype=torch.long, device=prompts.device),
+                    max_new_tokens=max_new_tokens,
+                    num_return_sequences=len(rows) // len(prompts),
+                    logits_processor=LogitsProcessorList([RefuseNoToken(self.name, rows)]),
+                ).tolist()
+            finally:
+                self.model.generation_config = own
 
     def without_padding(self, ids: list[int]) -> list[int]:
         """Return a response's ids up to its end token."""

@@ -9,7 +9,7 @@
 
 SoftCoT (arXiv 2502.12134) is (1) to (5) with one chain, whose [INI] is the placeholder's own embedding. SoftCoT++
 (arXiv 2505.11484) has N chains, each with an initial token [INI]^i, and with scaling-nce (6). So all tensors here are
-`[B, N, L, d]`. Both models are frozen: only the projection W, b learns. Knows tensors, never a task.
+`[B, N, L, d]`. Both models are frozen, but for LoRA: only the projection W, b learns. Knows tensors, never a task.
 """
 
 import torch

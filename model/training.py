@@ -78,6 +78,7 @@ def training_loop(
 
     def save():
         check_finite(unchecked, learned)
+        unchecked.clear()
         content = state_of(progress, learned, optimizer, schedule, accelerator)
         if accelerator.is_main_process:
             write_checkpoint(content, record, folder, recipe.keep_checkpoints, steps_per_epoch)
@@ -115,7 +116,7 @@ def training_loop(
                     if stop:
                         raise Stop(stop)
             # 5) dev loss, 6) checkpoint
-            check_finite(unchecked, learned)
+            check_finite(unchecked, {})
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator, signals)
             (stop,) = largest(accelerator, max(signals, default=0))
             if loss is not None:  # else a signal came before its end
