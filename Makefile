@@ -57,7 +57,7 @@ $(VENV_VLLM)/.done: requirements-vllm.txt requirements-dev.txt requirements-embe
 setup-vllm: $(VENV_VLLM)/.done ## virtual environment with vLLM for CPUs, in .venv-vllm
 
 test-vllm: setup-vllm ## tests of the vLLM engine, in .venv-vllm
-	"$(VENV_VLLM)/bin/python" -m pytest -q tests/test_vllm.py $(PYTEST_ARGS)
+	"$(VENV_VLLM)/bin/python" -m pytest -q tests/model/test_vllm.py $(PYTEST_ARGS)
 
 lint: setup ## ruff: rules and format
 	"$(VENV)/bin/python" -m ruff check .

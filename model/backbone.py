@@ -107,7 +107,7 @@ FAMILIES = (
 
 
 # Model types that the fast way runs: many rows continue one prefix's keys and values, and the head is one matrix.
-# tests/test_plain.py compares each with the plain way, on both versions of transformers.
+# tests/model/test_plain.py compares each with the plain way, on both versions of transformers.
 FAST_TYPES = ("llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3")
 CHANGING_ROPE = ("dynamic", "longrope")  # positions are encoded by the length of the whole sequence
 

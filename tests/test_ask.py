@@ -20,7 +20,7 @@ from model.softcot import SoftCoT
 from model.weights import save_projection
 from tests.commands import ROOT, rows_of
 from tests.commands import refused as refused_command
-from tests.oracle import thought_states
+from tests.model.oracle import states_of
 from tests.tiny import tiny_model
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
 from utils import UserError
@@ -117,7 +117,7 @@ def plain_soft_thoughts(backbones, state, question):
     table = assistant.model.get_input_embeddings().weight
     initial = state.get("embedding", table[ids[-1:]])
     return [
-        [state["weight"] @ vector + state["bias"] for vector in thought_states(assistant.model, ids, LENGTH, token)]
+        [state["weight"] @ vector + state["bias"] for vector in states_of(assistant.model, ids, LENGTH, token)]
         for token in initial
     ]
 

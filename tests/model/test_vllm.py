@@ -149,12 +149,6 @@ class TestEngine:
         assert share.sum() == 1
         assert (share - (tokens.values / 2).softmax(-1)).abs().max() < 0.1  # 3.4 standard deviations
 
-    def test_a_reader_that_stops_early_leaves_the_engine_usable(self, engine, requests):
-        generation = engine.generate(requests, 16)
-        next(generation)
-        generation.close()
-        assert len(answers(engine, requests[:3], 4)) == 3
-
 
 class TestCommandLine:
     pytestmark = needs_vllm
@@ -178,17 +172,6 @@ class TestCommandLine:
         vllm.write_bytes(whole[:-900])  # cut off in a row
         shell(f"{command} --log_dir vllm {VLLM}", tmp_path, root=ROOT)
         assert vllm.read_bytes() == whole
-
-    @pytest.mark.parametrize("thoughts", ["placeholder", "assistant_text"])
-    def test_controls_are_the_same_in_both_engines(self, tmp_path, thoughts):
-        command = (
-            f"python evaluate_softcot.py --base_model_id {EMBEDDED} --assistant_model_id {EMBEDDED} {SMALL} "
-            f"--thoughts {thoughts} --print_response --greedy --test_k 4"
-        )
-        shell(f"{command} --log_dir plain", tmp_path, root=ROOT)
-        shell(f"{command} --log_dir vllm {VLLM}", tmp_path, root=ROOT)
-        (plain,), (vllm,) = ((tmp_path / name).glob("*.jsonl") for name in ("plain", "vllm"))
-        assert len(rows_of(plain)) == 4 and rows_of(plain) == rows_of(vllm)
 
     def test_chains_samples_and_an_assistant_with_another_tokenizer(self, tmp_path):
         assistant = tmp_path / "assistant"

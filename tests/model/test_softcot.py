@@ -47,15 +47,8 @@ def changed(softcot, before):
 # ---- what learns ----
 
 
-@pytest.mark.parametrize(
-    "chains, options, learned",
-    [
-        (None, {}, {"projection.weight", "projection.bias"}),
-        (4, {"contrastive": True}, {"projection.weight", "projection.bias"}),
-    ],
-)
-def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit(chains, options, learned):
-    softcot = make(chains, **options).train()
+def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit():
+    softcot, learned = make(4, contrastive=True).train(), {"projection.weight", "projection.bias"}
     before = snapshot(softcot)
     optimizer = torch.optim.AdamW(
         [p for p in weights(softcot).values() if isinstance(p, torch.nn.Parameter)], lr=1e-2, weight_decay=0.1
@@ -111,7 +104,7 @@ def test_lora_is_saved_and_loaded_again(tmp_path):
             load_lora(again, str(whole))
 
 
-@pytest.mark.parametrize("change", ["prefix", "one more", "one less", "other rank", "prompt tuning"])
+@pytest.mark.parametrize("change", ["one more", "one less", "other rank", "prompt tuning"])
 def test_an_adapter_that_the_model_does_not_take_whole_is_refused(tmp_path, change):
     peft, folder = pytest.importorskip("peft"), str(tmp_path)
     backbone = tiny_backbone("llama", 48)
@@ -123,9 +116,7 @@ def test_an_adapter_that_the_model_does_not_take_whole_is_refused(tmp_path, chan
         backbone.model.save_pretrained(folder)
         weights = load_file(tmp_path / "adapter_model.safetensors")
         name = next(iter(weights))
-        if change == "prefix":
-            weights = {"model." + key.removeprefix("base_model."): value for key, value in weights.items()}
-        elif change == "one less":
+        if change == "one less":
             del weights[name]
         else:
             weights[name if change == "other rank" else "head"] = weights[name][:3].clone()
@@ -161,15 +152,6 @@ def test_initial_tokens_are_the_embeddings_of_the_family_s_ids():
     assert torch.equal(softcot.embedding, softcot.assistant.get_input_embeddings().weight[40:44])
 
 
-def test_chains_differ():
-    softcot = make(4).eval()
-    batch = batch_of(ragged_examples(LENGTH))
-    states = softcot.thought_states(batch["assistant_ids"], batch["assistant_lengths"])
-    assert states.shape == (3, 4, LENGTH, 32)
-    for chain in range(1, 4):
-        assert (states[:, chain] - states[:, 0]).abs().max() > 0.1
-
-
 # ---- projection.bin ----
 
 
@@ -187,8 +169,7 @@ def test_plain_torch_loads_our_projection(tmp_path, chains):
     assert [file.name for file in tmp_path.iterdir()] == ["projection.bin"]  # nothing half-written stays
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("chains", [None, 4])
+@pytest.mark.parametrize("chains, dtype", [(None, torch.float32), (4, torch.bfloat16)])
 def test_a_projection_saved_by_plain_torch_loads(tmp_path, dtype, chains):
     state = nn.Linear(32, 48, dtype=dtype).state_dict()  # an OrderedDict
     if chains:
@@ -208,19 +189,13 @@ def test_a_projection_of_another_shape_is_an_error(tmp_path):
         make(None).load_projection_state(state)
 
 
-@pytest.mark.parametrize("chains", [1, 3, 4])
-def test_fewer_chains_than_trained_take_the_first_initial_tokens(chains):
-    trained = make(4).projection_state()
+def test_fewer_chains_than_trained_take_the_first_initial_tokens():
+    chains, trained = 3, make(4).projection_state()
     trained["embedding"] += torch.arange(4)[:, None]  # as after training them
     softcot = make(chains)
     softcot.load_projection_state(trained)
     assert torch.equal(softcot.embedding, trained["embedding"][:chains])
     assert torch.equal(softcot.projection.weight, trained["weight"])
-
-
-def test_initial_tokens_of_no_shape_are_an_error():
-    with pytest.raises(UserError, match="embedding"):
-        make(2).load_projection_state({**make(2).projection_state(), "embedding": torch.tensor(1.0)})
 
 
 @pytest.mark.parametrize("saved, loaded", [(None, 4), (4, None), (3, 4)])
@@ -244,11 +219,8 @@ def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(tmp_path):
     [
         ({"weight": torch.zeros(2, 2)}, r"holds \['weight'\]; a projection has"),
         ({"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "more": torch.zeros(1)}, "a projection has"),
-        ({"weight": torch.zeros(2, 2), "bias": 1.0}, "a projection has"),
-        ([torch.zeros(2, 2)], "holds list; a projection has"),
         (torch.zeros(2, 2), "holds Tensor; a projection has"),
         (b"not torch", "not a readable projection"),
-        (b"", "not a readable projection"),
     ],
 )
 def test_other_content_is_an_error(tmp_path, content, message):
@@ -262,31 +234,20 @@ def test_other_content_is_an_error(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["weight", "bias", "embedding"])
 @pytest.mark.parametrize(
-    "change, word",
+    "key, change",
     [
-        (lambda tensor: tensor.long(), "int64"),
-        (lambda tensor: tensor.bool(), "bool"),
-        (lambda tensor: tensor.to(torch.float8_e4m3fn), "float8"),
-        (lambda tensor: tensor.to(torch.complex64), "complex64"),
-        (lambda tensor: tensor.to_sparse(), "sparse"),
-        (lambda tensor: tensor.to("meta"), "meta"),
+        ("weight", lambda tensor: tensor.long()),
+        ("bias", lambda tensor: tensor.to(torch.float8_e4m3fn)),
+        ("embedding", lambda tensor: tensor.to_sparse()),
+        ("weight", lambda tensor: tensor.to("meta")),
     ],
 )
-def test_tensors_that_are_no_dense_floating_point_numbers_are_refused(tmp_path, key, change, word):
+def test_tensors_that_are_no_dense_floating_point_numbers_are_refused(tmp_path, key, change):
     state = make(2).projection_state()
     torch.save({**state, key: change(state[key])}, tmp_path / "projection.bin")
-    with pytest.raises(UserError, match=f"{key} is .*{word}"):
+    with pytest.raises(UserError, match=f"{key} is "):
         load_projection(tmp_path / "projection.bin")
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_a_projection_of_any_floating_point_type_is_read(tmp_path, dtype):
-    state = {key: value.to(dtype) for key, value in make(2).projection_state().items()}
-    torch.save(state, tmp_path / "projection.bin")
-    found = load_projection(tmp_path / "projection.bin")
-    assert all(torch.equal(found[key], state[key]) and found[key].dtype == dtype for key in state)
 
 
 def test_the_documented_spelling_finds_projection_bin(tmp_path, capsys):

@@ -36,10 +36,8 @@ def test_a_copy_has_the_same_fingerprint(folder):
     assert changed(folder, lambda tensors: None) == weights_fingerprint(str(folder))
 
 
-@pytest.mark.parametrize(
-    "name", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight"]
-)
-def test_one_other_tensor_is_another_fingerprint(folder, name):
+def test_one_other_tensor_is_another_fingerprint(folder):
+    name = "model.layers.1.mlp.up_proj.weight"
     assert changed(folder, lambda tensors: tensors[name].mul_(1.001)) != weights_fingerprint(str(folder))
 
 

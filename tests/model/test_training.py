@@ -106,18 +106,6 @@ def test_weights_equal_those_of_the_published_trainer(tmp_path, kind):
         assert (value - before[name]).abs().max() > 1e-4, name  # it moved
 
 
-def test_order_of_examples_changes_with_the_epoch(tmp_path):
-    seen = []
-
-    def collate(examples):
-        seen.extend(example["index"] for example in examples)
-        return COLLATE(examples)
-
-    run(tmp_path, make(), collate=collate)
-    first, second = seen[:6], seen[12:18]  # the dev loss is between them
-    assert sorted(first) == sorted(second) == list(range(6)) and first != second
-
-
 @pytest.mark.parametrize("chains", [None, 3])
 def test_accumulation_takes_the_steps_of_the_whole_batch(tmp_path, chains):
     found = []
@@ -154,25 +142,13 @@ def test_history_has_each_term_of_the_loss(tmp_path):
     assert logged[0]["token"] == pytest.approx(first["token"].item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["softcot", "nce", "lora"])
-def test_dev_loss_weighs_batches_by_their_examples(tmp_path, kind):
-    model = make(**KINDS[kind])
+def test_dev_loss_weighs_batches_by_their_examples(tmp_path):
+    model = make(**KINDS["nce"])
     history = run(tmp_path, model, Recipe(**{**vars(RECIPE), "batch_size": 4}))
     dev = examples_of(5)
     with torch.no_grad():
         losses = [model.eval().losses(COLLATE(part))["loss"].item() for part in (dev[:4], dev[4:])]
     assert history[-1]["eval_loss"] == pytest.approx((4 * losses[0] + 2 * losses[1]) / 6, rel=1e-5)
-
-
-def test_only_what_learns_changes(tmp_path):
-    model = make(2)
-    before = {name: value.clone() for part in model.models for name, value in part.state_dict().items()}
-    embedding = model.embedding.clone()
-    run(tmp_path, model)
-    after = {name: value for part in model.models for name, value in part.state_dict().items()}
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert torch.equal(model.embedding, embedding)
-    assert max(path.stat().st_size for path in checkpoints(tmp_path)) < 100_000
 
 
 # ---- signals and resuming ----
@@ -195,8 +171,9 @@ class SignalAt:
 CALLS = {2: 2, 3: 3, 5: 3, 6: 3, 8: 5, 11: 6, 12: 6}
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("kind", ["softcot", "nce", "lora"])
+@pytest.mark.parametrize(
+    "kind, call", [*(("softcot", call) for call in CALLS), ("nce", 3), ("nce", 8), ("lora", 3), ("lora", 8)]
+)
 def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_bytes(tmp_path, call, kind):
     options = KINDS[kind]
     whole, stopped, resumed = make(**options), make(**options), make(**options)
@@ -243,11 +220,6 @@ def test_checkpoints_inside_an_epoch_give_way_to_the_next(tmp_path):
     assert [path.stem for path in checkpoints(tmp_path / "run")] == ["checkpoint-6", "checkpoint-3"]
 
 
-def test_oldest_checkpoints_are_removed(tmp_path):
-    run(tmp_path, make(), Recipe(**{**vars(RECIPE), "epochs": 4.0, "keep_checkpoints": 2}))
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-12.pt", "checkpoint-9.pt"]
-
-
 def test_a_finished_training_resumes_to_nothing_more(tmp_path):
     model, again = make(), make()
     history = run(tmp_path, model)
@@ -258,15 +230,14 @@ def test_a_finished_training_resumes_to_nothing_more(tmp_path):
 # ---- numbers that are not finite ----
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_names_step_and_example(tmp_path, bad):
+def test_a_loss_that_is_not_finite_names_step_and_example(tmp_path):
     data = examples_of(0)
     model = make()
     for example in data:
         batch = COLLATE([example])
         with torch.no_grad():
             example["thought_states"] = model.thought_states(batch["assistant_ids"], batch["assistant_lengths"])[0]
-    data[4]["thought_states"][0, 1, 2] = bad
+    data[4]["thought_states"][0, 1, 2] = float("nan")
     order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()
     step = order.index(4) // 2 + 1
     with pytest.raises(FloatingPointError, match=rf"step {step} .*: 4\)"):

@@ -19,7 +19,7 @@ from tests.tiny import TOKENS, NumberTokenizer, batch_of, ragged_examples
 from utils import UserError
 
 LENGTH, CHAINS = 3, 2
-# Further settings of a type's variants. "mistral" has a window unless it is told otherwise.
+# Further settings of a type's variants. "mistral" has a window by default.
 VARIANTS = {
     "mistral": {"sliding_window": None},
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
@@ -46,14 +46,10 @@ def backbone_of(model_type, width, seed, **more):
         settings |= {"logits_scaling": 2.0} if model_type == "granite" else {"logit_scale": 0.25}
     config = CONFIG_MAPPING[model_type](**settings | VARIANTS.get(model_type, {}) | more)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa" if runs_sdpa(model_type) else None)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa" if model_type in FAST_TYPES else None)
     model = model.float().requires_grad_(False).eval()
     model.generation_config.update(eos_token_id=[2], pad_token_id=None)
     return Backbone(model, NumberTokenizer(), TOKENS, f"tiny/{model_type}")
-
-
-def runs_sdpa(model_type):
-    return model_type in FAST_TYPES
 
 
 def losses_and_states(model_type, plain_way, more):
@@ -86,14 +82,10 @@ def test_greedy_responses_are_those_of_the_models_own_generate(model_type, penal
     backbone.model.generation_config.repetition_penalty = penalty
     prompts = [torch.randn(length, 48, generator=torch.Generator().manual_seed(length)) for length in (5, 12, 3, 9)]
     requests = [Request((0, i, 0, 0), prompt[:2], prompt[2:]) for i, prompt in enumerate(prompts)]
-    plain = {r.key: ids for r, ids in engine(PlainEngine, copy.deepcopy(backbone)).generate(requests, 12)}
+    plain = {r.key: ids for r, ids in PlainEngine(copy.deepcopy(backbone), greedy=True).generate(requests, 12)}
     group_heads(backbone.model)
-    fast = {r.key: ids for r, ids in engine(TransformersEngine, backbone).generate(requests, 12)}
+    fast = {r.key: ids for r, ids in TransformersEngine(backbone, greedy=True).generate(requests, 12)}
     assert fast == plain and len(set(map(tuple, plain.values()))) == 4
-
-
-def engine(kind, backbone):
-    return kind(backbone, greedy=True)
 
 
 @pytest.mark.parametrize("model_type, more", WINDOWS, ids=lambda value: value if isinstance(value, str) else "")

@@ -53,10 +53,6 @@ def test_every_flipped_byte_is_noticed(tmp_path):
         assert newest_checkpoint(tmp_path)[0].name == "checkpoint-1.pt"
 
 
-def test_without_checkpoints_there_is_none(tmp_path):
-    assert newest_checkpoint(tmp_path / "none") is None
-
-
 def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
     (tmp_path / ".checkpoint-9.pt.123.tmp").write_bytes(b"half")
     save(tmp_path, 1)
