@@ -21,19 +21,25 @@ WIDTHS = {"base": 48, "assistant": 32}
 WINDOW = "window"  # a base model of the same shape that runs the plain way
 
 
-def make_inputs(folder):
-    """Write base/, assistant/, window/ (tiny models with a byte-level tokenizer) and data/ (from data/mini)."""
-    vocabulary = SPECIAL + sorted(pre_tokenizers.ByteLevel.alphabet())
+def byte_level_tokenizer(special):
+    """Return a tokenizer without merges: the special tokens have the first ids, then each byte has one."""
+    vocabulary = special + sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(vocabulary)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.add_special_tokens(special)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
     tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def make_inputs(folder):
+    """Write base/, assistant/, window/ (tiny models with a byte-level tokenizer) and data/ (from data/mini)."""
+    tokenizer = byte_level_tokenizer(SPECIAL)
     for seed, (name, width) in enumerate([*WIDTHS.items(), (WINDOW, WIDTHS["base"])]):
         torch.manual_seed(seed)
         config = (MistralConfig if name == WINDOW else LlamaConfig)(
-            vocab_size=len(vocabulary),
+            vocab_size=len(tokenizer),
             hidden_size=width,
             intermediate_size=2 * width,
             num_hidden_layers=2,

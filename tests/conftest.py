@@ -6,14 +6,13 @@ import sys
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers import models as tokenizer_models
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 import evaluate_softcot
 import train_softcot
 import train_softcotpp
 from benchmarks import soak
+from benchmarks.tiny import byte_level_tokenizer
 from tests import warm
 from tests.commands import save_data
 from tests.tiny import once, save_documented
@@ -49,22 +48,11 @@ SMOLLM2_SPECIAL_TOKENS = [
     "<jupyter_script>",
     "<empty_output>",
 ]
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def make_chatml_tokenizer():
-    """A byte-level tokenizer without merges, with SmolLM2's special tokens (ids 0 to 16)."""
-    vocab = SMOLLM2_SPECIAL_TOKENS + sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(tokenizer_models.BPE({t: i for i, t in enumerate(vocab)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(SMOLLM2_SPECIAL_TOKENS)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
-    tokenizer.chat_template = CHATML
-    return tokenizer
+    """Return a byte-level tokenizer with SmolLM2's special tokens (ids 0 to 16)."""
+    return byte_level_tokenizer(SMOLLM2_SPECIAL_TOKENS)
 
 
 @pytest.fixture

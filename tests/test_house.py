@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - {"utils"}
+SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - {"utils"} | {"benchmarks", "tests"}
 # Room -> what it may not import.
 ABOVE = {
     "utils.py": {"model", "data_loader", "experiment", "report", "torch", "transformers", *SCRIPTS},

@@ -61,11 +61,6 @@ def test_unseen_kinds_are_not_in_the_other_splits():
     assert len(seen) >= 8 and len(unseen) >= 4 and not seen & unseen
 
 
-def test_no_question_twice():
-    questions = [example["question"] for example in EVERY]
-    assert len(set(questions)) == len(questions)
-
-
 @pytest.mark.parametrize("split", COUNTS)
 def test_each_step_has_one_true_annotation_and_the_last_is_the_answer(split):
     for example in SPLITS[split]:
@@ -82,19 +77,6 @@ def test_each_step_has_one_true_annotation_and_the_last_is_the_answer(split):
         assert final == f"#### {annotations(example)[-1][1]}"
 
 
-def test_each_number_of_a_step_stands_in_the_question_or_in_an_earlier_value():
-    for example in EVERY:
-        known = set(re.findall(r"\d+", example["question"]))
-        known |= {"2"} if example["kind"] in ("perimeter", "twice") else set()  # two sides of each length
-        for expression, value in annotations(example):
-            assert set(re.findall(r"\d+", expression)) <= known, example
-            known.add(value)
-
-
-def test_questions_and_steps_are_short_and_numbers_small():
-    for example in EVERY:
-        assert len(example["question"].split()) <= 35, example
-        assert all(len(line.split()) <= 15 for line in example["answer"].split("\n")), example
-        numbers = re.findall(r"\d+", example["question"] + example["answer"])
-        assert all(2 <= int(number) <= 50 for number in numbers), example  # 2: no wrong plural
-        assert example["question"].endswith("?") and "  " not in example["question"]
+def test_no_question_twice():
+    questions = [example["question"] for example in EVERY]
+    assert len(set(questions)) == len(questions)

@@ -38,8 +38,6 @@ METHODS = {
     "switches": (["SoftCoT"] * 3 * 12, 1, 1),  # three seeds
     "information": (["SoftCoT", "Shuffled thoughts", "Untrained projection", "Zero vectors"] * 2, 1, 1),  # two prompts
 }
-# Defaults of N_EPOCHS and L_TRAIN.
-TRAINED = dict.fromkeys(METHODS, (10, 32)) | dict.fromkeys(("switches", "information"), (1, 16))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,7 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
     assert all(summed_up & set(file.parents) for file in files)
 
 
-@pytest.mark.parametrize("variables", [{}, {"TASKS": "du gsm8k", "N_EPOCHS": "1", "L_TRAIN": "8"}, {"TASKS": "du"}])
+@pytest.mark.parametrize("variables", [{}, {"TASKS": "du gsm8k", "N_EPOCHS": "1", "L_TRAIN": "8"}])
 @pytest.mark.parametrize("table", METHODS)
 def test_an_evaluation_reads_what_the_table_trained_before_it(table, variables, parsers, tmp_path):
     trained = {}
@@ -106,26 +104,6 @@ def test_an_evaluation_reads_what_the_table_trained_before_it(table, variables, 
                 assert training.task_name == options.task_name.replace("du", "gsm8k")
                 assert training.large_model_id == options.base_model_id
                 assert training.small_model_id == options.assistant_model_id
-    if table != "mini":
-        epochs, length = TRAINED[table]
-        assert {options.n_epochs for options in trained.values()} == {float(variables.get("N_EPOCHS", epochs))}
-        lengths = {options.num_thought_tokens for options in trained.values()} - {0}
-        assert lengths == {int(variables.get("L_TRAIN", length))}
-
-
-def test_the_two_prompts_of_information_are_trained_evaluated_and_summed_up_apart(parsers, tmp_path):
-    plans = {"visible": [], "hidden": []}
-    for script, options in plan("information", parsers, tmp_path):
-        named = vars(options)
-        text = " ".join(str(named.get(key)) for key in ("output_name", "params_file_name", "log_dir", "paths", "out"))
-        (question,) = (name for name in plans if name in text)
-        plans[question].append((script, options))
-    for question, planned in plans.items():
-        assert [script.split("_")[0] for script, _ in planned] == ["train"] + ["evaluate"] * 4 + ["summarize"]
-        folder = ROOT / "data" / "mini" / {"visible": "prompts", "hidden": "prompts_hidden"}[question]
-        assert {Path(o.prompt_dir) for _, o in planned[:-1]} == {folder}
-        assert all(left == "SoftCoT" for left, _ in planned[-1][1].compare)
-        assert {right for _, right in planned[-1][1].compare} == {method_of(vars(o)) for _, o in planned[2:-1]}
 
 
 def test_the_papers_settings(parsers, tmp_path):
@@ -137,15 +115,6 @@ def test_the_papers_settings(parsers, tmp_path):
             assert (options.seed_from, options.seed_to, options.temperature) == (41, 45, 1.0)
         if script.endswith("pp.py"):
             assert options.num_scaling_times == 10
-
-
-def test_softcotpp_s_table_has_qwen3_s_rows_under_both_values_of_sampling(parsers, tmp_path):
-    rows = {}
-    for script, options in plan("softcotpp", parsers, tmp_path, TASKS="gsm8k"):
-        if script.startswith("evaluate"):
-            rows.setdefault((options.base_model_id, options.sampling), []).append(method_of(vars(options)))
-    assert len(rows) == 3 and len(set(map(tuple, rows.values()))) == 1
-    assert {("Qwen/Qwen3-8B", "as_asked"), ("Qwen/Qwen3-8B", "of_model")} < rows.keys()
 
 
 def test_each_switch_is_run_alone_with_every_seed(parsers, tmp_path):
@@ -171,14 +140,6 @@ def test_each_switch_is_run_alone_with_every_seed(parsers, tmp_path):
     ]
     scripts = [f"{kind}_softcot{pp}.py" for kind in ("train", "evaluate") for pp in ("", "pp")]
     assert sorted(published) == sorted(product(scripts, (7, 8)))
-
-
-def test_switches_are_chosen_by_name(parsers, tmp_path):
-    runs = plan("switches", parsers, tmp_path, SWITCHES="date too_long", SEEDS="7")
-    assert {name for _, o in runs for name, value in switches_in(vars(o)).items() if value == "cut"} == {"too_long"}
-    assert [script for script, _ in runs].count("train_softcot.py") == 2 + 2
-    done = bash("switches", cwd=tmp_path, DRY_RUN="1", SWITCHES="too_lon")
-    assert done.returncode == 2 and "too_lon " in done.stderr and not done.stdout
 
 
 def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
@@ -207,10 +168,9 @@ def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
 
 @pytest.mark.parametrize("command", commands("bash tables/"))
 def test_the_documented_tables_are_understood(command, parsers, tmp_path):
+    environ = {**environment(), "DRY_RUN": "1"}
     command = command.replace("tables/", f"{ROOT}/tables/")
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, env={**environment(), "DRY_RUN": "1"}, text=True, capture_output=True
-    )
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environ, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
         if line.startswith("$ "):
@@ -223,40 +183,27 @@ def test_every_table_is_documented():
     assert all(f"bash tables/{table}.sh" in REPRODUCING for table in METHODS)
 
 
-@pytest.mark.parametrize("table", METHODS)
 @pytest.mark.parametrize("words", [["--no_such"], ["org/Big-1B"]])
-def test_what_it_does_not_understand_it_refuses(table, words, tmp_path):
-    done = bash(table, *words, cwd=tmp_path, DRY_RUN="1")
+def test_what_it_does_not_understand_it_refuses(words, tmp_path):
+    done = bash("softcot", *words, cwd=tmp_path, DRY_RUN="1")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout
 
 
 @pytest.mark.parametrize(
     "name, value",
-    [("N_EPOCHS", "0.5"), ("N_EPOCHS", "ten"), ("L_TRAIN", "0")]
-    + [
-        ("TRAIN_OPTIONS", f"--k_shot 4 {word}")
-        for word in ("--n_epochs 1", "--num_thought_tokens=8", "--output_name x")
-    ]
-    + [("TRAIN_OPTIONS", word) for word in ("--model_name scaling", "--num_scaling_times 5", "--large_model_id x")]
-    + [("TRAIN_OPTIONS", "--tune_base_model"), ("EVAL_OPTIONS", "--num_thought_tokens 8")]
-    + [("EVAL_OPTIONS", f"--test_k 3 {word}") for word in ("--log_dir x", "--thoughts=zero", "--sampling of_model")]
-    + [("TASKS", value) for value in ("gsm9k", "gsm8k,aqua")],
+    [
+        ("N_EPOCHS", "0.5"),
+        ("L_TRAIN", "0"),
+        ("TRAIN_OPTIONS", "--k_shot 4 --n_epochs 1"),
+        ("TRAIN_OPTIONS", "--num_thought_tokens=8"),
+        ("EVAL_OPTIONS", "--test_k 3 --log_dir x"),
+        ("EVAL_OPTIONS", "--thoughts=zero"),
+        ("TASKS", "gsm8k,aqua"),
+    ],
 )
 def test_a_variable_that_the_table_cannot_follow_is_refused(name, value, tmp_path):
     done = bash("softcotpp", cwd=tmp_path, DRY_RUN="1", **{name: value})
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr and not done.stdout
-
-
-@pytest.mark.parametrize("table", METHODS)
-def test_help_shows_usage_and_variables(table, tmp_path):
-    done = bash(table, "--help", cwd=tmp_path)
-    assert done.returncode == 0 and f"tables/{table}.sh" in done.stdout and "EVAL_OPTIONS" in done.stdout
-
-
-def test_the_first_failure_stops_the_table_with_its_exit_code(tmp_path):
-    done = bash("softcot", *PAIR, cwd=tmp_path, PYTHON=sys.executable, TRAIN_OPTIONS="--no_such")
-    assert done.returncode == 2  # argparse's, of the first training
-    assert done.stdout.count("$ python") == 1
 
 
 @pytest.mark.slow
@@ -266,7 +213,7 @@ def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     variables = {
         "TASKS": "gsm8k",
         "TRAIN_OPTIONS": f"{common} --k_shot 2 --dev_k 1",
-        "EVAL_OPTIONS": f"{common} --test_k 3 --max_new_tokens 6 --seed_to 42",
+        "EVAL_OPTIONS": f"{common} --test_k 3 --max_new_tokens 6 --seed_to 41",
     }
     done = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -275,10 +222,16 @@ def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     labels = ["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"]
     assert [cell["method"] for cell in cells] == labels
     for cell in cells:
-        assert (cell["seeds"], cell["questions"]) == ([41, 42], 3)
+        assert (cell["seeds"], cell["questions"]) == ([41], 3)
     files = [*out.glob("logs/*/*/*.jsonl"), *tmp_path.glob("ckpt/*/projection.bin")]
     before = {file: (file.read_bytes(), file.stat().st_ino) for file in files}
-    assert len(files) == 8 + 2
+    assert len(files) == 4 + 2
     again = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
     assert again.returncode == 0, again.stderr[-2000:]
     assert {file: (file.read_bytes(), file.stat().st_ino) for file in files} == before
+
+
+def test_the_first_failure_stops_the_table_with_its_exit_code(tmp_path):
+    done = bash("softcot", *PAIR, cwd=tmp_path, PYTHON=sys.executable, TRAIN_OPTIONS="--no_such")
+    assert done.returncode == 2  # argparse's, of the first training
+    assert done.stdout.count("$ python") == 1

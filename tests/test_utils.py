@@ -4,10 +4,7 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -114,10 +111,9 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_has_whole_files_too(tmp_path, monkeypatch, capsys, code):
+def test_a_file_system_without_locks_has_whole_files_too(tmp_path, monkeypatch, capsys):
     def flock(*_):
-        raise OSError(code, os.strerror(code))
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
     (tmp_path / ".a.1.tmp").write_text("of a writer that may live")
@@ -125,16 +121,6 @@ def test_a_file_system_without_locks_has_whole_files_too(tmp_path, monkeypatch, 
         scratch.write_text("new")
     assert (tmp_path / "a").read_text() == "new" and not scratch.exists() and (tmp_path / ".a.1.tmp").exists()
     assert str(tmp_path / "run") in capsys.readouterr().out
-
-
-def test_any_other_error_of_a_lock_is_an_error(tmp_path, monkeypatch):
-    def flock(*_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(OSError), replaced(tmp_path / "a") as scratch:
-        scratch.write_text("new")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -168,7 +154,6 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(
     "error, words",
     [
-        (UserError("line 3: no answer"), "error: line 3: no answer"),
         (FloatingPointError("the loss is nan"), "error: the loss is nan"),
         (OutOfMemoryError("tried to allocate 2 GiB\nmore"), "error: tried to allocate 2 GiB; take half"),
         (RuntimeError("can't allocate memory: 2 GiB\nmore"), "error: can't allocate memory: 2 GiB; take half"),
@@ -176,8 +161,6 @@ class OutOfMemoryError(RuntimeError):
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x"),
             "error: No space left on device: x; make room, then go",
         ),
-        (PermissionError(13, "Permission denied", "x"), "error: Permission denied: x"),
-        (OSError("two\nlines"), "error: two lines"),
     ],
 )
 def test_an_expected_error_is_one_line(error, words):
@@ -197,19 +180,3 @@ def test_a_bug_keeps_its_traceback(error):
     assert one_line(error("a bug"), "", "") is None
     with pytest.raises(error):
         run_main(main)
-
-
-def test_it_imports_no_other_room_and_neither_torch_nor_transformers():
-    imported = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; before = set(sys.modules); import utils; print(*set(sys.modules) - before)",
-        ],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    tops = {name.partition(".")[0] for name in imported}
-    assert "utils" in tops and not tops & {"torch", "transformers", "model", "data_loader", "experiment"}

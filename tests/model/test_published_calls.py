@@ -16,7 +16,7 @@ from experiment.options import EvaluateSoftCoT, Parser
 from experiment.responses import requests_of
 from experiment.results import call_length
 from experiment.setup import sampling_of
-from model.backbone import Backbone, ThoughtTokens, own_sampling, thought_tokens_of, tokens_of_family
+from model.backbone import Backbone, own_sampling, thought_tokens_of, tokens_of_family
 from model.generation import Request
 from model.plain import PlainEngine
 from model.slot import ThoughtSlot
@@ -199,31 +199,6 @@ def test_a_model_s_own_sampling_counts_if_4_50_or_later_saved_it(tmp_path, saved
     if kept:
         with pytest.raises(UserError, match="temperature"):
             own_sampling(str(tmp_path))
-
-
-def test_a_model_without_a_generation_config_has_no_sampling_of_its_own(tmp_path):
-    assert own_sampling(str(tmp_path)) == {}
-
-
-def test_chains_share_their_noise_only_with_several_samples(pair):
-    method, _ = method_of(pair, None)
-    method.slot = ThoughtSlot("zero", method.base, None, L, 2)  # both chains have one prompt
-    engine = PlainEngine(method.base, published=True)
-    for samples, same in ((1, False), (2, True)):
-        requests = requests_of([(ragged_examples(L)[0], [41])], method, samples)
-        responses = [ids for _, ids in engine.generate(requests, NEW)]
-        assert (responses[:samples] == responses[samples:]) is same
-        assert samples == 1 or responses[0] != responses[1]
-
-
-def test_a_model_without_a_generation_config_has_one_of_its_config(tmp_path):
-    model = tiny_model("llama", 32)
-    model.save_pretrained(tmp_path)
-    (tmp_path / "generation_config.json").unlink()
-    base = Backbone(model, Tokenizer(), ThoughtTokens("other", "<3>", "<4>", "<5>"), str(tmp_path))
-    embeds = torch.randn(5, 32)
-    ((_, ids),) = PlainEngine(base).generate([Request((1, 0, 0, 0), embeds[:4], embeds[4:])], 4)
-    assert 1 <= len(ids) <= 4
 
 
 def test_nan_logits_stop_with_question_chain_and_step(pair):

@@ -49,16 +49,6 @@ def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, similarity
     assert F.cosine_similarity(plain.flatten(), quantized.flatten(), dim=0) > similarity
 
 
-def test_without_bitsandbytes_the_error_says_what_to_install(tmp_path, monkeypatch):
-    path = saved_model(tmp_path)
-    find = __import__("importlib.util").util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name, *more: None if name == "bitsandbytes" else find(name, *more)
-    )
-    with pytest.raises(UserError, match="4bit quantization needs bitsandbytes.*pip install bitsandbytes"):
-        load_backbone(path, quantization="4bit")
-
-
 def test_a_base_placed_by_a_device_map_has_the_same_gradient(tmp_path):
     path = saved_model(tmp_path)
     assistant = tiny_backbone("llama", 32)

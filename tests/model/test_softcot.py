@@ -147,11 +147,6 @@ def test_the_vocabulary_bounds_the_chains_too():
         make(1, tokens)
 
 
-def test_initial_tokens_are_the_embeddings_of_the_family_s_ids():
-    softcot = make(4)
-    assert torch.equal(softcot.embedding, softcot.assistant.get_input_embeddings().weight[40:44])
-
-
 # ---- projection.bin ----
 
 
@@ -248,17 +243,3 @@ def test_tensors_that_are_no_dense_floating_point_numbers_are_refused(tmp_path, 
     torch.save({**state, key: change(state[key])}, tmp_path / "projection.bin")
     with pytest.raises(UserError, match=f"{key} is "):
         load_projection(tmp_path / "projection.bin")
-
-
-def test_the_documented_spelling_finds_projection_bin(tmp_path, capsys):
-    state = make(None).projection_state()
-    save_projection(state, tmp_path / "projection.bin")
-    found = load_projection(tmp_path / "projectin.bin")
-    assert torch.equal(found["weight"], state["weight"])
-    assert str(tmp_path / "projection.bin") in capsys.readouterr().out
-
-
-def test_a_missing_projection_is_an_error(tmp_path):
-    for name in ("projection.bin", "projectin.bin"):
-        with pytest.raises(UserError, match="no projection at"):
-            load_projection(tmp_path / name)

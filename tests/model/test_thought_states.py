@@ -1,13 +1,11 @@
 """Thought states are computed once for their key, and a damaged file is computed again."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from data_loader.collator import Collator
 from model.softcot import SoftCoT
-from model.thought_states import SAMPLED_BLOCKS, add_thought_states, cached_thought_states
+from model.thought_states import SAMPLED_BLOCKS, cached_thought_states
 from tests.model.oracle import states_of as plain_states
 from tests.tiny import ragged_examples, tiny_backbone
 
@@ -92,11 +90,3 @@ def test_states_that_are_not_finite_name_the_example(model, tmp_path):
     with pytest.raises(FloatingPointError, match=": 2"):
         states_of(model, tmp_path, examples)
     assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob(".*.tmp"))
-
-
-def test_without_room_on_the_disk_there_are_none(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    examples = ragged_examples(LENGTH)
-    assert add_thought_states(model, examples, Collator(0, 0), tmp_path, "train", "a") is False
-    assert not any("thought_states" in example for example in examples)
-    assert not list(tmp_path.iterdir())

@@ -109,14 +109,14 @@ def test_weights_equal_those_of_the_published_trainer(tmp_path, kind):
 @pytest.mark.parametrize("chains", [None, 3])
 def test_accumulation_takes_the_steps_of_the_whole_batch(tmp_path, chains):
     found = []
-    for batch_size, accumulation in ((4, 1), (2, 2), (1, 4)):
+    for batch_size, accumulation in ((4, 1), (1, 4)):
         model = make(chains)
         more = {"batch_size": batch_size, "accumulation": accumulation}
         run(tmp_path / str(batch_size), model, Recipe(**{**vars(RECIPE), **more}))
         found.append(weights(model))
-    for other in found[1:]:
-        for name in other:
-            assert (other[name] - found[0][name]).abs().max() < 1e-5
+    whole, parts = found
+    for name in whole:
+        assert (parts[name] - whole[name]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("epochs, steps", [(0.5, [1, 2]), (1.5, [1, 2, 3, 4, 5])])
@@ -218,13 +218,6 @@ def test_checkpoints_inside_an_epoch_give_way_to_the_next(tmp_path):
     assert run(tmp_path / "run", make(), often, collate=collate) == whole
     assert seen[1:3] == [["checkpoint-1"], ["checkpoint-2"]]
     assert [path.stem for path in checkpoints(tmp_path / "run")] == ["checkpoint-6", "checkpoint-3"]
-
-
-def test_a_finished_training_resumes_to_nothing_more(tmp_path):
-    model, again = make(), make()
-    history = run(tmp_path, model)
-    assert run(tmp_path, again, state=newest_checkpoint(tmp_path)[1]) == history
-    assert_same(weights(model), weights(again))
 
 
 # ---- numbers that are not finite ----

