@@ -232,7 +232,7 @@ def test_a_command_answers_as_the_published_calls(models, data, tmp_path):
         "python evaluate_softcot.py --engine reference --base_model_id {base} --assistant_model_id {assistant} "
         "--params_file_name projection.bin --projection_dtype bfloat16 --num_return_sequences 3 "
         f"--num_thought_tokens {L} --seed_from 41 --seed_to 42 --data_dir {{data}} --test_k 2 --max_new_tokens 6 "
-        "--print_response --dtype float32",
+        "--print_response --dtype float32 --temperature 1.3 --top_p 0.95",  # 4.51 takes 1.0 for not given
         tmp_path,
         base=folders[0],
         assistant=folders[1],
@@ -249,7 +249,7 @@ def test_a_command_answers_as_the_published_calls(models, data, tmp_path):
         rows = rows_of(file)
         assert len(rows) == 2
         for row, instance in zip(rows, split, strict=False):
-            drawn = {"samples": 3, "pad": 128009, "ends": [128009], "steps": 6}
+            drawn = {"samples": 3, "pad": 128009, "ends": [128009], "steps": 6, "temperature": 1.3, "top_p": 0.95}
             example = encoder.encode(instance, "eval")
             outputs = published_responses(folders, projection, own, example, seed, **drawn)
             expected = [until_end(ids, [128009]) for output in outputs for ids in output.tolist()]
