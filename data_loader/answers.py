@@ -20,11 +20,8 @@ _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 def clean_up(text):
     """Return text without the spaces that tokenizers with `clean_up_tokenization_spaces` leave, as transformers 4.51
     removes them before the published code reads an answer."""
-    for mark in ".?!,":
-        text = text.replace(f" {mark}", mark)
-    text = text.replace(" ' ", "'")
-    for ending in ("n't", "'m", "'s", "'ve", "'re"):
-        text = text.replace(f" {ending}", ending)
+    for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
+        text = text.replace(spaced, spaced.strip())
     return text
 
 
@@ -150,10 +147,7 @@ def _read_strict(task, text):
     return answer, answer
 
 
-_RUN_ON = re.compile(
-    r"\n[ #*>]{0,9}(?:(?i:question|problem|human|user)|Q)(?: ?\d+)?[ *]{0,3}:"
-    r"|(?<!the )(?<!this )\bQuestion(?: ?\d+)?\**:|\bQ\d?:|\n(?:user|human)\n"
-)
+_RUN_ON = re.compile(r"(?:\n[ #*>]{0,9}(?i:question|problem|human|user)|\bQ(?:uestion)?)(?: ?\d+)?[ *]{0,3}:")
 _BEGUN = re.compile(r"\d|\b(?i:answer|boxed|yes|no)\b|\b[B-F]\b")  # a question copied before any answer is no run-on
 
 
@@ -162,10 +156,9 @@ def _own_part(text):
     *thoughts, last = text.split("</think>")
     pieces = [*(piece for piece in thoughts if "<think>" in piece), last]  # a prompt may have opened the first
     text = "".join(piece.partition("<think>")[0] for piece in pieces)
-    if begun := _BEGUN.search(text):
-        run_on = next((match for match in _RUN_ON.finditer(text) if match.start() > begun.start()), None)
-        text = text[: run_on.start()] if run_on else text
-    return text
+    begun = _BEGUN.search(text)
+    run_on = begun and _RUN_ON.search(text, begun.start())
+    return text[: run_on.start()] if run_on else text
 
 
 def _boxes(text):
@@ -182,26 +175,15 @@ def _boxes(text):
 _CANNOT = r"(?:can ?no|could no|is no|was no|will no)t\b|(?:ca|could|is|was|wo)n['’]t\b"
 # The noun, not "to answer this" or "to find the answer, we need:".
 _ANSWER_IS = re.compile(
-    r"(?<!\bto )(?<!\bwe )(?<!\bI )(?<!\bcan )(?<!\bmust )(?<!\bcould )(?<!\bus )(?<!\bme )"
-    r"(?<!'ll )(?<!\bin )(?<!\bwill )(?<!\blet's )"
-    r"\b(?:answer|ans|(?:correct|right|best) (?:option|choice))\b(?! (?:this|the|that|your|it|a)\b)"
-    rf"[^.\n:=]{{0,60}}?(?:\b(?P<not>{_CANNOT})|\b(?:is|was|be|are)\b|:|=|####|(?<=ns)\.)"
-    r"[\s:*]*(?:\.\.+ ?|(?<=\n)[-*•] )?(?P<text>(?:[^.\n]|\.(?=\d))*)"
-    r"|####\s*(?!\d+[.)] )(?P<final>[-+\d.(\\][^\n]*|(?:[A-F]|yes|no)\b[^\n]*)",
+    r"(?<!\bto )(?<!\bwe )\b(?:answer|ans|(?:correct|right|best) (?:option|choice))\b(?! (?:this|the|that|your|it|a)\b)"
+    rf"[^.\n:=]{{0,60}}?(?:\b(?P<not>{_CANNOT})|\b(?:is|was|be|are)\b|:|=|####)"
+    r"[\s:*]*(?:\.\.+ ?)?(?P<text>(?:[^.\n]|\.(?=\d))*)"
+    r"|####\s*(?P<final>[-+\d.(\\][^\n]*|(?:[A-F]|yes|no)\b[^\n]*)",
     re.IGNORECASE,
 )
-_INTRODUCTION = re.compile(
-    r"(?:^|[.!?:\n])\W*(?:(?:so|now|first|then|next),? )?(?:in order )?to (?:\w+ ){0,4}$", re.IGNORECASE
-)
-_NEGATED = re.compile(
-    r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|undetermined|un\w+able|impossible|neither|cannot|none)\b",
-    re.IGNORECASE,
-)
-_REFUSAL = re.compile(
-    r"\b(?:cannot|can not|can['’]t|could not|impossible to|unable to|possible to|(?:not enough|insufficient) \w+ to)"
-    r" (?:be )?(?:\w+ )?(?:determin|answer|comput|calculat|solv|find|found|know|tell|say)|\bno answer\b",
-    re.IGNORECASE,
-)
+_INTRODUCTION = re.compile(r"(?:^|[.!?:\n])\W*(?:\w+,? )?(?:in order )?to (?:\w+ ){0,4}$", re.IGNORECASE)
+_NEGATED = re.compile(r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|un\w+able|impossible|neither|cannot|none)\b", re.I)
+_REFUSAL = re.compile(r"\b(?:cannot|impossible|unable|not enough|insufficient) .*\b(?:determin|answer|find|know)", re.I)
 
 
 def _statements(text, boxes, more=()):
@@ -222,13 +204,11 @@ def _statements(text, boxes, more=()):
 
 # What makes a number the first term of something else: an operator, a ratio, a variable; "25% of 80".
 _GOES_ON = re.compile(
-    r"\s*(?:[*^+=]|/(?! *[A-Za-z])|-(?= *(?:$|[\d(.\\]|[a-z]\b))|[:,]\d|(?:per ?cent )?of \d|[xyz]\b)"
+    r"\s*(?:[*^+=]|/(?! *[A-Za-z])|-(?= *(?:$|[\d(.\\]|[a-z]\b))|[:,]\d|(?:per ?cent )?of \d|[xyz]\b|π|\\pi\b)"
     r"|[^,;(\n]*?[A-Za-z°%] *(?:[+*/] *| - )[\d(\\]"
 )
 _CLAUSES = re.compile(r",(?!\d)|;|(?<=[\w%.]) \(|\b(?:because|since|where|which|as)\b")
-_CALCULATES = re.compile(
-    r"\b(?:found|obtain|calculat|comput|multipl|divid|add|subtract|sum|product|difference|by)", re.I
-)
+_CALCULATES = re.compile(r"\b(?:found|obtain|calculat|multipl|divid|add|subtract|sum|product|difference|by)", re.I)
 
 
 def _read_number(text):
@@ -237,48 +217,36 @@ def _read_number(text):
     The first clause with arithmetic holds it. Behind the last "=" it may have words before it and a unit behind it; an
     expression may not, and is (None, None).
     """
-    text = re.sub(r"\([^()]*=[^()]*\)", "", text)  # explains
     for clause in _CLAUSES.split(text):
-        clause = re.sub(r"^\s*-\s*(?=[\d.(\\])", "-", clause.split("=")[-1])
-        start, expression = next(expressions(clause), (0, None))
-        if expression and " is " in clause and re.search("[A-Za-z]", clause[:start]):
-            clause = clause.rpartition(" is ")[2]
-            start, expression = next(expressions(clause), (0, None))
-        if expression:
+        clause = clause.split("=")[-1]
+        for start, expression in expressions(clause):
             lead, tail = clause[:start], clause[expression.end :]
-            if expression.is_number():
-                is_read = not _CALCULATES.search(lead) and not _GOES_ON.match(tail)
-            else:
-                is_read = not re.search(r"\w", lead + tail)
-            if is_read and expression.value is not None:
-                return expression.value, expression.bare()
-            return None if _CALCULATES.search(lead) else (None, None)
+            if _CALCULATES.search(lead):
+                return None
+            is_read = not (_GOES_ON.match(tail) if expression.is_number() else re.search(r"\w", lead + tail))
+            return (expression.value, expression.bare()) if is_read and expression.value is not None else (None, None)
     return None
 
 
 def _strict_number(text, boxes):
-    statements = _statements(text, boxes)
-    readings = [(None, None) if stated is None else _read_number(stated) for stated in statements]
-    for reading in readings:
-        if reading and reading[0] is not None:
-            return reading
+    readings = [(None, None) if stated is None else _read_number(stated) for stated in _statements(text, boxes)]
+    if found := [reading for reading in readings if reading and reading[0] is not None]:
+        return found[0]
     if boxes or (None, None) in readings or _REFUSAL.search(text.strip().rpartition("\n")[2]):
         return None, None
     for line in reversed(text.split("\n")):
         if found := [*expressions(line)]:
             start, last = found[-1]
-            is_operand = re.search(r"\S *[*/^+] *$|\d[:,-]$|(?:%|per ?cent) of $", line[max(0, start - 16) : start])
-            if is_operand or last.value is None or not last.is_number() or _GOES_ON.match(line[last.end :].strip()):
-                break
-            return last.value, last.bare()
+            is_part = re.search(r"\S *[*/^+] *$|\d[:,-]$|(?:%|per ?cent) of $", line[max(0, start - 16) : start])
+            is_part = is_part or _GOES_ON.match(line[last.end :].strip()) or not last.is_number()
+            return (None, None) if is_part or last.value is None else (last.value, last.bare())
     return None, None
 
 
 # ---- letters and words ----
 
-_NOT_BEFORE = r"(?<!not )(?<!not \()(?<!not option )(?<!not option \()"
 _STARTS_YES_NO = re.compile(
-    r"\W*(?:(?:a|an|the|so|thus|hence|therefore|\w+ly|resounding|clear),? ){0,3}(yes|no|true|false)\b"
+    r"\W*(?:(?:an?|the|so|clear|\w+ly),? ){0,3}(yes|no|true|false)\b"
     r"(?! (?:longer|one|doubt|matter|such|more|evidence|single|way)\b)",
     re.IGNORECASE,
 )
@@ -286,27 +254,23 @@ _STARTS_YES_NO = re.compile(
 
 def _strict_choice(text, boxes, choices):
     # "A" before a lower-case word is an article, unless that word is what one says of an option. "20 C" is a unit.
-    article = r"(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
+    behind = r"(?![\w'’])(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
     option = r"\b(?i:option|choice|letter)\b[\s:#]*\(?"
-    label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option})?((?i:[{choices}]))(?![\w'’]){article}")
-    named = re.compile(rf"{_NOT_BEFORE}{option}((?i:[{choices}]))(?![\w'’]){article}(?!\)? is (?:not|wrong|in))")
-    capital = re.compile(rf"{_NOT_BEFORE}(?<!\d )(?<![\w'’\\])([{choices}])(?![\w'’]){article}")
+    label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option})?((?i:[{choices}])){behind}")
+    named = re.compile(rf"{option}((?i:[{choices}])){behind}(?!\)? is (?:not|wrong|in))")
+    capital = re.compile(rf"(?<!\d )(?<![\w'’\\])([{choices}]){behind}")
     verdict = re.compile(
-        rf"(?<![\w'’])([{choices}])\)? is (?:the )?(?:correct|right|best|answer)\b"
-        rf"|(?<!not )\b(?i:choose|select|pick|go with) (?:{option})?\(?([{choices}])(?![\w'’])"
+        rf"\b(?i:choose|select|pick|go with) (?:{option})?\(?([{choices}])(?![\w'’])"
         rf"|\b(?i:so|thus|hence|therefore),? (?i:it is |it's )?\(?([{choices}])\)?\W*(?:\n|$)"
     )
     stated = _statements(text, boxes, [(match.start(), match[match.lastindex]) for match in verdict.finditer(text)])
     for answer in stated:
-        if found := answer and (label.match(answer) or named.search(answer) or capital.search(answer)):
+        if found := answer and (label.match(answer) or capital.search(answer)):
             return found[1].upper()
     if None in stated:
         return None
-    opening = re.match(
-        rf"\W*((?i:[{choices}])(?=\))|[{choices}])(?:[).:]|\s*(?:\n|$))(?!.*\n\W*[{choices}][).:])", text, re.DOTALL
-    )
-    found = [*named.finditer(text)][-1:] or [opening] * bool(opening) or [*capital.finditer(text)][-1:]
-    return found[0][1].upper() if found else None
+    found = [*named.finditer(text)] or [*re.finditer(rf"\A\W*([{choices}])[).:]", text)] or [*capital.finditer(text)]
+    return found[-1][1].upper() if found else None
 
 
 def _strict_yes_no(text, boxes):
@@ -316,12 +280,9 @@ def _strict_yes_no(text, boxes):
             return _YES_NO[found[1].lower()]
     if None in stated:
         return None
-    sentences = [part for part in re.split(r"[.!?\n]+", text) if re.search(r"\w", part)]
-    last = sentences[-1] if sentences else ""
+    last = ["", *(part for part in re.split(r"[.!?\n]+", text) if re.search(r"\w", part))][-1]
     # "there is no proof" is not a verdict: the word must open or close the sentence, or open the text.
     opens = re.match(r"\W*(?:(?:so|thus|hence|therefore),? )?(yes|no)\s*(?:$|[^\w\s])", last, re.IGNORECASE)
-    closes = re.search(r"\b(yes|no)\W*$", last, re.IGNORECASE)
-    if closes and re.search(r"\b(?:not|never|cannot|\w+n['’]t)\b", last):
-        closes = None
+    closes = re.match(r"(?!.*\b(?:not|never|cannot|\w+n['’]t)\b).*\b(yes|no)\W*$", last, re.IGNORECASE)
     found = opens or closes or re.match(r"\W*(yes|no) *(?:[.,;:!\n]|- |$)", text, re.IGNORECASE)
     return _YES_NO[found[1].lower()] if found else None

@@ -1,12 +1,10 @@
 """One example -> token ids around the thought slot.
 
-A task's prompts are one Jinja template (prompts/<task>.jinja) with four blocks: `base` (the base
-model's user turn), `target` (its answer in training), `assistant` (the assistant model's user
-turn) and `assistant_reply` (how that model's turn begins, before the placeholders). They see
-question, options, steps, answer, facts, split ("train" or "eval"), soft_thoughts (the slot's
-text, "" without thoughts), num_thought_tokens, base_family and assistant_family. Blocks are
-rendered alone: nothing outside a block is seen; surrounding white space is dropped. A template may
-extend another.
+A task's prompts are one Jinja template (prompts/<task>.jinja) with four blocks: `base` (the base model's user turn),
+`target` (its answer in training), `assistant` (the assistant model's user turn) and `assistant_reply` (how that model's
+turn begins, before the placeholders). They see question, options, steps, answer, facts, split ("train" or "eval"),
+soft_thoughts (the slot's text, "" without thoughts), num_thought_tokens, base_family and assistant_family. Blocks are
+rendered alone: nothing outside a block is seen; surrounding white space is dropped. A template may extend another.
 
 Knows tokenizers and nothing of models or tasks' files.
 """
@@ -16,14 +14,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, meta, nodes
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
 from data_loader.tasks import get_task
 from utils import UserError
 
 PROMPT_DIR = Path(__file__).resolve().parent / "prompts"
-BLOCKS = ("base", "target", "assistant", "assistant_reply")
 FIELDS = ("question", "options", "steps", "answer", "facts")
 # Many templates print today's date unless they are given one: a prompt that changes every day.
 DATE = "26 Jul 2024"
@@ -46,26 +43,17 @@ def chat_text(tokenizer, messages, **options):
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False, **options)
     except Exception as error:  # a chat template may raise anything; transformers runs it in Jinja's sandbox
-        raise PromptError(
-            f"the chat template of {tokenizer.name_or_path!r}: {type(error).__name__}: {_one_line(error)}"
-        ) from None
+        raise PromptError(f"the chat template of {tokenizer.name_or_path!r}: {describe(error)}") from None
 
 
 def check_tokenizer(tokenizer, date):
-    """Raise PromptError if a tokenizer has no end-of-text token or a chat template that leaves out the user's text.
-
-    date: of `date_options`.
-    """
+    """Raise PromptError if a tokenizer has no end-of-text token or a chat template that leaves out the user's text."""
     if tokenizer.eos_token is None:
-        raise PromptError(
-            f"the tokenizer {tokenizer.name_or_path!r} has no end-of-text token, which ends an answer: "
-            "set eos_token in its tokenizer_config.json"
-        )
+        raise PromptError(f"{tokenizer.name_or_path!r} has no end-of-text token: set its eos_token")
     text = "What is 26 + 7?"
     if text not in chat_text(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True, **date):
         raise PromptError(
-            f"the chat template of {tokenizer.name_or_path!r} does not print a message that is a string, as templates "
-            "of vision models may not: give a chat template that does"
+            f"the chat template of {tokenizer.name_or_path!r} does not print a message that is a string: give another"
         )
 
 
@@ -83,9 +71,8 @@ def plain(step):
 class PromptEncoder:
     """Encodes the examples of one task for one pair of models.
 
-    base_tokens, assistant_tokens: the models' thought tokens (.family, .placeholder, .begin,
-    .end). num_thought_tokens: L; 0 leaves the slot out. prompt_dir: folder with the task's
-    template, used instead of the built-in one.
+    base_tokens, assistant_tokens: the models' thought tokens (.family, .placeholder, .begin, .end). num_thought_tokens:
+    L; 0 leaves the slot out. prompt_dir: folder with the task's template, used instead of the built-in one.
 
     Ways of the published code: generation_prompt=False leaves the assistant's header out of evaluation prompts.
     max_len cuts training and dev sequences at that many tokens, for tasks that are cut (`Task.is_cut`).
@@ -110,8 +97,6 @@ class PromptEncoder:
         word_dev_label=True,
         date_string=DATE,
     ):
-        if num_thought_tokens < 0:
-            raise ValueError(f"num_thought_tokens is {num_thought_tokens}: give 0 or more")
         self.task = get_task(task)
         self.base_tokenizer, self.assistant_tokenizer = base_tokenizer, assistant_tokenizer
         self.length = num_thought_tokens
@@ -126,11 +111,9 @@ class PromptEncoder:
         if self.length:
             tokenizers.append(assistant_tokenizer)
             slot = base_tokens.begin + base_tokens.placeholder * self.length + base_tokens.end
-            self.slot_ids = [
-                token_id(base_tokenizer, base_tokens.begin),
-                *[token_id(base_tokenizer, base_tokens.placeholder)] * self.length,
-                token_id(base_tokenizer, base_tokens.end),
-            ]
+            marks = (base_tokens.begin, base_tokens.placeholder, base_tokens.end)
+            begin, placeholder, end = (token_id(base_tokenizer, token) for token in marks)
+            self.slot_ids = [begin, *[placeholder] * self.length, end]
             self.assistant_placeholder = token_id(assistant_tokenizer, assistant_tokens.placeholder)
         for tokenizer in tokenizers:
             check_tokenizer(tokenizer, self.date)
@@ -146,26 +129,23 @@ class PromptEncoder:
     def encode(self, instance, split):
         """Return one example (a mapping with the fields of loaders.py) as a dict of Python ints:
 
-        prefix_ids: up to and including the begin token; suffix_ids: from the end token on;
-        labels: like suffix_ids, -100 for tokens without a loss; assistant_ids: the assistant's
-        prompt, which ends in L placeholders; index.
-        split "train": the whole conversation, loss on what follows the user's turn; "dev": the
-        same, loss on the last tokens or on the answer's word (tasks.py has both); "eval": the
-        prompt alone, no loss. With L = 0 the prompt is all prefix in evaluation; in training its
-        last token begins the suffix, as the end token does, and the loss is on the answer. Raises
-        PromptError unless slot, user's turn and answer are found.
+        prefix_ids: up to and including the begin token; suffix_ids: from the end token on; labels: like suffix_ids,
+        -100 for tokens without a loss; assistant_ids: the assistant's prompt, which ends in L placeholders; index.
+        split "train": the whole conversation, loss on what follows the user's turn; "dev": the same, loss on the last
+        tokens or on the answer's word (tasks.py has both); "eval": the prompt alone, no loss. With L = 0 the prompt is
+        all prefix in evaluation; in training its last token begins the suffix, as the end token does, and the loss is
+        on the answer. Raises PromptError unless slot, user's turn and answer are found.
         """
-        if split not in ("train", "dev", "eval"):
-            raise ValueError(f"split {split!r}: expected train, dev or eval")
-        context = self._context(instance, "eval" if split == "eval" else "train")
+        seen = {"train": "train", "dev": "train", "eval": "eval"}[split]
+        fields = {field: instance[field] for field in FIELDS}
+        context = self._template.new_context({**fields, **self._fixed, "split": seen})
+        context.blocks = self._blocks
         user = self._render("base", context)
         if split == "eval":
             prefix, suffix = self._cut(self._chat(self.base_tokenizer, user, self.generation_prompt))
             labelled = range(0)
         else:
-            if not (target := self._render("target", context)):
-                raise PromptError(f"{self.path}, block target: it prints nothing, and training is on what it prints")
-            prompt, answer = self._conversation(user, target)
+            prompt, answer = self._conversation(user, self._render("target", context))
             prefix, suffix = self._cut(prompt, answer)
             first = self._first_label(user, prefix, suffix)
             if self.max_len:
@@ -184,15 +164,13 @@ class PromptEncoder:
         }
 
     def hint_ids(self, text):
-        """Return the ids, at most L, of a text for the slot instead of placeholders. A special
-        token's name in it is ordinary text."""
+        """Return the ids, at most L, of a text for the slot instead of placeholders, with no special token in it."""
         return self._ids(self._defuse(text.strip()))[: self.length]
 
-    def _chat(self, tokenizer, user, generation_prompt, reply=None):
+    def _chat(self, tokenizer, user, generation_prompt, *reply):
         """Return the chat template's text of a user turn (and a reply)."""
-        messages = [{"role": "user", "content": user}]
-        if reply is not None:
-            messages.append({"role": "assistant", "content": reply})
+        roles = zip(("user", "assistant"), (user, *reply), strict=False)
+        messages = [{"role": role, "content": text} for role, text in roles]
         return chat_text(tokenizer, messages, add_generation_prompt=generation_prompt, **self.date)
 
     def _ids(self, text):
@@ -201,9 +179,9 @@ class PromptEncoder:
     def _conversation(self, user, target):
         """Return the base model's text in training as two parts: the prompt, and all that follows it."""
         prompt = self._chat(self.base_tokenizer, user, True)
-        text = self._chat(self.base_tokenizer, user, False, reply=target)
-        # Some templates write a past turn differently from the one that they open (or leave its
-        # end out); the model must see in training what it sees in evaluation.
+        text = self._chat(self.base_tokenizer, user, False, target)
+        # Some templates write a past turn differently from the one that they open (or leave its end out); the model
+        # must see in training what it sees in evaluation.
         if not text.startswith(prompt) or text.rstrip().endswith(target):
             text = prompt + target + self.base_tokenizer.eos_token
         return prompt, text[len(prompt) :]
@@ -233,7 +211,7 @@ class PromptEncoder:
         if not first:
             raise PromptError(
                 f"the chat template of {self.base_tokenizer.name_or_path!r} writes the user's turn differently with a "
-                "generation prompt: the end of that turn cannot be found, so use another chat template"
+                "generation prompt, so that its end cannot be found: use another chat template"
             )
         return first
 
@@ -256,112 +234,65 @@ class PromptEncoder:
         text = self._chat(self.assistant_tokenizer, self._render("assistant", context), True)
         text += self._render("assistant_reply", context)
         ids = self.assistant_tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ids and ids[-1] == self.assistant_placeholder:
-            raise PromptError(
-                f"{self.path}: the assistant's slot is not exactly {self.length} placeholders: "
-                f"its text before the slot ends in one: {text!r}"
-            )
         return ids + [self.assistant_placeholder] * self.length
 
     def _find_slot(self, ids, text):
         """Return the index of the begin token of the only slot in `ids`."""
         slot, width = self.slot_ids, len(self.slot_ids)
         found = [i for i, token in enumerate(ids) if token == slot[0] and ids[i : i + width] == slot]
-        if not found and self._defuse(str(self._fixed["soft_thoughts"])) in text:
-            raise PromptError(
-                f"{self.path}: soft_thoughts is printed as plain text, not as the slot: print it alone, "
-                "{{ soft_thoughts }}, joined to no other text and without a filter"
-            )
         if len(found) != 1:
             raise PromptError(
-                f"{self.path}: the slot of {self.length} thought tokens is there {len(found)} "
-                "times, expected once (begin token, placeholders, end token; block base must "
-                f"print soft_thoughts once): {text!r}"
+                f"{self.path}: the slot of {self.length} thought tokens is there {len(found)} times: block base must "
+                f"print soft_thoughts once, alone and without a filter: {text!r}"
             )
         return found[0]
 
     def _load_template(self, prompt_dir):
         """Load the template and those it extends; set path and prompt_hash."""
-        if prompt_dir is not None and not (Path(prompt_dir) / self.task.template).is_file():
-            raise PromptError(
-                f"{Path(prompt_dir) / self.task.template}: no such template: copy "
-                f"{PROMPT_DIR / self.task.template} there and edit it"
-            )
-        folders = [PROMPT_DIR] if prompt_dir is None else [prompt_dir, PROMPT_DIR]
-        self.path = str(Path(folders[0]) / self.task.template)
+        folders = [PROMPT_DIR] if prompt_dir is None else [Path(prompt_dir), PROMPT_DIR]
+        template = f"{self.task.name}.jinja"
+        self.path = str(folders[0] / template)
+        if not Path(self.path).is_file():
+            raise PromptError(f"{self.path}: no such template: copy {PROMPT_DIR / template} there and edit it")
         env = SandboxedEnvironment(
             loader=FileSystemLoader(folders),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            finalize=self._finalize,
+            # After all filters, so that none of them can put a token together again.
+            finalize=lambda value: value if isinstance(value, _Slot) else self._defuse(str(value)),
         )
         env.filters["plain"] = plain
+        names, sources, self._blocks = [template], [], {}
         try:
-            names, sources = [self.task.template], []
             for name in names:  # grows while it is walked: all files that the prompt is made of
                 sources.append(env.loader.get_source(env, name)[0])
-                used = list(meta.find_referenced_templates(env.parse(sources[-1])))
-                if None in used:
-                    raise TemplateError(
-                        f"extends, include or import in {name} names a template by a variable or an expression: "
-                        "write its name in quotes"
-                    )
-                names += [n for n in used if n not in names]
-            self._template = env.get_template(names[0])
-            self._blocks = {}
-            # As Jinja's `extends` does: each block's versions, the most special first.
-            for name in _parents(env, names[0]):
+                names += [used for used in meta.find_referenced_templates(env.parse(sources[-1])) if used not in names]
+                # As Jinja's `extends` does: each block's versions, the most special first.
                 for block, render in env.get_template(name).blocks.items():
                     self._blocks.setdefault(block, []).append(render)
-        except (TemplateError, UnicodeDecodeError, RecursionError) as error:
-            raise PromptError(f"{self.path}: {type(error).__name__}: {_one_line(error)}") from None
+        except (TemplateError, UnicodeDecodeError) as error:
+            raise PromptError(f"{self.path}: {describe(error)}") from None
+        self._template = env.get_template(template)
         self.prompt_hash = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
-        missing = [block for block in BLOCKS if block not in self._blocks]
-        if missing:
-            raise PromptError(f"{self.path}: no block {', '.join(missing)}: add it")
-
-    def _context(self, instance, split):
-        values = {field: instance[field] for field in FIELDS}
-        context = self._template.new_context({**values, **self._fixed, "split": split})
-        context.blocks = self._blocks
-        return context
 
     def _render(self, block, context):
         try:
             return "".join(self._blocks[block][0](context)).strip()
         except Exception as error:  # a template is code and may raise anything
-            raise PromptError(f"{self.path}, block {block}: {_one_line(error)}") from None
-
-    def _finalize(self, value):
-        # After all filters, so that none of them can put a token together again.
-        return value if isinstance(value, _Slot) else self._defuse(str(value))
+            raise PromptError(f"{self.path}, block {block}: {describe(error)}") from None
 
 
-def _parents(env, name):
-    """Return `name` and the templates that it extends, nearest first."""
-    chain = [name]
-    while True:
-        source = env.loader.get_source(env, chain[-1])[0]
-        extends = env.parse(source).find(nodes.Extends)
-        if extends is None:
-            return chain
-        parent = extends.template.as_const()
-        if parent in chain:
-            raise TemplateError(f"{chain[-1]} extends {parent}, which extends it again")
-        chain.append(parent)
-
-
-def _one_line(error):
-    return " ".join(str(error).split())[:300]
+def describe(error):
+    """Return an error's type and text, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def token_id(tokenizer, token):
     ids = tokenizer(token, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise PromptError(
-            f"thought token {token!r} is {len(ids)} tokens of {tokenizer.name_or_path!r}, "
-            "expected one: choose a special token of this tokenizer"
+            f"thought token {token!r} is {len(ids)} tokens of {tokenizer.name_or_path!r}: choose a special one"
         )
     return ids[0]
 

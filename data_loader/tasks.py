@@ -11,12 +11,11 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class Task:
-    """One task. `files` maps a split to the names it may have, the first that exists wins; the
-    names under "other" (with `{split}`) serve any further split."""
+    """One task, with the template prompts/<name>.jinja. `files` maps a split to the names it may have, the first that
+    exists wins; the names under "other" (with `{split}`) serve any further split."""
 
     name: str
     files: dict[str, tuple[str, ...]]
-    template: str
     answer_kind: str  # "number", "choice" or "yes_no"
     choices: str = ""
     # What an example's fields hold. "gsm_style": answer is the solution's lines, then "#### <answer>"; "letter":
@@ -38,13 +37,10 @@ class Task:
         return self.long_max_new_tokens if long_responses else self.max_new_tokens
 
 
-_GSM8K = ("{split}_socratic.jsonl", "{split}.jsonl")
-_AQUA = ("gsm_style_{split}.jsonl", "gsm_style_{split}.json")
-
-
-def _named(patterns, *splits):
-    files = {split: tuple(p.format(split=split) for p in patterns) for split in splits}
-    return files | {"other": patterns}
+def _named(patterns):
+    """Return the files of a task that has one a split; the papers' dev set is the test set."""
+    train, dev, test = (tuple(p.format(split=split) for p in patterns) for split in ("train", "dev", "test"))
+    return {"train": train, "dev": dev + test, "test": test, "other": patterns}
 
 
 TASKS = {
@@ -52,8 +48,7 @@ TASKS = {
     for task in (
         Task(
             "gsm8k",
-            _named(_GSM8K, "train", "dev", "test"),
-            "gsm8k.jinja",
+            _named(("{split}_socratic.jsonl", "{split}.jsonl")),
             "number",
             papers_form="socratic",
             keep_checkpoints=10,
@@ -62,20 +57,13 @@ TASKS = {
         Task(
             "asdiv-aug",
             # The publishers' dev file is the papers' test set.
-            {
-                "train": ("aug-train.jsonl",),
-                "test": ("aug-dev.jsonl",),
-                "dev": ("aug-dev.jsonl",),
-                "other": ("aug-{split}.jsonl",),
-            },
-            "asdiv-aug.jinja",
+            {"test": ("aug-dev.jsonl",), "other": ("aug-{split}.jsonl",)},
             "number",
             hub_id="xuyige/ASDiv-Aug",
         ),
         Task(
             "aqua",
-            _named(_AQUA, "train", "dev", "test"),
-            "aqua.jinja",
+            _named(("gsm_style_{split}.jsonl", "gsm_style_{split}.json")),
             "choice",
             choices="ABCDE",
             keep_checkpoints=10,
@@ -84,13 +72,8 @@ TASKS = {
         Task(
             "strategyqa",
             # One file: loaders.py cuts it at 80 %.
-            {
-                "train": ("strategyqa_train.json",),
-                "dev": ("strategyqa_train.json",),
-                "test": ("strategyqa_train.json",),
-                "other": ("strategyqa_{split}.json", "strategyqa_{split}.jsonl"),
-            },
-            "strategyqa.jinja",
+            dict.fromkeys(("train", "dev", "test"), ("strategyqa_train.json",))
+            | {"other": ("strategyqa_{split}.json", "strategyqa_{split}.jsonl")},
             "yes_no",
             form="facts",
             loss_from_header=True,
@@ -104,7 +87,6 @@ TASKS = {
                 "test": ("date_understanding_gsm_style.json",),
                 "other": ("date_understanding_{split}.json", "date_understanding_{split}.jsonl"),
             },
-            "du.jinja",
             "choice",
             choices="ABCDEF",
             form="letter",

@@ -36,7 +36,7 @@ from model.softcot import SoftCoT
 from model.training import count_of
 from model.weights import add_lora
 from tests.commands import ROOT
-from tests.test_prompts import EXAMPLES, FIXTURES, TOKENS, text_of, whole
+from tests.data_loader.test_prompts import EXAMPLES, FIXTURES, TOKENS, text_of, whole
 from tests.tiny import batch_of, once, ragged_examples, tiny_backbone, tiny_model
 from utils import UserError, run_main
 

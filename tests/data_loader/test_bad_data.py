@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,14 +12,14 @@ from hypothesis import strategies as st
 
 import evaluate_softcot
 import train_softcot
-from data_loader.answers import extract, extract_strict, gold, is_correct, majority_vote
+from data_loader.answers import extract, gold, is_correct, majority_vote
 from data_loader.loaders import DataError, load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS
 from experiment.results import judge
 from tests.commands import rows_of
 from tests.conftest import SMOLLM2_SPECIAL_TOKENS
-from tests.test_prompts import FIXTURES, MATH, TOKENS
+from tests.data_loader.test_prompts import FIXTURES, MATH, TOKENS
 from tests.tiny_runs import ANSWERS, EVALUATE, TRAIN, params, refused
 
 FILES = {
@@ -41,79 +40,77 @@ def line(**fields):
 
 # ---- files ----
 
-CORPUS = {  # content -> what the error says; None: it loads
-    "empty": (b"", "no examples in it"),
-    "blank lines": (b"\n\n \n", "no examples in it"),
-    "an empty list": (b"[]", "no examples in it"),
-    "cut off": (line() + line()[:-20], "line 2: not JSON"),
-    "a cut-off list": (b"[" + line() + b",", "not JSON"),
-    "binary": (bytes(range(256)), "is not UTF-8"),
-    "UTF-16": (line().decode().encode("utf-16"), "is not UTF-8"),
-    "NUL bytes": (line() + b"\0" * 40 + b"\n", "line 2: not JSON"),
-    "a NUL in the text": (line(question="a\0b"), "field question: a NUL character"),
-    "a key twice": (b'{"question": "Q", "question": "R", "answer": "#### 1"}\n', "'question' is there twice"),
-    "a key twice further in": (line() + b'{"a": {"b": 1, "b": 2}}\n', "line 2: .*'b' is there twice"),
-    "deep": (line() + b"[" * 100_000 + b"\n", "line 2"),
-    "deep from the start": (b"[" * 100_000, "not usable JSON"),
-    "a number too long to read": (line() + b'{"n": ' + b"9" * 5000 + b"}\n", "line 2: not usable JSON"),
-    "an answer too long to read": (line(answer="#### " + "9" * 5000), "is not a number"),
-    "an answer beyond all numbers": (line(answer="#### " + "9" * 400 + ".0"), "is not a number"),
-    "no question": (line() + b'{"answer": "#### 1"}\n', "line 2, field question: missing"),
-    "a strange key": (b'{"a\\nb' + b"x" * 3000 + b'": 1}\n', "field question: missing"),
-    "a blank question": (line(question=" \n\t "), "field question: blank"),
-    "half a surrogate": (line(question="\ud83d"), "half of a surrogate"),
-    "nothing to read in the answer": (line(answer="####"), "'' after '####' is not a number"),
-    "two files glued": (line()[:-1] + line(), "line 1: not JSON"),
-    "old Mac line ends": (line().replace(b"\n", b"\r") + line(), "line 1: not JSON"),
-    "a BOM": (b"\xef\xbb\xbf" + line(), None),
-    "CRLF": (line().replace(b"\n", b"\r\n") * 2, None),
-    "no newline at the end": (line()[:-1], None),
-    "a huge line": (line(question="word " * 1_000_000), None),
-    "line separators in a text": (line(question="a\u2028b\x85c\x0bd"), None),
-}
+BAD_FILES = [  # task, content, what the error names
+    ("gsm8k", b"\n\n \n", "no examples"),
+    ("gsm8k", b"[]", "no examples"),
+    ("gsm8k", line() + line()[:-20], "line 2"),
+    ("gsm8k", b"[" + line() + b",", "JSON"),
+    ("gsm8k", line()[:-1] + line(), "line 1"),  # two files glued
+    ("gsm8k", bytes(range(256)), "UTF-8"),
+    ("gsm8k", line().decode().encode("utf-16"), "UTF-8"),
+    ("gsm8k", line() + b"[" * 100_000 + b"\n", "line 2"),
+    ("gsm8k", line() + b'{"n": ' + b"9" * 5000 + b"}\n", "line 2"),
+    ("gsm8k", b"3\n", "line 1.* int"),
+    ("gsm8k", b"[3]", "item 1.* int"),
+    ("gsm8k", line() + b'{"answer": "#### 1"}\n', "line 2, field question"),
+    ("gsm8k", line(question=1), "question.* 1"),
+    ("gsm8k", line(question=" \n\t "), "field question"),
+    ("gsm8k", line(question="a\0b"), "field question"),
+    ("gsm8k", line(question="\ud83d"), "field question"),
+    ("gsm8k", b'{"question": "Q"}', "field answer"),
+    ("gsm8k", line(answer="####"), "field answer.* number"),
+    ("gsm8k", line(answer="7 pens"), "field answer.* number"),
+    ("gsm8k", line(answer="#### " + "9" * 5000), "field answer.* number"),
+    ("gsm8k", line(answer="#### " + "9" * 400 + ".0"), "field answer.* number"),
+    ("gsm8k", line(options=["1"]), "options.* gsm8k"),
+    ("aqua", line(answer="#### F"), "'F'.* ABCDE"),
+    ("aqua", line(answer="#### A", options="A"), "options.* list"),
+    ("aqua", line(answer="#### A", options=[1]), r"options\[0\]"),
+    ("aqua", line(answer="#### A", options=list("uvwxyz")), "options: 6"),
+    *(("du", line(answer=answer), "field answer.*ABCDEF") for answer in ("#### F", "G", "AB", "(A)")),
+    ("strategyqa", line(answer=True), "field facts"),
+    ("strategyqa", line(answer=True, facts=["F", 1]), r"facts\[1\]"),
+    ("strategyqa", line(answer="maybe", facts=["F"]), "'maybe'.* yes/no"),
+]
 
 
-@pytest.mark.parametrize("name", CORPUS)
-def test_corpus(tmp_path, name):
-    content, message = CORPUS[name]
-    (tmp_path / "test.jsonl").write_bytes(content)
-    if message is None:
-        assert len(load_task("gsm8k", tmp_path, split="test").get_dataset("test")) == content.count(b"question")
-        return
-    with pytest.raises(DataError, match=message) as error:
-        load_task("gsm8k", tmp_path, split="test")
-    assert str(tmp_path / "test.jsonl") in str(error.value)
+@pytest.mark.parametrize("task, content, named", BAD_FILES)
+def test_a_bad_file_is_one_line_that_names_file_line_and_field(tmp_path, task, content, named):
+    (tmp_path / FILES[task]).write_bytes(content)
+    with pytest.raises(DataError, match=named) as error:
+        load_task(task, tmp_path, split="test")
+    assert str(tmp_path / FILES[task]) in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
 
 
-words = st.sampled_from(
-    ["question", "answer", "options", "facts", "#### 7", "#### A", "A", "yes", True, "x", "\0", "\ufeff"]
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + line(),
+        line().replace(b"\n", b"\r\n") * 2,
+        line()[:-1],
+        line(question="word " * 1_000_000),
+        line(question="a\u2028b\x85c\x0bd"),
+    ],
 )
+def test_an_odd_file_that_loads(tmp_path, content):
+    (tmp_path / "test.jsonl").write_bytes(content)
+    assert len(load_task("gsm8k", tmp_path, split="test").get_dataset("test")) == content.count(b"question")
+
+
+words = st.sampled_from(["question", "answer", "options", "facts", "#### 7", "#### A", "A", "yes", True, "x", "\0"])
 values = st.recursive(
     words | st.none() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words.map(str), inner, max_size=4),
     max_leaves=8,
 )
-rows = st.fixed_dictionaries({}, optional={"question": values, "answer": values, "options": values, "facts": values})
-
-
-@st.composite
-def files(draw):
-    """Bytes of a file: random, or rows of JSON with bytes cut out, put in or turned over."""
-    if draw(st.integers(0, 4)) == 0:
-        return draw(st.binary(max_size=200))
-    content = b"".join(
-        json.dumps(row).encode() + draw(st.sampled_from([b"\n", b"\r\n", b"", b",\n"]))
-        for row in draw(st.lists(rows | st.just(GOOD), max_size=4))
-    )
-    for _ in range(draw(st.integers(0, 2))):
-        at, more = draw(st.integers(0, len(content))), draw(st.integers(0, 5))
-        content = content[:at] + draw(st.binary(max_size=3)) + content[at + more :]
-    return draw(st.sampled_from([b"", b"[", b"\xef\xbb\xbf"])) + content + draw(st.sampled_from([b"", b"]"]))
+rows = st.dictionaries(st.sampled_from(["question", "answer", "options", "facts"]), values) | st.just(GOOD)
+lists = st.lists(rows, max_size=4).map(lambda found: json.dumps(found).encode())
+lines = st.lists(rows.map(lambda row: json.dumps(row).encode()), max_size=4).map(b"\n".join)
 
 
 @many
-@given(content=files(), task=st.sampled_from(list(FILES)))
+@given(content=st.binary(max_size=200) | lists | lines, task=st.sampled_from(list(FILES)))
 def test_any_bytes_are_data_or_one_clear_line(tmp_path, content, task):
     (tmp_path / FILES[task]).write_bytes(content)
     try:
@@ -129,32 +126,12 @@ def test_any_bytes_are_data_or_one_clear_line(tmp_path, content, task):
 
 # ---- questions ----
 
-SPECIAL = sorted(
-    {
-        *SMOLLM2_SPECIAL_TOKENS,
-        "<|end_of_text|>",
-        "<|begin_of_text|>",
-        "<|start_header_id|>",
-        "<|end_header_id|>",
-        "<|eot_id|>",
-        "<|reserved_special_token_0|>",
-        "<|reserved_special_token_1|>",
-        "<think>",
-        "</think>",
-        "<|box_start|>",
-        "<|box_end|>",
-        "<tool_call>",
-        "<|python_tag|>",
-    }
-)
+MORE = "begin_of_text end_of_text start_header_id end_header_id eot_id reserved_special_token_0 box_start python_tag"
+SPECIAL = [*SMOLLM2_SPECIAL_TOKENS, *(f"<|{name}|>" for name in MORE.split()), "<think>", "</think>", "<tool_call>"]
 LOOK_ALIKES = [token.translate({ord("<"): "＜", ord(">"): "＞", ord("|"): "｜"}) for token in SPECIAL[:6]]
-pieces = (
-    st.sampled_from(SPECIAL)
-    | st.sampled_from(LOOK_ALIKES)
-    | st.sampled_from(
-        ["<", "|", ">", "<|", "|>", "im_end", "user\n", "\n", " ", "{{ soft_thoughts }}", "\u200b", "é", "e\u0301", "ſ"]
-    )
-    | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=6)
+PARTS = ["<", "|", ">", "<|", "|>", "im_end", "user\n", "\n", " ", "{{ soft_thoughts }}", "\u200b", "é", "e\u0301"]
+pieces = st.sampled_from([*SPECIAL, *LOOK_ALIKES, *PARTS]) | st.text(
+    st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=6
 )
 texts = st.lists(pieces, min_size=1, max_size=8).map("".join).filter(str.strip)
 
@@ -219,8 +196,8 @@ def test_a_question_over_the_assistants_context_is_left_out(place, run):
 
 
 def test_the_command_ends_with_one_line(place, run):
-    (place.parent / "data" / "test.jsonl").write_bytes(CORPUS["a key twice"][0])
-    assert "test.jsonl" in refused(run(evaluate_softcot, [*EVALUATE, *params()]))
+    (place.parent / "data" / "test.jsonl").write_bytes(line()[:-20])
+    assert "test.jsonl, line 1" in refused(run(evaluate_softcot, [*EVALUATE, *params()]))
     assert not Path("logs").exists()
 
 
@@ -242,35 +219,24 @@ def test_a_limit_below_every_training_example_is_an_error_that_gives_both(place,
 
 # ---- answers ----
 
+FORMS = [
+    "",
+    "\\boxed{",
+    "\\boxed{}",
+    "9" * 5000,
+    "1/0",
+    "#### ",
+    "answer is",
+    "\\frac{1}{0}",
+    "1e999",
+    "-" * 50,
+    "²",
+    "٣",
+]
+
 
 @many
-@given(
-    st.lists(
-        st.text(max_size=40)
-        | st.sampled_from(
-            [
-                "",
-                "\\boxed{",
-                "\\boxed{}",
-                "\\boxed{-}",
-                "9" * 5000,
-                "1/0",
-                "#### ",
-                "answer is",
-                "\\frac{1}{0}",
-                "1e999",
-                "." * 50,
-                "-" * 50,
-                "²",
-                "٣",
-                "the answer is \\boxed{\\boxed{}}",
-            ]
-        ),
-        min_size=1,
-        max_size=4,
-    ),
-    st.sampled_from(list(TASKS)),
-)
+@given(st.lists(st.text(max_size=40) | st.sampled_from(FORMS), min_size=1, max_size=4), st.sampled_from(list(TASKS)))
 def test_any_response_can_be_judged_and_written(responses, task):
     question = {"index": 0, "answer": {"number": "7", "choice": "B", "yes_no": "Yes"}[TASKS[task].answer_kind]}
     row = judge(task, question, responses, [1] * len(responses))
@@ -280,7 +246,3 @@ def test_any_response_can_be_judged_and_written(responses, task):
     if all(not any(letter.isalnum() for letter in text) for text in responses):
         assert row["answers"] == row["answers_strict"] == [None] * len(responses)
         assert not row["correct"] and not row["correct_strict"]
-        assert [extract_strict(task, text) for text in responses] == row["answers_strict"]
-
-
-assert sys.getrecursionlimit() < 100_000, "the deep files of the corpus are too shallow"

@@ -10,117 +10,34 @@ import re
 import torch  # noqa: F401
 
 
-def pre_process_gsm8k(
-    instance,
-    tokenizer,
-    assistant_tokenizer,
-    num_thought_tokens,
-    device=None,
-    add_bot_eot=True,
-    split="train",
-    base_backbone="llama",
-    base_special_token=None,
-    assistant_backbone="llama",
-    assistant_special_token=None,
-    max_len=-1,
-):
-    models = (
-        (tokenizer, base_backbone, base_special_token),
-        (
-            assistant_tokenizer,
-            assistant_backbone,
-            assistant_special_token,
-        ),
-    )
+def pre_process_gsm8k(instance, max_len=-1, **models):
     *steps, last = instance["answer"].splitlines()
     target = " / ".join([*steps, "So " + re.sub("####", "it is", last)])
-    found = encode("Solve " + instance["question"], target, models, num_thought_tokens, add_bot_eot, split)
-    if split != "test" and base_backbone == "llama":
+    found = encode("Solve " + instance["question"], target, **models)
+    if models["split"] != "test" and models["base_backbone"] == "llama":
         found = shorter(found, len(found["input_ids"]) - 1)
     return shorter(found, max_len) if max_len > 0 else found
 
 
-def pre_process_aqua(
-    instance,
-    tokenizer,
-    assistant_tokenizer,
-    num_thought_tokens,
-    device=None,
-    add_bot_eot=True,
-    split="train",
-    base_backbone="llama",
-    base_special_token=None,
-    assistant_backbone="llama",
-    assistant_special_token=None,
-    max_len=-1,
-):
-    models = (
-        (tokenizer, base_backbone, base_special_token),
-        (
-            assistant_tokenizer,
-            assistant_backbone,
-            assistant_special_token,
-        ),
-    )
-    target = instance["answer"].replace("####", "Letter")
-    found = encode("Choose. " + instance["question"], target, models, num_thought_tokens, add_bot_eot, split)
+def pre_process_aqua(instance, max_len=-1, **models):
+    found = encode("Choose. " + instance["question"], instance["answer"].replace("####", "Letter"), **models)
     return shorter(found, max_len) if max_len > 0 else found
 
 
-def pre_process_strategy_qa(
-    instance,
-    tokenizer,
-    assistant_tokenizer,
-    num_thought_tokens,
-    device=None,
-    add_bot_eot=True,
-    split="train",
-    base_backbone="llama",
-    base_special_token=None,
-    assistant_backbone="llama",
-    assistant_special_token=None,
-):
-    models = (
-        (tokenizer, base_backbone, base_special_token),
-        (
-            assistant_tokenizer,
-            assistant_backbone,
-            assistant_special_token,
-        ),
-    )
+def pre_process_strategy_qa(instance, **models):
     assert instance["answer"] in (True, False)
     target = "; ".join(instance["facts"]) + ". Thus " + {True: "Yes", False: "No"}[instance["answer"]] + "."
-    return encode("Yes or no? " + instance["question"], target, models, num_thought_tokens, add_bot_eot, split)
+    return encode("Yes or no? " + instance["question"], target, **models)
 
 
-def pre_process_du(
-    instance,
-    tokenizer,
-    assistant_tokenizer,
-    num_thought_tokens,
-    device=None,
-    add_bot_eot=True,
-    split="train",
-    base_backbone="llama",
-    base_special_token=None,
-    assistant_backbone="llama",
-    assistant_special_token=None,
-):
-    models = (
-        (tokenizer, base_backbone, base_special_token),
-        (
-            assistant_tokenizer,
-            assistant_backbone,
-            assistant_special_token,
-        ),
-    )
-    target = "Letter " + instance["answer"]
-    return encode("Which date? " + instance["question"], target, models, num_thought_tokens, add_bot_eot, split)
+def pre_process_du(instance, **models):
+    return encode("Which date? " + instance["question"], "Letter " + instance["answer"], **models)
 
 
-def encode(user, target, models, length, add_bot_eot, split):
+def encode(user, target, tokenizer, assistant_tokenizer, num_thought_tokens, device, add_bot_eot, split, **names):
     """Return the ids of both prompts, the labels and the two slots."""
-    (tokenizer, backbone, (placeholder, begin, end)), (assistant_tokenizer, assistant_backbone, tokens) = models
+    length, backbone, assistant_backbone = num_thought_tokens, names["base_backbone"], names["assistant_backbone"]
+    (placeholder, begin, end), tokens = names["base_special_token"], names["assistant_special_token"]
     if add_bot_eot:
         user += " Hints: " + begin + placeholder * length + end
     ids = chat(tokenizer, backbone, user)

@@ -26,12 +26,7 @@ MATH = {
 EXAMPLES = {
     "gsm8k": MATH,
     "asdiv-aug": MATH,
-    "aqua": {
-        **MATH,
-        "options": ["A) 6", "B) 7"],
-        "steps": ["3+4=7", "#### B"],
-        "answer": "B",
-    },
+    "aqua": {**MATH, "options": ["A) 6", "B) 7"], "steps": ["3+4=7", "#### B"], "answer": "B"},
     "du": {**MATH, "options": ["A) 01/02/2003", "F) 02/02/2003"], "steps": [], "answer": "F"},
     "strategyqa": {
         **MATH,
@@ -55,10 +50,13 @@ def tokenizer(family, request):
 @pytest.fixture
 def encoder(family, tokenizer):
     def make(task="gsm8k", length=4, **options):
-        tokens = TOKENS[family]
-        return PromptEncoder(task, tokenizer, tokens, tokenizer, tokens, length, **options)
+        return encoder_of(task, family, tokenizer, length, **options)
 
     return make
+
+
+def encoder_of(task, family, tokenizer, length=2, **options):
+    return PromptEncoder(task, *(tokenizer, TOKENS[family]) * 2, length, **options)
 
 
 def text_of(tokenizer, ids):
@@ -89,16 +87,7 @@ def test_training_and_evaluation_share_the_prefix(encoder, family, task):
     assert same == (family != "qwen3" or task == "strategyqa")
     # The evaluation's suffix (end of turn, header) is where training's begins.
     assert train["suffix_ids"][: len(test["suffix_ids"])] == test["suffix_ids"]
-    assert train["assistant_ids"] == test["assistant_ids"]
-
-
-def test_training_prompt_of_qwen3_math_is_short(request):
-    tokenizer = request.getfixturevalue("qwen3_tokenizer")
-    encoder = PromptEncoder("gsm8k", tokenizer, TOKENS["qwen3"], tokenizer, TOKENS["qwen3"], 4)
-    prefix = text_of(tokenizer, encoder.encode(MATH, "train")["prefix_ids"])
-    assert prefix.startswith(f"<|im_start|>user\nProblem: {MATH['question']}\n")
-    assert len(prefix.splitlines()) == 4
-    assert "boxed" in text_of(tokenizer, encoder.encode(MATH, "eval")["prefix_ids"])
+    assert train["assistant_ids"] == test["assistant_ids"] and set(test["labels"]) == {-100}
 
 
 # Labels. The oracle counts positions in the whole sequence of ids, as the published protocol states them.
@@ -157,11 +146,6 @@ def test_the_dev_label_of_strategyqa_is_the_answers_word(encoder, tokenizer, fam
     assert labels == [token if i in place else -100 for i, token in enumerate(ids)]
 
 
-def test_evaluation_has_no_labels(encoder):
-    for task, example in EXAMPLES.items():
-        assert set(encoder(task).encode(example, "eval")["labels"]) == {-100}
-
-
 def test_a_training_sequence_is_the_chat_templates_whole_conversation(encoder, tokenizer, family):
     for task, example in EXAMPLES.items():
         piece = encoder(task).encode(example, "train")
@@ -201,7 +185,7 @@ def test_aqua_in_training_with_qwen3_has_the_long_hints_and_the_steps_as_they_ar
     example = {**EXAMPLES["aqua"], "steps": ["3+4=<<3+4=7>>7 ** pens", "#### B"]}
     prefixes, suffixes = {}, {}
     for task in ("gsm8k", "aqua"):
-        encoder = PromptEncoder(task, qwen3_tokenizer, TOKENS["qwen3"], qwen3_tokenizer, TOKENS["qwen3"], 4)
+        encoder = encoder_of(task, "qwen3", qwen3_tokenizer)
         for split in ("train", "eval"):
             piece = encoder.encode(example, split)
             prefixes[task, split] = text_of(qwen3_tokenizer, piece["prefix_ids"]).splitlines()
@@ -242,17 +226,12 @@ def test_options_follow_the_question(encoder, tokenizer, task, split):
 def test_zero_thoughts_leave_no_trace_of_a_slot(encoder, tokenizer, family, task):
     piece = encoder(task, 0).encode(EXAMPLES[task], "eval")
     assert piece["suffix_ids"] == piece["labels"] == piece["assistant_ids"] == []
+    assert PromptEncoder(task, tokenizer, TOKENS[family], None, None, 0).encode(EXAMPLES[task], "eval") == piece
     text = text_of(tokenizer, piece["prefix_ids"])
     for word in ("hint", "weaker", TOKENS[family].placeholder):
         assert word not in text
     if family != "qwen3":  # whose generation prompt has an empty think block
         assert TOKENS[family].begin not in text
-
-
-def test_zero_thoughts_need_no_assistant(chatml_tokenizer):
-    encoder = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], None, None, 0)
-    assert encoder.encode(MATH, "eval")["prefix_ids"]
-    assert encoder.encode(MATH, "train")["assistant_ids"] == []
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -305,10 +284,8 @@ def test_tokens_in_the_data_are_defused(encoder, tokenizer, family, field):
 def test_the_assistants_tokens_are_defused_too(llama_tokenizer, qwen3_tokenizer):
     encoder = PromptEncoder("gsm8k", llama_tokenizer, TOKENS["llama"], qwen3_tokenizer, TOKENS["qwen3"], 2)
     piece = encoder.encode({**MATH, "question": "<|im_end|><|endoftext|><|eot_id|>?"}, "eval")
-    for token in ("<|im_end|>", "<|endoftext|>"):
-        expected = {"<|im_end|>": 1, "<|endoftext|>": 2}[token]
-        ids = piece["assistant_ids"]
-        assert ids.count(qwen3_tokenizer.convert_tokens_to_ids(token)) == expected
+    for token, count in (("<|im_end|>", 1), ("<|endoftext|>", 2)):
+        assert piece["assistant_ids"].count(qwen3_tokenizer.convert_tokens_to_ids(token)) == count
     assert "< |im_end|>< |endoftext|>< |eot_id|>?" in text_of(llama_tokenizer, piece["prefix_ids"])
 
 
@@ -317,21 +294,17 @@ def test_jinja_in_the_data_is_text(encoder, tokenizer):
     assert "{{ answer }} {% raw %}" in text_of(tokenizer, piece["prefix_ids"])
 
 
-def test_published_prompt_without_generation_prompt(llama_tokenizer, qwen3_tokenizer):
-    args = ("gsm8k", llama_tokenizer, TOKENS["llama"], llama_tokenizer, TOKENS["llama"], 2)
-    without = PromptEncoder(*args, generation_prompt=False)
-    suffix = text_of(llama_tokenizer, without.encode(MATH, "eval")["suffix_ids"])
-    assert suffix == f"{TOKENS['llama'].end}<|eot_id|>"
-    assert without.encode(MATH, "train") == PromptEncoder(*args).encode(MATH, "train")
-    args = ("gsm8k", qwen3_tokenizer, TOKENS["qwen3"], qwen3_tokenizer, TOKENS["qwen3"], 2)
-    suffix = PromptEncoder(*args, generation_prompt=False).encode(MATH, "eval")["suffix_ids"]
-    assert text_of(qwen3_tokenizer, suffix) == f"{TOKENS['qwen3'].end}<|im_end|>\n"
+@pytest.mark.parametrize("family, end", [("llama", "<|eot_id|>"), ("qwen3", "<|im_end|>\n")], indirect=["family"])
+def test_published_prompt_without_generation_prompt(encoder, tokenizer, family, end):
+    without = encoder(generation_prompt=False)
+    assert text_of(tokenizer, without.encode(MATH, "eval")["suffix_ids"]) == f"{TOKENS[family].end}{end}"
+    assert without.encode(MATH, "train") == encoder().encode(MATH, "train")
 
 
 def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
     chatml_tokenizer.chat_template += "{{ '' if add_generation_prompt else '<repo_name>' }}"
     chatml_tokenizer.chat_template = "{{ messages | length }}" + chatml_tokenizer.chat_template
-    encoder = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
+    encoder = encoder_of("gsm8k", "smollm2", chatml_tokenizer)
     piece = encoder.encode(MATH, "train")
     suffix = text_of(chatml_tokenizer, piece["suffix_ids"])
     assert suffix.endswith("$\\boxed{7}$.<|im_end|>") and "assistant\n## Step 1" in suffix
@@ -341,7 +314,7 @@ def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
 
 def test_chat_template_with_another_user_turn_before_a_header(chatml_tokenizer):
     chatml_tokenizer.chat_template = "{{ add_generation_prompt }}" + chatml_tokenizer.chat_template
-    encoder = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
+    encoder = encoder_of("gsm8k", "smollm2", chatml_tokenizer)
     with pytest.raises(PromptError, match="chat template"):
         encoder.encode(MATH, "train")
 
@@ -352,7 +325,7 @@ def test_labels_of_a_chat_template_without_end_of_turn_or_newline(chatml_tokeniz
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}[assistant]{% endif %}"
     )
-    encoder = PromptEncoder(task, chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
+    encoder = encoder_of(task, "smollm2", chatml_tokenizer)
     piece = encoder.encode(EXAMPLES[task], "train")
     labelled = text_of(chatml_tokenizer, [label for label in piece["labels"] if label != -100])
     assert labelled.startswith("\n[assistant]" if task == "gsm8k" else "[assistant]")
@@ -390,7 +363,7 @@ def with_template(folder, tokenizer, head="", **blocks):
         if text is not None
     )
     (folder / "gsm8k.jinja").write_text(text)
-    return PromptEncoder("gsm8k", tokenizer, TOKENS["smollm2"], tokenizer, TOKENS["smollm2"], 2, prompt_dir=folder)
+    return encoder_of("gsm8k", "smollm2", tokenizer, prompt_dir=folder)
 
 
 @pytest.mark.parametrize("tail", ["", " Now solve it.\n\n", "\nAnd <now>?"])
@@ -405,9 +378,8 @@ def test_text_of_the_user_behind_the_slot_has_no_loss(tmp_path, chatml_tokenizer
 
 
 def test_the_demos_template(chatml_tokenizer):
-    folder = Path(__file__).resolve().parent.parent / "data/mini/prompts"
-    args = ("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
-    encoder = PromptEncoder(*args, prompt_dir=folder)
+    folder = Path(__file__).resolve().parents[2] / "data/mini/prompts"
+    encoder = encoder_of("gsm8k", "smollm2", chatml_tokenizer, prompt_dir=folder)
     train, test = (encoder.encode(MATH, split) for split in ("train", "eval"))
     assert train["prefix_ids"] == test["prefix_ids"] and train["assistant_ids"] == test["assistant_ids"]
     ids, labels, end = whole(train, chatml_tokenizer, TOKENS["smollm2"], 2)
@@ -417,9 +389,8 @@ def test_the_demos_template(chatml_tokenizer):
 
 
 def test_only_the_assistant_sees_a_hidden_question(chatml_tokenizer):
-    folders = (Path(__file__).resolve().parent.parent / "data/mini" / name for name in ("prompts", "prompts_hidden"))
-    args = ("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
-    visible, hidden = (PromptEncoder(*args, prompt_dir=folder) for folder in folders)
+    folders = (Path(__file__).resolve().parents[2] / "data/mini" / name for name in ("prompts", "prompts_hidden"))
+    visible, hidden = (encoder_of("gsm8k", "smollm2", chatml_tokenizer, prompt_dir=folder) for folder in folders)
     other = {**MATH, "question": "Bo reads 5 books. What is left of 9?"}
     for split in ("train", "eval"):
         one, two, seen = hidden.encode(MATH, split), hidden.encode(other, split), visible.encode(MATH, split)
@@ -437,8 +408,7 @@ def test_a_yes_no_target_without_the_answer_has_no_dev_label(tmp_path, chatml_to
     blocks = {**BLOCKS, "target": "It is {{ 'true' if answer == 'Yes' else 'false' }}"}
     text = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())
     (tmp_path / "strategyqa.jinja").write_text(text)
-    args = ("strategyqa", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 2)
-    encoder = PromptEncoder(*args, prompt_dir=tmp_path)
+    encoder = encoder_of("strategyqa", "smollm2", chatml_tokenizer, prompt_dir=tmp_path)
     assert encoder.encode(EXAMPLES["strategyqa"], "train")["labels"]
     with pytest.raises(PromptError, match="block target.*'Yes'"):
         encoder.encode(EXAMPLES["strategyqa"], "dev")
@@ -463,76 +433,32 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
     assert len(hashes) == 2
 
 
-JOINED = (
-    "{{ soft_thoughts ~ '' }}",
-    "Ann: {{ 'thoughts: ' ~ soft_thoughts ~ '.' }}",
-    "{{ soft_thoughts + question }}",
-    "{{ soft_thoughts | trim }}",
-)
-
-
 @pytest.mark.parametrize(
-    "blocks, message",
+    "blocks, named",
     [
-        ({"base": "{{ question }}"}, "is there 0 times, expected once.*Ann has 3 pens"),
-        ({"base": "{{ soft_thoughts }} {{ soft_thoughts }}"}, "is there 2 times"),
-        *(({"base": text}, "soft_thoughts is printed as plain text.*alone") for text in JOINED),
-        ({"base": "{{ nothing }}"}, "gsm8k.jinja, block base: 'nothing' is undefined"),
+        ({"base": "{{ question }}"}, "soft_thoughts"),
+        ({"base": "{{ soft_thoughts }} {{ soft_thoughts }}"}, "soft_thoughts"),
+        ({"base": "Ann: {{ 'thoughts: ' ~ soft_thoughts }}"}, "soft_thoughts"),  # joined, it is text of the data
+        ({"base": "{{ nothing }}"}, "block base: .*'nothing'"),
+        ({"base": "{{ question.__class__.__mro__ }}"}, "block base: .*unsafe"),  # the sandbox
         ({"base": "{{ question"}, "TemplateSyntaxError"),
-        ({"target": None}, "gsm8k.jinja: no block target: add it"),
+        ({"target": None}, "block target"),
         ({"target": "{{ answer + 1 }}"}, "block target"),
-        ({"target": ""}, "block target.* nothing"),
-        ({"assistant_reply": "<|endoftext|>"}, "slot is not exactly 2 placeholders"),
-        ({"head": '{% extends "gsm8k.jinja" %}'}, "extends it again"),
         ({"head": '{% extends "none.jinja" %}'}, "none.jinja"),
-        ({"head": "{% extends question %}"}, "extends.* in gsm8k.jinja names .*quotes"),
-        ({"base": "{% include question %} {{ soft_thoughts }}"}, "include .*in gsm8k.jinja names .*quotes"),
     ],
 )
-def test_bad_template_says_what_is_wrong(tmp_path, chatml_tokenizer, blocks, message):
-    with pytest.raises(PromptError, match=message):
+def test_a_bad_template_is_named_with_what_is_wrong(tmp_path, chatml_tokenizer, blocks, named):
+    with pytest.raises(PromptError, match=f"gsm8k.jinja.*{named}"):
         with_template(tmp_path, chatml_tokenizer, **blocks).encode(MATH, "train")
 
 
-def test_a_template_cannot_reach_python(tmp_path, chatml_tokenizer):
-    with pytest.raises(PromptError, match="unsafe"):
-        encoder = with_template(tmp_path, chatml_tokenizer, base="{{ question.__class__.__mro__ }}")
-        encoder.encode(MATH, "eval")
-
-
-def test_bad_arguments(tmp_path, chatml_tokenizer):
-    def make(length=2, tokens=TOKENS["smollm2"], tokenizer=chatml_tokenizer, task="gsm8k", **options):
-        return PromptEncoder(task, tokenizer, tokens, tokenizer, tokens, length, **options)
-
-    with pytest.raises(ValueError, match="num_thought_tokens is -1"):
-        make(-1)
-    with pytest.raises(ValueError, match="unknown task 'x'"):
-        make(task="x")
-    with pytest.raises(PromptError, match="gsm8k.jinja: no such template: copy"):
-        make(prompt_dir=tmp_path)
-    with pytest.raises(PromptError, match="thought token '<think>' is 7 tokens"):
-        make(tokens=TOKENS["qwen3"])
-    with pytest.raises(ValueError, match="split 'test': expected train, dev or eval"):
-        make().encode(MATH, "test")
-
-
-def test_a_tokenizer_that_gives_no_prompt_is_refused(chatml_tokenizer):
-    def refused(match):
-        with pytest.raises(PromptError, match=match):
-            PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], chatml_tokenizer, TOKENS["smollm2"], 0)
-
-    plain, chatml_tokenizer.chat_template = chatml_tokenizer.chat_template, None
-    refused("chat template")
-    # As templates of vision models, which print the parts of a list.
-    parts = "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
-    chatml_tokenizer.chat_template = plain.replace("{{ m['content'] }}", parts)
-    assert parts in chatml_tokenizer.chat_template
-    refused("string")
-    chatml_tokenizer.chat_template, chatml_tokenizer.eos_token = plain, None
-    refused("end-of-text")
+def test_a_folder_without_the_template_and_a_token_of_another_tokenizer_are_refused(tmp_path, chatml_tokenizer):
+    with pytest.raises(PromptError, match=r"gsm8k\.jinja"):
+        encoder_of("gsm8k", "smollm2", chatml_tokenizer, prompt_dir=tmp_path)
+    with pytest.raises(PromptError, match="<think>"):
+        encoder_of("gsm8k", "qwen3", chatml_tokenizer)
 
 
 def test_plain_drops_annotations():
     assert plain("How many? ** 3*4=<<3*4=12>>12 pens") == "How many? 3*4=12 pens"
-    assert plain("#### 12") == "12"
     assert plain("2 ** 3 is 8 and 1<2") == "2 3 is 8 and 1<2"

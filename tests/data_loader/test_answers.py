@@ -23,94 +23,60 @@ from tests.commands import ROOT
 CASES = ROOT.parent / "shared" / "cases"
 
 
+# The published rule, and golds: task, text => answer. The types are compared too.
+PUBLISHED = [
+    ("gsm8k", "## Step 1: 48/2 = 24\nThe final answer is $\\boxed{72}$.", 72),
+    ("gsm8k", "She makes $1,450,000.", 1450000),
+    ("gsm8k", "That is 12.5% of it", 12.5),
+    ("gsm8k", "about 3.14159", 3.14),
+    ("gsm8k", "The answer is 72.0", 72.0),
+    ("gsm8k", "the balance is -5", 5),  # the sign is lost
+    ("gsm8k", "It is ٣٫ or ٤٢.٥", 42.5),
+    ("gsm8k", "9" * 400 + ".5", math.inf),
+    ("gsm8k", "9" * 10000, None),  # more digits than Python reads
+    ("gsm8k", "no number here", None),
+    ("aqua", "The final answer is $\\boxed{B}$.", "B"),
+    ("aqua", "(C) is right", "C"),
+    ("aqua", "The answer is B. I took a number.", "A"),  # the article counts as option A
+    ("du", "F", "F"),
+    ("aqua", "Nothing", None),
+    ("strategyqa", "## Step 1: No evidence.\nYes", True),
+    ("strategyqa", "Yes or no? NO.", False),
+    ("strategyqa", "I know nothing about it", None),
+    ("strategyqa", "That is true", None),
+]
+GOLDS = [
+    ("gsm8k", "1,080", 1080),
+    ("gsm8k", "-5", -5),
+    ("gsm8k", "1,00,000", 100000),
+    ("gsm8k", "2.0107e-06", 2.0107e-06),
+    ("asdiv-aug", "-1,234.5", -1234.5),
+    ("asdiv-aug", "3.14159", 3.14159),  # not rounded
+    ("asdiv-aug", "7.0", 7.0),
+    ("gsm8k", "9" * 10000, None),
+    ("gsm8k", "5 eggs", None),
+    ("aqua", "C", "C"),
+    ("du", "f", "F"),
+    ("aqua", "AB", None),
+    ("strategyqa", "Yes", True),
+    ("strategyqa", "False", False),
+    ("strategyqa", "maybe", None),
+]
+
+
 @pytest.mark.parametrize(
-    "text, answer",
-    [
-        ("## Step 1: 48/2 = 24\nThe final answer is $\\boxed{72}$.", 72),
-        ("She makes $1,450,000.", 1450000),
-        ("That is 12.5% of it", 12.5),
-        ("about 3.14159", 3.14),
-        ("The answer is 72.0", 72.0),
-        ("the balance is -5", 5),  # the published rule loses the sign
-        ("It is ٣٫ or ٤٢.٥", 42.5),
-        ("9" * 400 + ".5", math.inf),
-        ("\\boxed{18} dollars for 3 days", 3),
-        ("no number here", None),
-        ("", None),
-    ],
+    "rule, task, text, answer", [*((extract, *case) for case in PUBLISHED), *((gold, *case) for case in GOLDS)]
 )
-def test_published_number_is_the_last_one(text, answer):
-    assert extract("gsm8k", text) == answer
-    assert type(extract("gsm8k", text)) is type(answer)
+def test_the_published_rule_and_golds(rule, task, text, answer):
+    assert rule(task, text) == answer and type(rule(task, text)) is type(answer)
 
 
 def test_a_number_of_ten_thousand_digits_is_no_crash():
-    for task_rule in (extract, extract_strict):
-        assert task_rule("gsm8k", "9" * 10000) is None
-    assert gold("gsm8k", "9" * 10000) is None
+    assert extract_strict("gsm8k", "9" * 10000) is None
+    assert extract_strict("gsm8k", "9" * 400 + "." + "9" * 5) is None
     for same in (is_correct, is_correct_strict):
         assert not same(extract("gsm8k", "9" * 400 + ".0"), 5)
         assert not same(10**400, 5.0)
-    assert extract_strict("gsm8k", "9" * 400 + "." + "9" * 5) is None
-
-
-@pytest.mark.parametrize(
-    "text, answer",
-    [
-        ("The final answer is $\\boxed{B}$.", "B"),
-        ("(C) is right", "C"),
-        ("The answer is B. I took a number.", "A"),  # the article counts as option A
-        ("F", "F"),
-        ("Nothing", None),
-    ],
-)
-def test_published_choice_is_the_last_letter(text, answer):
-    assert extract("aqua", text) == extract("du", text) == answer
-
-
-@pytest.mark.parametrize(
-    "text, answer",
-    [
-        ("## Step 1: No evidence.\nYes", True),
-        ("Yes or no? NO.", False),
-        ("I know nothing about it", None),
-        ("That is true", None),
-    ],
-)
-def test_published_yes_no_is_the_last_word(text, answer):
-    assert extract("strategyqa", text) is answer
-
-
-def test_strict_choice_knows_the_tasks_letters():
-    assert extract_strict("du", "\\boxed{F}") == "F"
-
-
-@pytest.mark.parametrize(
-    "task, answer, value",
-    [
-        ("gsm8k", "1,080", 1080),
-        ("gsm8k", "-5", -5),
-        ("gsm8k", "1,00,000", 100000),
-        ("gsm8k", "1_000", 1000),
-        ("gsm8k", "2.0107e-06", 2.0107e-06),
-        ("asdiv-aug", "-1,234.5", -1234.5),
-        ("asdiv-aug", "3.14159", 3.14159),
-        ("asdiv-aug", "7.0", 7.0),
-        ("gsm8k", "none", None),
-        ("gsm8k", "$5", None),
-        ("gsm8k", "5 eggs", None),
-        ("aqua", "C", "C"),
-        ("du", "f", "F"),
-        ("du", "a dog", None),
-        ("aqua", "AB", None),
-        ("aqua", "", None),
-        ("strategyqa", "Yes", True),
-        ("strategyqa", "False", False),
-        ("strategyqa", "maybe", None),
-    ],
-)
-def test_gold_answers(task, answer, value):
-    assert gold(task, answer) == value and type(gold(task, answer)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -139,15 +105,12 @@ def test_no_expression_takes_long_or_stops_the_run(text):
     "task, response, answer, published, strict",
     [
         ("asdiv-aug", "72.0", "72", True, True),
-        ("asdiv-aug", "72", "72.0", True, True),
         ("asdiv-aug", "$1,450,000", "1,450,000", True, True),
         ("asdiv-aug", "\\boxed{-5}", "-5", False, True),  # the response's sign is lost, the gold's is kept
         ("asdiv-aug", "\\boxed{5}", "-5", False, False),
         ("asdiv-aug", "\\boxed{-5}", "5", True, False),
         ("asdiv-aug", "3.14", "3.14159", False, True),  # the response is rounded, the gold is not
-        ("asdiv-aug", "3.14159", "3.14159", False, True),
         ("asdiv-aug", "3.14159", "3.14", True, True),
-        ("asdiv-aug", "0.333", "0.33", True, True),
         ("asdiv-aug", "\\boxed{1/2}", "0.5", False, True),
         ("asdiv-aug", "nothing", "5", False, False),
         ("gsm8k", "\\boxed{0.0402}", "0.0401", False, False),  # below 0.1, two places are too few
@@ -157,9 +120,7 @@ def test_no_expression_takes_long_or_stops_the_run(text):
         ("gsm8k", "\\boxed{2.5}", "2500000", False, False),
         ("gsm8k", "nothing", "unreadable", False, False),
         ("du", "\\boxed{F}", "F", True, True),
-        ("du", "", "F", False, False),
         ("strategyqa", "So the answer is No", "No", True, True),
-        ("strategyqa", "So the answer is No", "Yes", False, False),
         ("strategyqa", "Perhaps", "No", False, False),
     ],
 )
@@ -172,16 +133,11 @@ def test_verdicts_of_one_response(task, response, answer, published, strict):
     "answers, counts, vote",
     [
         ([3, 5, 5, 3], {3: 2, 5: 2}, 3),  # a tie goes to the first
-        ([5, 3, 3, 5, 5], {5: 3, 3: 2}, 5),
         ([5, 5.0, 3], {5: 2, 3: 1}, 5),
         ([3, None, None, None], {3: 1, None: 1}, 3),
         ([None, None, None, 3], {None: 1, 3: 1}, None),  # one each: the first
-        ([None, None, 3, 3], {None: 1, 3: 2}, 3),
         ([None, 4, None, 3, None, 3], {None: 1, 4: 1, 3: 2}, 3),
-        ([4, None, 3, None], {4: 1, None: 1, 3: 1}, 4),
-        ([None, None], {None: 1}, None),
         ([None, True, False, False], {None: 1, True: 1, False: 2}, False),
-        (["B", None, "A", "A"], {"B": 1, None: 1, "A": 2}, "A"),
         ([], {}, None),
     ],
 )
@@ -196,11 +152,6 @@ def test_the_strict_vote_ignores_unread_answers():
     assert (row["vote_strict"], row["correct_strict"]) == (3, True)
     row = verdicts("strategyqa", ["?", "?"], "Yes")
     assert row["vote"] is row["vote_strict"] is None and not row["correct"] and not row["correct_strict"]
-
-
-def test_unknown_task_lists_the_tasks():
-    with pytest.raises(ValueError, match="unknown task 'math'.*gsm8k.*du"):
-        extract("math", "1")
 
 
 @pytest.mark.parametrize(
@@ -400,8 +351,3 @@ def strict_cases():
 def test_strict_answers(task, text, accepted):
     answer = extract_strict(task, text)
     assert answer in accepted or isinstance(answer, (int, float)) and answer == pytest.approx(accepted[0], rel=1e-9)
-
-
-@pytest.mark.parametrize("task", ["gsm8k", "aqua", "strategyqa"])
-def test_an_empty_response_has_no_strict_answer(task):
-    assert extract_strict(task, "") is None
