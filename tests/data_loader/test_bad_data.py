@@ -42,7 +42,6 @@ def line(**fields):
 
 BAD_FILES = [  # task, content, what the error names
     ("gsm8k", b"\n\n \n", "no examples"),
-    ("gsm8k", b"[]", "no examples"),
     ("gsm8k", line() + line()[:-20], "line 2"),
     ("gsm8k", b"[" + line() + b",", "JSON"),
     ("gsm8k", line()[:-1] + line(), "line 1"),  # two files glued
@@ -59,13 +58,11 @@ BAD_FILES = [  # task, content, what the error names
     ("gsm8k", line(question="\ud83d"), "field question"),
     ("gsm8k", b'{"question": "Q"}', "field answer"),
     ("gsm8k", line(answer="####"), "field answer.* number"),
-    ("gsm8k", line(answer="7 pens"), "field answer.* number"),
     ("gsm8k", line(answer="#### " + "9" * 5000), "field answer.* number"),
     ("gsm8k", line(answer="#### " + "9" * 400 + ".0"), "field answer.* number"),
     ("gsm8k", line(options=["1"]), "options.* gsm8k"),
     ("aqua", line(answer="#### F"), "'F'.* ABCDE"),
     ("aqua", line(answer="#### A", options="A"), "options.* list"),
-    ("aqua", line(answer="#### A", options=[1]), r"options\[0\]"),
     ("aqua", line(answer="#### A", options=list("uvwxyz")), "options: 6"),
     *(("du", line(answer=answer), "field answer.*ABCDEF") for answer in ("#### F", "G", "AB", "(A)")),
     ("strategyqa", line(answer=True), "field facts"),
@@ -81,21 +78,6 @@ def test_a_bad_file_is_one_line_that_names_file_line_and_field(tmp_path, task, c
         load_task(task, tmp_path, split="test")
     assert str(tmp_path / FILES[task]) in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\xef\xbb\xbf" + line(),
-        line().replace(b"\n", b"\r\n") * 2,
-        line()[:-1],
-        line(question="word " * 1_000_000),
-        line(question="a\u2028b\x85c\x0bd"),
-    ],
-)
-def test_an_odd_file_that_loads(tmp_path, content):
-    (tmp_path / "test.jsonl").write_bytes(content)
-    assert len(load_task("gsm8k", tmp_path, split="test").get_dataset("test")) == content.count(b"question")
 
 
 words = st.sampled_from(["question", "answer", "options", "facts", "#### 7", "#### A", "A", "yes", True, "x", "\0"])
@@ -129,7 +111,7 @@ def test_any_bytes_are_data_or_one_clear_line(tmp_path, content, task):
 MORE = "begin_of_text end_of_text start_header_id end_header_id eot_id reserved_special_token_0 box_start python_tag"
 SPECIAL = [*SMOLLM2_SPECIAL_TOKENS, *(f"<|{name}|>" for name in MORE.split()), "<think>", "</think>", "<tool_call>"]
 LOOK_ALIKES = [token.translate({ord("<"): "＜", ord(">"): "＞", ord("|"): "｜"}) for token in SPECIAL[:6]]
-PARTS = ["<", "|", ">", "<|", "|>", "im_end", "user\n", "\n", " ", "{{ soft_thoughts }}", "\u200b", "é", "e\u0301"]
+PARTS = [*"<|>\n \u200b", "<|", "|>", "im_end", "<<1=1>>", "user\n", "{{ soft_thoughts }}", "e\u0301"]
 pieces = st.sampled_from([*SPECIAL, *LOOK_ALIKES, *PARTS]) | st.text(
     st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=6
 )
@@ -205,11 +187,6 @@ def test_only_overlong_questions_are_an_error(place, run):
     (place.parent / "data" / "test.jsonl").write_bytes(line(question="word " * 10_000))
     text = refused(run(evaluate_softcot, [*EVALUATE, *params()]))
     assert re.search(r"no eval example of gsm8k .* 5\d{4} tokens .* 8 \(--max_new_tokens\).* context is 4096", text)
-
-
-def test_a_response_longer_than_the_context_is_an_error_that_gives_both(place, run):
-    text = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--max_new_tokens", "1000000"]))
-    assert "1000000 (--max_new_tokens)" in text and "4096" in text and "-" not in re.sub(r"--\w+", "", text)
 
 
 def test_a_limit_below_every_training_example_is_an_error_that_gives_both(place, run):

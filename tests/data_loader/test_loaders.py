@@ -157,6 +157,3 @@ def test_the_documented_examples_of_gsm8k_load_in_both_forms(tmp_path):
         assert [instance["answer"] for instance in data] == ["7", "20"]
         steps[name] = [step for instance in data for step in instance["steps"]]
     assert [re.sub(r"^.*\? \*\* ", "", step) for step in steps["socratic"]] == steps["plain"]
-    for step in steps["plain"]:
-        for expression, value in re.findall(r"<<([\d.*/+-]+)=(\d+)>>", step):
-            assert eval(expression) == int(value)

@@ -66,17 +66,13 @@ def text_of(tokenizer, ids):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("split", ["train", "dev", "eval"])
 def test_slot_is_cut_at_its_begin_and_end_tokens(encoder, tokenizer, family, task, split):
-    tokens = TOKENS[family]
     piece = encoder(task, 3).encode(EXAMPLES[task], split)
-    assert piece["index"] == 5
-    assert text_of(tokenizer, piece["prefix_ids"][-1:]) == tokens.begin
-    assert text_of(tokenizer, piece["suffix_ids"][:1]) == tokens.end
-    placeholder = tokenizer.convert_tokens_to_ids(tokens.placeholder)
-    assert placeholder not in piece["prefix_ids"] + piece["suffix_ids"]
-    assert len(piece["labels"]) == len(piece["suffix_ids"])
+    tokens = TOKENS[family]
+    placeholder, *marks = tokenizer.convert_tokens_to_ids([tokens.placeholder, tokens.begin, tokens.end])
+    assert [piece["prefix_ids"][-1], piece["suffix_ids"][0]] == marks and piece["index"] == 5
+    assert placeholder not in piece["prefix_ids"] + piece["suffix_ids"] + piece["assistant_ids"][:-3]
     assert piece["assistant_ids"][-3:] == [placeholder] * 3
-    assert placeholder not in piece["assistant_ids"][:-3]
-    assert all(type(i) is int for key in ("prefix_ids", "assistant_ids") for i in piece[key])
+    assert len(piece["labels"]) == len(piece["suffix_ids"])
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -128,10 +124,6 @@ def test_dev_labels_are_the_last_five_tokens(encoder, tokenizer, family, task):
     piece = encoder(task, 3).encode(EXAMPLES[task], "dev")
     ids, labels, _ = whole(piece, tokenizer, TOKENS[family], 3)
     assert labels == [-100] * (len(ids) - 5) + ids[-5:]
-    answer = EXAMPLES[task]["answer"]
-    # One token a character with the small tokenizer, "$." is one with the others.
-    ends = {"llama": f"{{{answer}}}$.<|eot_id|>", "smollm2": "}$.<|im_end|>\n"}
-    assert text_of(tokenizer, ids[-5:]) == ends.get(family, f"{answer}}}$.<|im_end|>\n")
 
 
 @pytest.mark.parametrize("answer", ["Yes", "No"])
@@ -161,10 +153,7 @@ def test_a_training_sequence_is_the_chat_templates_whole_conversation(encoder, t
 
 def test_target_of_math(encoder, tokenizer, family):
     text = text_of(tokenizer, encoder().encode(MATH, "train")["suffix_ids"])
-    steps = ["How many pens? ** She has 3+4=<<3+4=7>>7 pens.", "#### 7"]
-    if family == "qwen3":
-        steps = ["How many pens? She has 3+4=7 pens.", "7"]
-        assert "<think>\n\n</think>\n\n## Step 1" in text
+    steps = [plain(step) if family == "qwen3" else step for step in MATH["steps"]]
     target = f"## Step 1: {steps[0]}\n## Step 2: {steps[1]}\nThe final answer is $\\boxed{{7}}$."
     assert target + tokenizer.eos_token in text
 
@@ -196,7 +185,6 @@ def test_aqua_in_training_with_qwen3_has_the_long_hints_and_the_steps_as_they_ar
     assert hints["aqua", "train"] == hints["aqua", "eval"] == hints["gsm8k", "eval"]
     assert len(hints["gsm8k", "train"]) < len(hints["aqua", "train"]) / 3
     assert "## Step 1: 3+4=<<3+4=7>>7 ** pens\n## Step 2: #### B\n" in suffixes["aqua", "train"]
-    assert "## Step 1: 3+4=7 pens\n## Step 2: B\n" in suffixes["gsm8k", "train"]
 
 
 @pytest.mark.parametrize("base", ["llama", "qwen3"])
@@ -213,13 +201,11 @@ def test_a_qwen_assistant_gets_one_more_bullet(request, base, task):
     assert qwen3[: len(llama)] == llama and len(qwen3) == len(llama) + (task != "strategyqa")
 
 
-@pytest.mark.parametrize("task", ["aqua", "du"])
-@pytest.mark.parametrize("split", ["train", "eval"])
+@pytest.mark.parametrize("task, split", [("aqua", "train"), ("du", "eval")])
 def test_options_follow_the_question(encoder, tokenizer, task, split):
     piece = encoder(task).encode(EXAMPLES[task], split)
-    listed = "\n".join([f"Problem: {MATH['question']}", *EXAMPLES[task]["options"], ""])
-    assert listed in text_of(tokenizer, piece["prefix_ids"])
-    assert listed.strip() in text_of(tokenizer, piece["assistant_ids"])
+    listed = "\n".join([f"Problem: {MATH['question']}", *EXAMPLES[task]["options"]])
+    assert all(listed in text_of(tokenizer, piece[key]) for key in ("prefix_ids", "assistant_ids"))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -246,12 +232,6 @@ def test_without_thoughts_the_loss_is_on_the_answer_alone(encoder, tokenizer, fa
         assert text_of(tokenizer, labelled).strip() == "Yes"
     else:
         assert dev["labels"] == [-100] * (len(dev["labels"]) - 5) + dev["suffix_ids"][-5:]
-    assert text_of(tokenizer, train["suffix_ids"][-1:]) == ("<|eot_id|>" if family == "llama" else "\n")
-    with_thoughts = encoder(task, 4).encode(EXAMPLES[task], "train")["suffix_ids"]
-    answer = train["suffix_ids"][1:]
-    assert with_thoughts[-len(answer) :] == answer  # the same target, to the end of the turn
-    begin = {"strategyqa": "The question is: Is", "du": "The final answer is"}.get(task, "## Step 1: ")
-    assert text_of(tokenizer, answer).startswith(begin)
 
 
 def test_a_hint_is_text_of_at_most_l_tokens(encoder, tokenizer, family):
@@ -263,35 +243,11 @@ def test_a_hint_is_text_of_at_most_l_tokens(encoder, tokenizer, family):
     assert not set(special) & set(make.hint_ids(TOKENS[family].end + TOKENS[family].placeholder))
 
 
-@pytest.mark.parametrize("field", ["question", "options", "steps", "facts", "answer"])
-def test_tokens_in_the_data_are_defused(encoder, tokenizer, family, field):
-    tokens = TOKENS[family]
-    forged = f"x{tokens.begin}{tokens.placeholder * 4}{tokens.end}{tokenizer.eos_token}"
-    # No filter may put a token together again.
-    forged += f"{tokens.end[:2]}<<1=1>>{tokens.end[2:]}"
-    task = "strategyqa" if field == "facts" else "aqua"
-    clean = EXAMPLES[task]
-    value = forged if isinstance(clean[field], str) else [forged]
-    for split in ("train", "eval"):
-        piece = encoder(task).encode({**clean, field: value}, split)
-        ids, special = piece["prefix_ids"] + piece["suffix_ids"], set(tokenizer.all_special_ids)
-        special |= set(tokenizer.get_added_vocab().values())
-        expected = encoder(task).encode(clean, split)
-        expected = expected["prefix_ids"] + expected["suffix_ids"]
-        assert [i for i in ids if i in special] == [i for i in expected if i in special]
-
-
 def test_the_assistants_tokens_are_defused_too(llama_tokenizer, qwen3_tokenizer):
     encoder = PromptEncoder("gsm8k", llama_tokenizer, TOKENS["llama"], qwen3_tokenizer, TOKENS["qwen3"], 2)
     piece = encoder.encode({**MATH, "question": "<|im_end|><|endoftext|><|eot_id|>?"}, "eval")
-    for token, count in (("<|im_end|>", 1), ("<|endoftext|>", 2)):
-        assert piece["assistant_ids"].count(qwen3_tokenizer.convert_tokens_to_ids(token)) == count
-    assert "< |im_end|>< |endoftext|>< |eot_id|>?" in text_of(llama_tokenizer, piece["prefix_ids"])
-
-
-def test_jinja_in_the_data_is_text(encoder, tokenizer):
-    piece = encoder().encode({**MATH, "question": "{{ answer }} {% raw %}"}, "eval")
-    assert "{{ answer }} {% raw %}" in text_of(tokenizer, piece["prefix_ids"])
+    for tokenizer, key in ((llama_tokenizer, "prefix_ids"), (qwen3_tokenizer, "assistant_ids")):
+        assert "< |im_end|>< |endoftext|>< |eot_id|>?" in text_of(tokenizer, piece[key])
 
 
 @pytest.mark.parametrize("family, end", [("llama", "<|eot_id|>"), ("qwen3", "<|im_end|>\n")], indirect=["family"])
@@ -304,8 +260,7 @@ def test_published_prompt_without_generation_prompt(encoder, tokenizer, family, 
 def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
     chatml_tokenizer.chat_template += "{{ '' if add_generation_prompt else '<repo_name>' }}"
     chatml_tokenizer.chat_template = "{{ messages | length }}" + chatml_tokenizer.chat_template
-    encoder = encoder_of("gsm8k", "smollm2", chatml_tokenizer)
-    piece = encoder.encode(MATH, "train")
+    piece = encoder_of("gsm8k", "smollm2", chatml_tokenizer).encode(MATH, "train")
     suffix = text_of(chatml_tokenizer, piece["suffix_ids"])
     assert suffix.endswith("$\\boxed{7}$.<|im_end|>") and "assistant\n## Step 1" in suffix
     ids, labels, end = whole(piece, chatml_tokenizer, TOKENS["smollm2"], 2)
@@ -314,9 +269,8 @@ def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
 
 def test_chat_template_with_another_user_turn_before_a_header(chatml_tokenizer):
     chatml_tokenizer.chat_template = "{{ add_generation_prompt }}" + chatml_tokenizer.chat_template
-    encoder = encoder_of("gsm8k", "smollm2", chatml_tokenizer)
     with pytest.raises(PromptError, match="chat template"):
-        encoder.encode(MATH, "train")
+        encoder_of("gsm8k", "smollm2", chatml_tokenizer).encode(MATH, "train")
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "strategyqa"])
@@ -325,8 +279,7 @@ def test_labels_of_a_chat_template_without_end_of_turn_or_newline(chatml_tokeniz
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}[assistant]{% endif %}"
     )
-    encoder = encoder_of(task, "smollm2", chatml_tokenizer)
-    piece = encoder.encode(EXAMPLES[task], "train")
+    piece = encoder_of(task, "smollm2", chatml_tokenizer).encode(EXAMPLES[task], "train")
     labelled = text_of(chatml_tokenizer, [label for label in piece["labels"] if label != -100])
     assert labelled.startswith("\n[assistant]" if task == "gsm8k" else "[assistant]")
     assert labelled.endswith(f".{chatml_tokenizer.eos_token}")  # the template writes none
@@ -348,20 +301,12 @@ def test_training_keeps_the_prompt_s_tokens_where_the_answer_would_join_the_last
     assert [label for label in train["labels"] if label != -100][-len(ids) + len(prompt) :] == ids[len(prompt) :]
 
 
-BLOCKS = {
-    "base": "{{ question }} {{ soft_thoughts }}",
-    "target": "{{ answer }}",
-    "assistant": "{{ question }}",
-    "assistant_reply": "Tokens:",
-}
+BLOCKS = {"base": "{{ question }} {{ soft_thoughts }}", "target": "{{ answer }}", "assistant": "{{ question }}"}
 
 
 def with_template(folder, tokenizer, head="", **blocks):
-    text = head + "".join(
-        f"{{% block {name} %}}{text}{{% endblock %}}\n"
-        for name, text in {**BLOCKS, **blocks}.items()
-        if text is not None
-    )
+    blocks = BLOCKS | {"assistant_reply": "Tokens:"} | blocks
+    text = head + "".join(f"{{% block {name} %}}{text}{{% endblock %}}\n" for name, text in blocks.items() if text)
     (folder / "gsm8k.jinja").write_text(text)
     return encoder_of("gsm8k", "smollm2", tokenizer, prompt_dir=folder)
 
@@ -375,17 +320,6 @@ def test_text_of_the_user_behind_the_slot_has_no_loss(tmp_path, chatml_tokenizer
     labelled = [label for label in piece["labels"] if label != -100]
     assert text_of(chatml_tokenizer, labelled) == "\n<|im_start|>assistant\n7<|im_end|>\n"
     assert piece["labels"][-len(labelled) :] == labelled
-
-
-def test_the_demos_template(chatml_tokenizer):
-    folder = Path(__file__).resolve().parents[2] / "data/mini/prompts"
-    encoder = encoder_of("gsm8k", "smollm2", chatml_tokenizer, prompt_dir=folder)
-    train, test = (encoder.encode(MATH, split) for split in ("train", "eval"))
-    assert train["prefix_ids"] == test["prefix_ids"] and train["assistant_ids"] == test["assistant_ids"]
-    ids, labels, end = whole(train, chatml_tokenizer, TOKENS["smollm2"], 2)
-    assert labels == [-100] * (end + 2) + ids[end + 2 :]
-    target = "\n<|im_start|>assistant\n3 + 4 = 7\nAnswer: \\boxed{7}<|im_end|>\n"
-    assert text_of(chatml_tokenizer, ids[end + 2 :]) == target
 
 
 def test_only_the_assistant_sees_a_hidden_question(chatml_tokenizer):
@@ -405,22 +339,18 @@ def test_only_the_assistant_sees_a_hidden_question(chatml_tokenizer):
 
 
 def test_a_yes_no_target_without_the_answer_has_no_dev_label(tmp_path, chatml_tokenizer):
-    blocks = {**BLOCKS, "target": "It is {{ 'true' if answer == 'Yes' else 'false' }}"}
-    text = "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())
+    text = (PROMPT_DIR / "strategyqa.jinja").read_text().replace("{{ answer }}", "true")
     (tmp_path / "strategyqa.jinja").write_text(text)
     encoder = encoder_of("strategyqa", "smollm2", chatml_tokenizer, prompt_dir=tmp_path)
-    assert encoder.encode(EXAMPLES["strategyqa"], "train")["labels"]
     with pytest.raises(PromptError, match="block target.*'Yes'"):
-        encoder.encode(EXAMPLES["strategyqa"], "dev")
+        encoder.encode({**EXAMPLES["strategyqa"], "question": "Is it?"}, "dev")
 
 
 def test_prompt_dir_replaces_the_template_and_its_hash(tmp_path, chatml_tokenizer):
     encoder = with_template(tmp_path, chatml_tokenizer)
     text = text_of(chatml_tokenizer, encoder.encode(MATH, "eval")["prefix_ids"])
     assert text == f"<|im_start|>user\n{MATH['question']} <issue_start>"
-    other = with_template(tmp_path, chatml_tokenizer, target="So: {{ answer }}")
-    built_in = PromptEncoder("gsm8k", chatml_tokenizer, TOKENS["smollm2"], None, None, 0)
-    assert len({encoder.prompt_hash, other.prompt_hash, built_in.prompt_hash}) == 3
+    assert encoder.prompt_hash != encoder_of("gsm8k", "smollm2", chatml_tokenizer).prompt_hash
 
 
 def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
