@@ -147,7 +147,7 @@ def _read_strict(task, text):
     return answer, answer
 
 
-_RUN_ON = re.compile(r"(?:\n[ #*>]{0,9}(?i:question|problem|human|user)|\bQ(?:uestion)?)(?: ?\d+)?[ *]{0,3}:")
+_RUN_ON = re.compile(r"(?:\n[ #*>]*(?i:question|problem|human|user)|\bQ(?:uestion)?)(?: ?\d+)?[ *]*:|\nuser\n")
 _BEGUN = re.compile(r"\d|\b(?i:answer|boxed|yes|no)\b|\b[B-F]\b")  # a question copied before any answer is no run-on
 
 
@@ -176,14 +176,14 @@ _CANNOT = r"(?:can ?no|could no|is no|was no|will no)t\b|(?:ca|could|is|was|wo)n
 # The noun, not "to answer this" or "to find the answer, we need:".
 _ANSWER_IS = re.compile(
     r"(?<!\bto )(?<!\bwe )\b(?:answer|ans|(?:correct|right|best) (?:option|choice))\b(?! (?:this|the|that|your|it|a)\b)"
-    rf"[^.\n:=]{{0,60}}?(?:\b(?P<not>{_CANNOT})|\b(?:is|was|be|are)\b|:|=|####)"
-    r"[\s:*]*(?:\.\.+ ?)?(?P<text>(?:[^.\n]|\.(?=\d))*)"
-    r"|####\s*(?P<final>[-+\d.(\\][^\n]*|(?:[A-F]|yes|no)\b[^\n]*)",
+    rf"[^.\n:=]{{0,60}}?(?:\b(?P<not>{_CANNOT})|\b(?:is|was|be|are)\b|:|=|####|(?<=ns)\.)"
+    r"[\s:*]*(?:\.\.+ ?|(?<=\n)[-*•] )?(?P<text>(?:[^.\n]|\.(?=\d))*)"
+    r"|####\s*(?!\d+[.)] )(?P<final>[-+\d.(\\][^\n]*|(?:[A-F]|yes|no)\b[^\n]*)",
     re.IGNORECASE,
 )
 _INTRODUCTION = re.compile(r"(?:^|[.!?:\n])\W*(?:\w+,? )?(?:in order )?to (?:\w+ ){0,4}$", re.IGNORECASE)
 _NEGATED = re.compile(r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|un\w+able|impossible|neither|cannot|none)\b", re.I)
-_REFUSAL = re.compile(r"\b(?:cannot|impossible|unable|not enough|insufficient) .*\b(?:determin|answer|find|know)", re.I)
+_REFUSAL = re.compile(r"\b(?:can(?:no|['’])t|impossible|unable|not enough|insufficient) .*(?:determin|answer)", re.I)
 
 
 def _statements(text, boxes, more=()):
@@ -218,7 +218,7 @@ def _read_number(text):
     expression may not, and is (None, None).
     """
     for clause in _CLAUSES.split(text):
-        clause = clause.split("=")[-1]
+        clause = re.sub(r"^\s*-\s*(?=[\d.(\\])", "-", clause.split("=")[-1])
         for start, expression in expressions(clause):
             lead, tail = clause[:start], clause[expression.end :]
             if _CALCULATES.search(lead):
@@ -257,10 +257,11 @@ def _strict_choice(text, boxes, choices):
     behind = r"(?![\w'’])(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
     option = r"\b(?i:option|choice|letter)\b[\s:#]*\(?"
     label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option})?((?i:[{choices}])){behind}")
-    named = re.compile(rf"{option}((?i:[{choices}])){behind}(?!\)? is (?:not|wrong|in))")
-    capital = re.compile(rf"(?<!\d )(?<![\w'’\\])([{choices}]){behind}")
+    named = re.compile(rf"(?<!not ){option}((?i:[{choices}])){behind}(?!\)? is (?:not|wrong|in))")
+    capital = re.compile(rf"(?<!\d )(?<!not )(?<![\w'’\\])([{choices}]){behind}")
     verdict = re.compile(
-        rf"\b(?i:choose|select|pick|go with) (?:{option})?\(?([{choices}])(?![\w'’])"
+        rf"(?<![\w'’])([{choices}])\)? is (?:the )?(?:correct|right|best|answer)\b"
+        rf"|\b(?i:choose|select|pick|go with) (?:{option})?\(?([{choices}])(?![\w'’])"
         rf"|\b(?i:so|thus|hence|therefore),? (?i:it is |it's )?\(?([{choices}])\)?\W*(?:\n|$)"
     )
     stated = _statements(text, boxes, [(match.start(), match[match.lastindex]) for match in verdict.finditer(text)])
