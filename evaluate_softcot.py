@@ -22,7 +22,7 @@ from experiment.responses import (
     texts_of_ids,
     write_hints,
 )
-from experiment.results import LogForm, SeedFiles, judge, skipped_row, texts_of
+from experiment.results import LogForm, SeedFiles, judge, keep_texts, skipped_row
 from experiment.run_files import ONLY_IN_LOGS, data_hash, evaluation_record, method_of, rendered_prompt
 from experiment.setup import (
     encode_split,
@@ -93,7 +93,7 @@ def evaluate(args):
         total=sum(len(seeds) for _, seeds in todo),
     )
     for seed, example, rows in bar:
-        files.add(seed, row_of(args, method, questions[example["index"]], example, rows))
+        files.results[seed].add(make_row(args, method, questions[example["index"]], example, rows))
         bar.set_postfix(accuracy=f"{files.accuracy():.1f}%")
 
     # 8) files in the data's order, report
@@ -112,7 +112,7 @@ def log_form(args, method, num_questions) -> LogForm:
     return LogForm(num_questions, args.num_return_sequences, args.chains() is not None, slot, arguments)
 
 
-def row_of(args, method, question, example, rows):
+def make_row(args, method, question, example, rows):
     """Return the result row of a question. rows: N x R lists of token ids, chain by chain."""
     tokenizer = method.base.tokenizer
     responses = texts_of_ids(tokenizer, rows, skip_special_tokens=True)
@@ -122,18 +122,18 @@ def row_of(args, method, question, example, rows):
         slot_ids = example.get("hint_ids", placeholders)
         row["input"] = tokenizer.decode(example["prefix_ids"] + slot_ids + example["suffix_ids"])
     raw_responses = texts_of_ids(tokenizer, rows, skip_special_tokens=False)
-    return row | texts_of(args.task_name, row["answers"], responses, raw_responses, keep=args.print_response)
+    return row | keep_texts(args.task_name, row["answers"], responses, raw_responses, keep=args.print_response)
 
 
 def report(scores, method_name):
     """Print each seed's scores, then mean and sample standard deviation over seeds, by both answer rules."""
     for seed, score in scores.items():
         print(
-            f"Seed {seed}: accuracy {100 * score['accuracy']:.2f} % (strict {100 * score['accuracy_strict']:.2f} %), "
+            f"Seed {seed}: accuracy {100 * score['correct']:.2f} % (strict {100 * score['correct_strict']:.2f} %), "
             f"{score['questions']} questions, {score['tokens']:.1f} tokens a response"
         )
     both = []
-    for rule in ("accuracy", "accuracy_strict"):
+    for rule in ("correct", "correct_strict"):
         values = [100 * score[rule] for score in scores.values()]
         both.append(f"{mean(values):.2f}" + (f" +- {stdev(values):.2f}" if len(values) > 1 else ""))
     print(f"Seeds {min(scores)} to {max(scores)}: accuracy {both[0]} % (strict {both[1]} %), {method_name}", flush=True)

@@ -1,7 +1,7 @@
 """The options of the scripts as dataclasses, each option once: default, help, check, whether it fixes the result.
 
 argparse is built from the fields. An option that does not fix the result may change when a run is resumed or a result
-file is continued. Errors name options here, in record.py and in the scripts; other rooms do not know them.
+file is continued.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,12 +21,8 @@ from model.slot import MODES
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
-MOST_SEEDS = 256  # of a sweep: a process may usually have 1,024 open files
 MODEL = "Hub id, directory, or embedded/..."
-HOW_TO_GET_A_PROJECTION = (
-    "give the projection.bin that training wrote (train_softcot.py; `make demo` leaves one in "
-    "results/demo/ckpt/<run>/projection.bin)"
-)
+HOW_TO_GET_A_PROJECTION = "give the one that training wrote (`make demo`: results/demo/ckpt/<run>/projection.bin)"
 # In the order of the published scripts.
 PUBLISHED = (
     *("large_model_id", "small_model_id", "output_name", "batch_size"),
@@ -35,32 +32,17 @@ PUBLISHED = (
     *("tune_base_model", "tune_assistant_model", "log_dir", "run_name"),
 )
 # Arguments of vLLM that change speed and memory only.
-FREE_OF_VLLM = (
-    "gpu_memory_utilization",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "enforce_eager",
-    "enable_prefix_caching",
-    "kv_cache_memory_bytes",
-    "tensor_parallel_size",
-    "pipeline_parallel_size",
-    "data_parallel_size",
-    "distributed_executor_backend",
-)
+FREE_OF_VLLM = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "enforce_eager", "tensor_parallel_size")
 
 
-def option(default, help, check=str, choices=None, metavar=None, fixes_result=True, positional=False):
+def option(default, help, check=str, choices=None, fixes_result=True, positional=False):
     """Return a dataclass field that is one option.
 
     check: turns the word of the command line into a value, or raises. fixes_result: whether another value gives
     another result. positional: given without its name.
     """
-    more = {"help": help, "check": check, "choices": choices, "metavar": metavar, "positional": positional}
-    metadata = {**more, "fixes_result": fixes_result}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": help, "check": check, "choices": choices, "fixes_result": fixes_result}
+    return dataclasses.field(default=default, metadata={**metadata, "positional": positional})
 
 
 def flag(help, fixes_result=True):
@@ -73,91 +55,32 @@ def with_default(options, name, default):
     return option(default, **options.__dataclass_fields__[name].metadata)
 
 
-def is_taken(option, value) -> bool:
-    """Return whether the command line could give a value to an option's field."""
-    try:
-        return option.metadata["check"](str(value)) == value and value in (option.metadata["choices"] or [value])
-    except (ValueError, argparse.ArgumentTypeError):
-        return False
-
-
 # ---- checks of one value ----
 
 
-def at_least(least, kind):
-    """Return a check for numbers of a kind, finite and not below `least`."""
+def number(kind, least, most=sys.float_info.max):
+    """Return a check for numbers of a kind from `least` to `most`."""
 
-    def number(text):
-        value = kind(text)
-        if not least <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"want {least} or more, got {text}")
+    def check(text):
+        if not least <= (value := kind(text)) <= most:
+            raise argparse.ArgumentTypeError(f"want {least} to {most}, got {text}")
         return value
 
-    return number
+    return check
 
 
-def seed_of_libraries(text):
-    """Return a seed that NumPy takes too."""
-    if not 0 <= (seed := int(text)) < 2**32:
-        raise argparse.ArgumentTypeError(f"want 0 to {2**32 - 1}, got {text}")
-    return seed
-
-
-def above_zero(text):
-    value = at_least(0, float)(text)
-    if not value:
-        raise argparse.ArgumentTypeError(f"want a number above 0, got {text}")
-    return value
-
-
-def share(text):
-    value = above_zero(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"want a number above 0, at most 1, got {text}")
-    return value
-
-
-positive, natural = at_least(1, int), at_least(0, int)
-
-
-def limit(text):
-    """Return a number of tokens, or -1 for no limit."""
-    return -1 if text == "-1" else positive(text)
+natural, positive = number(int, 0), number(int, 1)
+above_zero, share = number(float, sys.float_info.min), number(float, sys.float_info.min, 1)
 
 
 def json_object(text):
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"want a JSON object, got {text!r}: {error}") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"want a JSON object, got {text!r}")
-    return value
-
-
-def file_name(text):
-    """Return a text that can begin the name of a folder."""
-    if not text.strip() or text in (".", "..") or set(text) & {"/", "\\"}:
-        raise argparse.ArgumentTypeError(f"want a name without / and \\, not empty, . or .., got {text!r}")
-    return printable(text)
-
-
-def printable(text):
-    """Return a text that is part of names, and of lines of a log."""
-    if not text.isprintable():
-        raise argparse.ArgumentTypeError(f"want a text without line breaks and control characters, got {text!r}")
-    return text
+    return dict(json.loads(text))
 
 
 def not_empty(text):
+    """Return a path. An empty one, of a shell variable that is not set, would mean the default."""
     if not text.strip():
         raise argparse.ArgumentTypeError("want a path, got an empty text")
-    return text
-
-
-def png(text):
-    if not text.lower().endswith(".png"):
-        raise argparse.ArgumentTypeError(f"want a file that ends in .png, got {text!r}")
     return text
 
 
@@ -178,43 +101,38 @@ class Options:
     )
     published_code: str = option(
         None,
-        "the user's own clone of the published repository, whose functions make prompts, ids and labels "
-        "(models of llama, qwen2.5, qwen3)",
+        "your clone of the published repository, whose functions make the prompts (of llama, qwen2.5, qwen3)",
         check=not_empty,
-        metavar="DIR",
         fixes_result=False,
     )
     dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
     base_device_map: str = option(
         None,
-        "spread the base model's layers over the GPUs of one process, by transformers' device map of this name",
+        "transformers' device map over the GPUs of one process, for the base",
         choices=DEVICE_MAPS,
         fixes_result=False,
     )
     quantization: str = option(
-        None,
-        "of the frozen base model, by bitsandbytes (pip install bitsandbytes): LLM.int8() or 4-bit NF4",
-        choices=QUANTIZATION,
+        None, "of the frozen base model, by bitsandbytes: LLM.int8() or 4-bit NF4", choices=QUANTIZATION
     )
-    base_thought_tokens: str = option(
-        None, "thought tokens of a base model of another family", metavar="PLACEHOLDER,BEGIN,END"
-    )
+    base_thought_tokens: str = option(None, "PLACEHOLDER,BEGIN,END: thought tokens of a base model of another family")
     assistant_thought_tokens: str = option(
-        None,
-        "the same of the assistant; ID: the first of SoftCoT++'s initial tokens",
-        metavar="PLACEHOLDER,BEGIN,END[,ID]",
+        None, "PLACEHOLDER,BEGIN,END[,ID]: the same of the assistant; ID: the first of SoftCoT++'s initial tokens"
     )
     trust_remote_code: bool = flag("let a model's own code from the Hub run on this machine", fixes_result=False)
 
-    def check(self):
-        """Raise UserError if options contradict each other, or one has no value that any model takes."""
+    def check(self) -> None:
+        """Raise UserError if options contradict each other."""
+        for text in self.contradictions():
+            raise UserError(text)
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what to do about options that another result than theirs would come from."""
         if self.published_code and self.prompt_dir:
-            raise UserError("--published_code and --prompt_dir both replace the built-in prompts: give one of them")
-        for name in OF_CLONE if self.published_code else ():
-            if (value := getattr(self, name, CLONE)) != CLONE:
-                raise UserError(
-                    f"--{name} {value} has no effect with --published_code, whose functions decide it: leave it out"
-                )
+            yield "give one of --published_code and --prompt_dir"
+        for name in OF_CLONE:
+            if self.published_code and vars(self).get(name, CLONE) != CLONE:
+                yield f"--published_code decides what --{name} is: leave --{name} out"
 
     def chains(self) -> int | None:
         """Return N, or None for SoftCoT."""
@@ -295,19 +213,13 @@ class Chains:
 
 
 @dataclass(kw_only=True)
-class ReadsData:
-    """What the scripts that read a task's files share."""
-
-    data_dir: str = option(None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False)
-
-
-@dataclass(kw_only=True)
-class Training(ReadsData, Options):
+class Training(Options):
     """What the training scripts share. The record has hashes of models, data and prompts instead of their names."""
 
+    data_dir: str = option(None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False)
     large_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}", fixes_result=False)
     small_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", fixes_result=False)
-    output_name: str = option(REQUIRED, "first part of the run's name", check=file_name, fixes_result=False)
+    output_name: str = option(REQUIRED, "first part of the run's name", fixes_result=False)
     # Of the batch the record holds the whole, over all processes and accumulated batches.
     batch_size: int = option(1, "examples a batch and process; 4 in the papers", check=positive, fixes_result=False)
     task_name: str = option("gsm8k", "what to train on", choices=[name for name in TASKS if name != "du"])
@@ -321,23 +233,20 @@ class Training(ReadsData, Options):
     tune_assistant_model: bool = flag("the same on the assistant too")
     max_len: int = option(
         -1,
-        "longest example in base tokens: longer training examples are left out, or, with --too_long cut, those of "
-        "training and dev set are cut; -1: no limit but the model's context",
-        check=limit,
+        "longest training example in base tokens; longer ones are left out, or by --too_long cut; -1: no limit",
+        check=int,
     )
     learning_rate: float = option(2e-5, "start of the linear decay, at most 1", check=share)
     gradient_accumulation_steps: int = option(1, "batches an optimizer step", check=positive, fixes_result=False)
     micro_batch_size: int = option(
         0,
-        "rows (question x chain) with activations in memory at once; 0: as many as come to 400 tokens on a CPU, "
-        "else 2048; sets memory and speed, and the loss only by rounding; saves no memory with --tune_base_model",
+        "rows (question x chain) with activations in memory at once; 0: 400 tokens on a CPU, else 2048",
         check=natural,
         fixes_result=False,
     )
-    seed: int = option(42, "of initial weights and the order of examples", check=seed_of_libraries)
+    seed: int = option(42, "of initial weights and the order of examples", check=number(int, 0, 2**32 - 1))
     resume: bool = flag(
-        "continue from this run's newest checkpoint; a finished run of the same options is left as it is",
-        fixes_result=False,
+        "continue from this run's newest checkpoint; a finished run is left as it is", fixes_result=False
     )
 
     def name_run(self) -> str:
@@ -358,17 +267,10 @@ class Training(ReadsData, Options):
         """Return whether the token loss is one of pairs of examples."""
         return False
 
-    def check(self):
-        super().check()
+    def contradictions(self):
+        yield from super().contradictions()
         if not self.num_thought_tokens and (self.tune_assistant_model or not self.tune_base_model):
-            raise UserError(
-                "--num_thought_tokens 0 leaves only the base model's LoRA adapter to train: give it with "
-                "--tune_base_model and without --tune_assistant_model"
-            )
-        if self.base_device_map and self.tune_base_model:
-            raise UserError(
-                "--base_device_map is for a frozen base: train a LoRA adapter without it (several GPUs: torchrun)"
-            )
+            yield "--num_thought_tokens 0 trains the base model's LoRA adapter alone: give --tune_base_model"
 
 
 @dataclass(kw_only=True)
@@ -382,10 +284,9 @@ class TrainSoftCoTPlusPlus(Chains, Training, switches_of("train_softcotpp")):
 
     large_model_id: str = with_default(Training, "large_model_id", "Qwen/Qwen3-8B")
     small_model_id: str = with_default(Training, "small_model_id", "Qwen/Qwen3-0.6B")
+    num_thought_tokens: int = option(2, "L; 32 in the papers", check=positive)
 
     def check(self):
-        if not self.num_thought_tokens:
-            raise UserError("--num_thought_tokens 0: SoftCoT++ needs 1 or more (the LoRA baseline: train_softcot.py)")
         super().check()
         self.pairs_examples()
 
@@ -406,10 +307,7 @@ def size_in_name(model_id: str) -> float:
     try:
         return float(part[:-1])
     except ValueError:
-        raise UserError(
-            f"--token_loss_pairs small_base: the published code reads the size of {model_id} from {part!r}, "
-            "which is no number and a letter, and stops: give --token_loss_pairs yes or no"
-        ) from None
+        raise UserError(f"{model_id} names no size: give --token_loss_pairs yes or no") from None
 
 
 @dataclass(kw_only=True)
@@ -420,7 +318,7 @@ class Trained(Options):
     assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model")
     params_file_name: str = option(
         None,
-        "projection.bin, or user/repo or user/repo/file.bin on the Hub; only projected and shuffled thoughts read it",
+        "projection.bin, or user/repo or user/repo/file.bin on the Hub, of projected and shuffled thoughts",
         check=path_or_none,
         fixes_result=False,
     )
@@ -443,21 +341,18 @@ class Sampling:
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
     greedy: bool = flag("take the likeliest token; no sampling")
 
-    def check(self):
-        super().check()
-        defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": None}
-        given = [name for name, default in defaults.items() if getattr(self, name) != default]
-        given += ["num_return_sequences"] if self.num_return_sequences > 1 else []
-        if self.greedy and given:
-            raise UserError(
-                f"--greedy does not sample, as --{given[0]} {getattr(self, given[0])} wants: give one of them"
-            )
+    def contradictions(self):
+        yield from super().contradictions()
+        sampling = (self.temperature, self.top_p, self.top_k, self.num_return_sequences)
+        if self.greedy and sampling != (1.0, 1.0, None, 1):
+            yield "--greedy does not sample: leave out --temperature, --top_p, --top_k and --num_return_sequences"
 
 
 @dataclass(kw_only=True)
-class Evaluation(Sampling, ReadsData, Trained):
+class Evaluation(Sampling, Trained):
     """What the evaluation scripts share."""
 
+    data_dir: str = with_default(Training, "data_dir", None)
     split: str = option("test", "file to read: test, dev, or another of --data_dir (unseen: unseen.jsonl)")
     thoughts: str = option(
         "projected",
@@ -468,8 +363,7 @@ class Evaluation(Sampling, ReadsData, Trained):
         0.0,
         "standard deviation of Gaussian noise added to the vectors in the slot, a draw for each question and chain; "
         "with SoftCoT's projection and N chains: SoftCoT-P",
-        check=at_least(0, float),
-        metavar="S",
+        check=number(float, 0),
     )
     print_input: bool = flag("write each prompt to the log and results", fixes_result=False)
     print_response: bool = flag("write each response to the log and results", fixes_result=False)
@@ -488,72 +382,35 @@ class Evaluation(Sampling, ReadsData, Trained):
     )
     engine: str = option(
         None,
-        f"what generates, by default {ENGINES['corrected']} (--protocol published: {ENGINES['published']}); vllm needs "
-        "requirements-vllm.txt; reference: the published calls of transformers' generate, one question at a time, with "
-        "the published noise",
+        f"what generates, by default {ENGINES['corrected']} (--protocol published: {ENGINES['published']}); "
+        "reference: the published calls of transformers' generate, with the published noise",
         choices=("transformers", "vllm", "reference"),
     )
-    vllm_args: dict = option(
-        {},
-        'vLLM\'s engine arguments, as {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}',
-        check=json_object,
-        metavar="JSON",
-    )
-    log_dir: str = option(
-        "inference_logs", "folder of the logs and result files, one of each a seed", fixes_result=False
-    )
-    run_name: str = option("", "put before the log's name", check=printable, fixes_result=False)
+    vllm_args: dict = option(None, 'vLLM\'s engine arguments, as {"tensor_parallel_size": 2}', check=json_object)
+    log_dir: str = option("inference_logs", "folder of the logs and result files, of each seed", fixes_result=False)
+    run_name: str = option("", "put before the log's name", fixes_result=False)
     overwrite: bool = flag("start over if result files exist", fixes_result=False)
 
     def __post_init__(self):
         self.engine = self.engine or ENGINES[self.protocol]
         super().__post_init__()
 
-    def check(self):
-        super().check()
-        sweep = (self.seed_from, self.seed_to)
-        if sweep != (None, None) and (None in sweep or self.seed_to < self.seed_from):
-            raise UserError(
-                "a sweep needs --seed_from and --seed_to, the second not below the first; "
-                f"got {sweep[0]} and {sweep[1]}"
-            )
-        if sweep != (None, None) and self.seed_to - self.seed_from >= MOST_SEEDS:
-            raise UserError(
-                f"--seed_from {self.seed_from} --seed_to {self.seed_to}: a sweep keeps two files a seed open, and at "
-                f"most {MOST_SEEDS} seeds can be one: run it in parts"
-            )
-        for part in ("base", "assistant"):
-            if getattr(self, f"tune_{part}_model") and not getattr(self, f"{part}_model_ckpt"):
-                raise UserError(
-                    f"--tune_{part}_model needs the adapter that training wrote: --{part}_model_ckpt FOLDER"
-                )
-        if self.engine == "reference" and not 0 <= min(self.seeds()) <= max(self.seeds()) < 2**32:
-            raise UserError("--engine reference seeds NumPy too: it needs seeds from 0 to 4294967295")
-        self.check_slot()
-        for name, instead in (
-            ("quantization", "--vllm_args '{\"quantization\": ...}'"),
-            ("base_device_map", "tensor_parallel_size and pipeline_parallel_size in --vllm_args"),
-        ):
-            if self.engine == "vllm" and getattr(self, name):
-                raise UserError(f"--{name} is for --engine transformers; vLLM has {instead}")
-
-    def check_slot(self):
-        """Raise UserError if the options on the thought slot contradict each other."""
-        if not self.num_thought_tokens:
-            if self.thoughts != "projected" or self.perturb_std:
-                raise UserError(
-                    f"--num_thought_tokens 0 leaves no slot for --thoughts {self.thoughts} "
-                    f"--perturb_std {self.perturb_std:g}: give 1 or more"
-                )
-        elif MODES[self.thoughts].reads_file and not self.params_file_name:
-            raise UserError(
-                "--params_file_name is missing: soft thoughts need the projection.bin that training wrote "
-                "(zero-shot CoT: --num_thought_tokens 0; controls without it: --thoughts)"
-            )
-        elif MODES[self.thoughts].writes_text and self.perturb_std:
-            raise UserError(
-                "--perturb_std moves vectors, and --thoughts assistant_text puts text into the slot: give one of them"
-            )
+    def contradictions(self):
+        yield from super().contradictions()
+        ends, mode = (self.seed_from, self.seed_to), MODES[self.thoughts]
+        if ends != (None, None) and (None in ends or ends[0] > ends[1]):
+            yield f"a sweep needs --seed_from and --seed_to, the second not below the first; got {ends}"
+        for part in ("base_model", "assistant_model"):
+            if getattr(self, f"tune_{part}") and not getattr(self, f"{part}_ckpt"):
+                yield f"--tune_{part} needs the adapter that training wrote: --{part}_ckpt FOLDER"
+        if not self.num_thought_tokens and (self.thoughts != "projected" or self.perturb_std):
+            yield "--num_thought_tokens 0 leaves no slot for --thoughts and --perturb_std"
+        if self.num_thought_tokens and mode.reads_file and not self.params_file_name:
+            yield f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}"
+        if mode.writes_text and self.perturb_std:
+            yield "--perturb_std moves vectors, and --thoughts assistant_text has none"
+        if self.engine == "vllm" and self.quantization:
+            yield "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"
 
     def name_log(self, seed: int) -> str:
         """Return the name of a seed's log and result file, without its ending.
@@ -579,12 +436,8 @@ class Evaluation(Sampling, ReadsData, Trained):
         return [self.seed] if self.seed_from is None else list(range(self.seed_from, self.seed_to + 1))
 
     def fixing_result(self):
-        vllm_args = {key: value for key, value in self.vllm_args.items() if key not in FREE_OF_VLLM}
+        vllm_args = {key: value for key, value in (self.vllm_args or {}).items() if key not in FREE_OF_VLLM}
         return super().fixing_result() | {"vllm_args": vllm_args}
-
-    def engine_arguments(self) -> dict:
-        """Return vLLM's engine arguments."""
-        return {"trust_remote_code": self.trust_remote_code, **self.vllm_args}
 
 
 @dataclass(kw_only=True)
@@ -607,30 +460,21 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
     question: str = option("", "the question's text, with its options if it has any", positional=True)
     base_model_id: str = with_default(Trained, "base_model_id", EMBEDDED)
     assistant_model_id: str = with_default(Trained, "assistant_model_id", EMBEDDED)
-    num_scaling_times: int = option(
-        None, "N, chains a question; default: as many as the projection has (SoftCoT's: one)", check=positive
-    )
+    num_scaling_times: int = option(None, "N; default: as many chains as the projection has", check=positive)
     num_thought_tokens: int = option(4, "L", check=positive)
     seed: int = option(42, "of sampling", check=int)
     show_thoughts: str = option(
-        None,
-        "show the soft thoughts: nearest tokens, norms, similarity of chains, and draw them",
-        check=png,
-        metavar="PNG",
+        None, "PNG to draw the soft thoughts into: nearest tokens, norms, similarity of chains, printed too"
     )
 
     @classmethod
     def implied(cls, given):
         if not given.get("params_file_name"):
             raise UserError(f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}")
-        try:
-            from model.weights import found_projection, local_projection  # huggingface_hub takes a second
+        from model.weights import found_projection, local_projection  # huggingface_hub takes a second
 
+        with naming("--params_file_name"):
             path = found_projection(local_projection(given["params_file_name"]))
-            if not path.is_file():
-                raise UserError(f"no projection at {path}")
-        except UserError as error:
-            raise UserError(f"--params_file_name: {error}; {HOW_TO_GET_A_PROJECTION}") from error
         trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
         if "protocol" in given:  # it decides on the switches, not the training
             trained = {name: value for name, value in trained.items() if name not in SWITCHES}
@@ -638,21 +482,15 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
             theirs = EvaluateSoftCoTPlusPlus.__dataclass_fields__
             own = [name for name in SWITCHES if name in cls.__dataclass_fields__ and name not in theirs]
             trained |= {name: getattr(CORRECTED, name) for name in own}
-        for name in trained.keys() - given.keys():
-            if not is_taken(cls.__dataclass_fields__[name], trained[name]):
-                raise UserError(
-                    f"{path.with_name('run.json')}: {name} is {trained[name]!r}, which --{name} does not take: correct "
-                    f"it, or give --{name}"
-                )
         return trained | given | {"params_file_name": str(path)}
 
     def chains(self):
         return self.num_scaling_times
 
-    def check(self):
-        super().check()
+    def contradictions(self):
+        yield from super().contradictions()
         if self.published_code:
-            raise UserError("the functions of --published_code need a question with its answer: leave it out")
+            yield "--published_code has no function for a question without its answer: leave it out"
 
 
 # ---- the command line ----
@@ -662,7 +500,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
     """Shows defaults but None, and a script's docstring as it is."""
 
     def _get_help_string(self, action):
-        return action.help if action.default is None else super()._get_help_string(action)
+        return action.help if action.default in (None, REQUIRED) else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -675,32 +513,25 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=Help, allow_abbrev=False)
         self.options = options
         known = {field.name: field for field in fields(options)}
-        published = [name for name in PUBLISHED if name in known]
-        own = [name for name in known if name not in PUBLISHED and name not in SWITCHES]
-        switches = [name for name in SWITCHES if name in known]
-        for title, names in (
-            ("published options", published),
-            ("options of this project", own),
-            ("switches of the protocol", switches),
-        ):
+        groups = {
+            "published options": [name for name in PUBLISHED if name in known],
+            "options of this project": [name for name in known if name not in PUBLISHED and name not in SWITCHES],
+            "switches of the protocol": [name for name in SWITCHES if name in known],
+        }
+        for title, names in groups.items():
             group = self.add_argument_group(title)
             for name in names:
                 self.add_option(group, known[name])
 
     def add_option(self, group, field):
-        default = field.default if field.default_factory is REQUIRED else field.default_factory()
-        known = {"help": field.metadata["help"], "default": default, "required": default is REQUIRED}
+        more = {"help": field.metadata["help"], "default": field.default}
         if field.metadata["check"] is bool:
-            known["action"] = "store_true"
+            more["action"] = "store_true"
         else:
-            known |= {"type": field.metadata["check"]}
-            known |= {key: field.metadata[key] for key in ("choices", "metavar")}
-        if known["required"]:
-            del known["default"]
-        if field.metadata["positional"]:
-            group.add_argument(field.name, help=known["help"], type=known["type"])
-        else:
-            group.add_argument(f"--{field.name}", **known)
+            more |= {"type": field.metadata["check"], "choices": field.metadata["choices"]}
+        if field.default is REQUIRED:
+            more["required"] = True
+        group.add_argument(field.name if field.metadata["positional"] else f"--{field.name}", **more)
 
     def parse_args(self, words=None):
         """Return the options dataclass. Wrong arguments end the process with exit code 2."""
@@ -711,9 +542,8 @@ class Parser(argparse.ArgumentParser):
             words = words[:-1]
         absent = argparse.Namespace(**{field.name: REQUIRED for field in fields(self.options)})
         values = vars(super().parse_args(words, absent))
-        args = self.options(
-            **self.options.implied({name: value for name, value in values.items() if value is not REQUIRED})
-        )
+        given = {name: value for name, value in values.items() if value is not REQUIRED}
+        args = self.options(**self.options.implied(given))
         try:
             args.check()
         except UserError as error:

@@ -18,30 +18,18 @@ from utils import UserError, flush, lock_file, replaced
 
 ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"
 ANSWER = (int, float, str, bool, type(None))  # a number, a letter, a boolean, or None if it could not be read
-# Field of a row -> its type.
+# Field of a row -> its types. A row may also have: input, the base's prompt; responses; raw_responses, with special
+# tokens; unread, of those only the ones without a number; skipped, why the question was not asked of the model.
 ROW = {
-    "index": int,  # the question's place in its split, from 0
+    "index": (int,),  # the question's place in its split, from 0
     "gold": (int, float, str, bool),
-    "answers": list,  # of the N x R responses, chain by chain, by the published rule
+    "answers": (list,),  # of the N x R responses, chain by chain, by the published rule
     "vote": ANSWER,
-    "correct": bool,
-    "answers_strict": list,
+    "correct": (bool,),
+    "answers_strict": (list,),
     "vote_strict": ANSWER,
-    "correct_strict": bool,
-    "tokens": list,  # length of each response
-}
-OPTIONAL = {
-    "input": str,  # the base model's prompt, with special tokens
-    "responses": list,  # without special tokens
-    "raw_responses": list,  # with special tokens
-    "unread": list,  # the responses without a number, with special tokens, if no responses are written
-    "skipped": str,  # why the question was not asked of the model
-}
-# Types of the elements of lists.
-ELEMENTS = {
-    **dict.fromkeys(("answers", "answers_strict"), ANSWER),
-    **dict.fromkeys(("responses", "raw_responses", "unread"), (str,)),
-    "tokens": (int,),
+    "correct_strict": (bool,),
+    "tokens": (list,),  # length of each response
 }
 
 
@@ -69,11 +57,8 @@ def with_infinity(answer):
     return math.inf if answer == "inf" else answer
 
 
-def texts_of(task_name, answers, responses, raw_responses, keep: bool) -> dict:
-    """Return a row's fields of texts: all responses if they are to be kept, else those whose number is unread.
-
-    raw_responses: with special tokens.
-    """
+def keep_texts(task_name, answers, responses, raw_responses, keep: bool) -> dict:
+    """Return a row's fields of texts: all responses if they are to be kept, else those whose number is unread."""
     if keep:
         return {"responses": responses, "raw_responses": raw_responses}
     if get_task(task_name).answer_kind != "number":
@@ -87,38 +72,20 @@ def skipped_row(task_name, question, reason):
     return judge(task_name, question, [], []) | {"skipped": reason}
 
 
-def fault_of(row, questions_in_split=None) -> str | None:
-    """Return what is wrong with a row, or None."""
-    if not isinstance(row, dict):
-        return "no row of results"
-    for field, kind in ROW.items():
-        if field not in row:
-            return f"the field {field} is missing"
-        if not isinstance(row[field], kind) or kind is int and isinstance(row[field], bool):
-            return f"the field {field} is {json.dumps(row[field])[:80]}"
-    for field, kind in OPTIONAL.items():
-        if not isinstance(row.get(field, kind()), kind):
-            return f"the field {field} is {json.dumps(row[field])[:80]}"
-    for field, kinds in ELEMENTS.items():
-        if not all(type(element) in kinds for element in row.get(field, [])):
-            return f"the field {field} is {json.dumps(row[field])[:80]}"
-    if not all(0 <= count < 2**31 for count in row["tokens"]):
-        return f"the field tokens is {str(row['tokens'])[:80]}"
-    if row["index"] < 0 or questions_in_split is not None and row["index"] >= questions_in_split:
-        return f"the index {row['index']} is not in the split of {questions_in_split} questions"
-    return None
-
-
-def contradiction_of(row) -> str | None:
-    """Return in what a row without faults contradicts itself, or None: it was edited."""
-    for field in ("answers_strict", "tokens", "responses", "raw_responses"):
-        if len(row.get(field, row["answers"])) != len(row["answers"]):
-            return f"{len(row[field])} {field}, but {len(row['answers'])} answers"
-    if row["vote"] != majority_vote(row["answers"]):
-        return f"the vote is {json.dumps(row['vote'])}, which is not that of the answers"
-    if row["correct"] != is_correct(row["vote"], row["gold"]):
-        return f"correct is {json.dumps(row['correct'])}, the vote {row['vote']!r} and the gold answer {row['gold']!r}"
-    return None
+def find_fault(row, questions_in_split=None) -> str | None:
+    """Return the field of a row that is missing, damaged or contradicts the others; None if there is none."""
+    faults = [field for field, types in ROW.items() if type(row.get(field, ...)) not in types]
+    if faults:
+        return faults[0]
+    answers = row["answers"]
+    is_whole = {
+        "index": 0 <= row["index"] < (questions_in_split or math.inf),
+        "tokens": len(row["tokens"]) == len(answers) and all(type(count) is int for count in row["tokens"]),
+        "answers_strict": len(row["answers_strict"]) == len(answers),
+        "vote": row["vote"] == majority_vote(answers),
+        "correct": row["correct"] == is_correct(row["vote"], row["gold"]),
+    }
+    return next((field for field, whole in is_whole.items() if not whole), None)
 
 
 # ---- reading ----
@@ -130,40 +97,26 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
     A last line that a kill or a full disk cut off is dropped. Raises UserError, with file, line and field, if a line is
     not what an evaluation writes or a question stands twice.
     """
-    lines = whole_lines(path)
+    lines, rows = path.read_bytes().split(b"\n")[:-1], {}
     try:
         run = json.loads(lines[0])["run"]
-    except (IndexError, ValueError, KeyError, TypeError, RecursionError):
+        version = run["version"]
+    except (IndexError, ValueError, KeyError, TypeError):
         return None
-    if not isinstance(run, dict) or run.get("version") != VERSION:
-        found = f"version {run.get('version')}" if isinstance(run, dict) else json.dumps(run)[:80]
-        raise UserError(f"{path}, line 1: the run's record is {found}, not version {VERSION}: correct or move the file")
-    if not isinstance(in_split := run.get("questions_in_split"), (int, type(None))):
-        found = json.dumps(in_split)[:80]
-        raise UserError(f"{path}, line 1: the run's questions_in_split is {found}: correct or move the file")
-    rows, seen = [], set()
+    if version != VERSION:
+        raise UserError(f"{path}, line 1: the run's record is version {version}, not version {VERSION}: move the file")
     for number, text in enumerate(lines[1:], 2):
         try:
-            row = json.loads(text, parse_constant=refuse_constant)
-        except (ValueError, RecursionError):
-            row = None
-        fault = fault_of(row, run.get("questions_in_split")) or contradiction_of(row)
-        if not fault and row["index"] in seen:
-            fault = f"question {row['index']} is there twice"
+            row = json.loads(text)
+            fault = find_fault(row, run.get("questions_in_split"))
+        except (ValueError, AttributeError, TypeError):
+            row, fault = {}, "line"
+        if not fault and row["index"] in rows:
+            fault = "index (the question is there twice)"
         if fault:
-            raise UserError(f"{path}, line {number}: {fault}: correct or move the file, or start over with --overwrite")
-        seen.add(row["index"])
-        rows.append(row)
-    return with_plain_ids(run), rows
-
-
-def refuse_constant(text):
-    raise ValueError(f"{text} is no answer")
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    """Return the lines of a file that end in a newline."""
-    return path.read_bytes().split(b"\n")[:-1]
+            raise UserError(f"{path}, line {number}: damaged {fault}: correct the file, or start over with --overwrite")
+        rows[row["index"]] = row
+    return with_plain_ids(run), list(rows.values())
 
 
 def read_own_rows(path: Path, run: dict) -> list[dict]:
@@ -211,9 +164,6 @@ class Totals:
         self.asked += bool(row["tokens"])
         self.tokens += call_length(row["tokens"], samples)
 
-    def average_tokens(self) -> float:
-        return self.tokens / self.asked if self.asked else 0.0
-
 
 def call_length(tokens: list[int], samples: int) -> float:
     """Return how long the published `generate` calls of a question are, the mean over its responses; 0 without any.
@@ -250,7 +200,9 @@ def log_lines(row: dict, totals: Totals, form: LogForm) -> str:
         lines.append(f"Model Answer: {row['vote']}")
     lines.append(f"Is Correct: {row['correct']}")
     if form.lists_answers:
-        lines.append(f"Average generated tokens ({totals.asked} instances): {round(totals.average_tokens(), 2)}")
+        lines.append(
+            f"Average generated tokens ({totals.asked} instances): {round(totals.tokens / max(1, totals.asked), 2)}"
+        )
     return "\n".join([*lines, f"Correct Count: {totals.correct}/{totals.questions}", "-" * 20]) + "\n"
 
 
@@ -278,12 +230,12 @@ def response_lines(row, form) -> list[str]:
     else:
         start, end = "Answer", "<|end-of-response|>"
     return [
-        f"{start} ({row['index'] + 1}-{number_of(place, form)}/{form.questions}): {text}{end}"
+        f"{start} ({row['index'] + 1}-{number_response(place, form)}/{form.questions}): {text}{end}"
         for place, text in zip(places, texts, strict=False)
     ]
 
 
-def number_of(place: int, form: LogForm) -> str:
+def number_response(place: int, form: LogForm) -> str:
     """Return a response's number within its question, from 1. place: among its N x R responses, from 0.
 
     SoftCoT counts samples. SoftCoT++ counts chains and samples, but with one sample a chain, 1 and chains.
@@ -308,17 +260,17 @@ class SeedResults:
     def __init__(self, results_path, log_path, run, form: LogForm, overwrite=False, echo=False):
         self.path, self.form, self.echo = Path(results_path), form, echo
         self.run = json.loads(json.dumps(run))
-        self.rows, self.totals = {}, Totals()
         new = not self.path.exists()
         self.file, self.log = open_locked(self.path), open_locked(Path(log_path))
         if new and not overwrite and Path(log_path).stat().st_size:
             self.path.unlink()
             raise UserError(f"{log_path} is a log without its result file {self.path}: {ANOTHER_FILE}")
-        rows = [] if overwrite else read_own_rows(self.path, self.run)
-        self.write_rows(sorted(rows, key=lambda row: row["index"]))
+        self.write_rows([] if overwrite else read_own_rows(self.path, self.run))
 
-    def write_rows(self, rows: list[dict]) -> None:
-        """Bring the files to hold exactly these rows."""
+    def write_rows(self, rows) -> None:
+        """Bring the files to hold exactly these rows, in the data's order."""
+        rows = sorted(rows, key=lambda row: row["index"])
+        self.rows, self.totals = {}, Totals()
         content = b"".join(json_line(line) for line in [{"run": self.run}, *rows])
         if not self.path.read_bytes().startswith(content):
             with replaced(self.path) as scratch:
@@ -357,17 +309,6 @@ class SeedResults:
         self.log.close()
 
 
-def scores_of(rows: dict[int, dict], asked) -> dict:
-    """Return accuracy by both rules (shares), average tokens a response and number of questions. rows: by index."""
-    rows = [row for index, row in rows.items() if index in asked]
-    return {
-        "accuracy": mean(row["correct"] for row in rows),
-        "accuracy_strict": mean(row["correct_strict"] for row in rows),
-        "tokens": mean([count for row in rows for count in row["tokens"]] or [0]),
-        "questions": len(rows),
-    }
-
-
 def json_line(value) -> bytes:
     return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
 
@@ -397,31 +338,23 @@ class SeedFiles:
 
     def __init__(self, paths: dict[int, Path], record: dict, form: LogForm, overwrite=False):
         """paths: seed -> its result file; the log lies beside it."""
-        self.paths, self.record, self.form = paths, record, form
-        self.open(overwrite, echo=len(paths) == 1)
-        self.finished = {seed: set(result.rows) for seed, result in self.results.items()}  # seed -> questions
-
-    def open(self, overwrite=False, echo=False) -> None:
-        """Open each seed's files; what is finished is read back."""
+        echo = len(paths) == 1
         self.results = {
-            seed: SeedResults(path, path.with_suffix(".log"), self.record | {"seed": seed}, self.form, overwrite, echo)
-            for seed, path in self.paths.items()
+            seed: SeedResults(path, path.with_suffix(".log"), record | {"seed": seed}, form, overwrite, echo)
+            for seed, path in paths.items()
         }
 
     def todo(self, examples) -> list[tuple[dict, list[int]]]:
         """Return the examples that are not finished for all seeds, each with those seeds."""
-        open_seeds = [(e, [s for s in self.results if e["index"] not in self.finished[s]]) for e in examples]
+        open_seeds = [(e, [s for s, result in self.results.items() if e["index"] not in result.rows]) for e in examples]
         return [pair for pair in open_seeds if pair[1]]
 
     def add_missing(self, rows) -> None:
         """Add rows to the files of all seeds that do not have them."""
         for row in rows:
-            for seed, result in self.results.items():
-                if row["index"] not in self.finished[seed]:
+            for result in self.results.values():
+                if row["index"] not in result.rows:
                     result.add(row)
-
-    def add(self, seed: int, row: dict) -> None:
-        self.results[seed].add(row)
 
     def accuracy(self) -> float:
         """Return the accuracy so far in percent."""
@@ -430,12 +363,16 @@ class SeedFiles:
 
     def finish(self) -> None:
         """Bring the rows into the data's order."""
-        if all(list(result.rows) == sorted(result.rows) for result in self.results.values()):
-            return
         for result in self.results.values():
-            result.close()
-        self.open()
+            result.echo = False
+            if list(result.rows) != sorted(result.rows):
+                result.write_rows(result.rows.values())
 
     def scores(self, asked) -> dict[int, dict]:
-        """Return seed -> accuracy by both rules and average tokens a response, over the question indices `asked`."""
-        return {seed: scores_of(result.rows, asked) for seed, result in self.results.items()}
+        """Return seed -> accuracy by both rules (shares) and average tokens a response, over the indices `asked`."""
+        found = {}
+        for seed, result in self.results.items():
+            rows = [row for index, row in result.rows.items() if index in asked]
+            found[seed] = {rule: mean(row[rule] for row in rows) for rule in ("correct", "correct_strict")}
+            found[seed] |= {"tokens": mean([n for row in rows for n in row["tokens"]] or [0]), "questions": len(rows)}
+        return found

@@ -342,7 +342,8 @@ def make_engine(args, method, examples, max_new_tokens: int):
     if args.engine == "reference":
         return PlainEngine(method.base, published=True, **sampling)
     prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
-    options = {"max_model_len": max(prompts) + max_new_tokens, **args.engine_arguments()}
+    options = {"max_model_len": max(prompts) + max_new_tokens, "trust_remote_code": args.trust_remote_code}
+    options |= args.vllm_args or {}
     adapter = args.base_model_ckpt if args.switches().base_adapter == "used" else None
     return VllmEngine(method.base, dtype=args.dtype, adapter=adapter, **sampling, **options)
 
