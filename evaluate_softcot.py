@@ -94,7 +94,6 @@ def evaluate(args):
     )
     for seed, example, rows in bar:
         files.results[seed].add(make_row(args, method, questions[example["index"]], example, rows))
-        bar.set_postfix(accuracy=f"{files.accuracy():.1f}%")
 
     # 8) files in the data's order, report
     files.finish()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_loader.tasks import get_task
 from experiment.model_card import write_model_card
-from experiment.resume import hashes_of, open_training, refuse_earlier_run, refuse_files_in_the_way
+from experiment.resume import hash_inputs, open_training, refuse_earlier_run
 from experiment.run_files import describe_run, training_record
 from experiment.setup import (
     build_for_training,
@@ -47,7 +47,6 @@ def train(args, dev_k):
     folder = Path("ckpt", name)
 
     # 1) processes (torchrun), device, trackers
-    refuse_files_in_the_way(name)
     refuse_earlier_run(folder, args.resume)
     accelerator = make_accelerator()
 
@@ -63,7 +62,7 @@ def train(args, dev_k):
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
     # 4) the record: what fixes the result
-    hashes = hashes_of(encoder, base, assistant, train_data, dev_data)
+    hashes = hash_inputs(encoder, base, assistant, train_data, dev_data)
     batch = args.batch_size * args.gradient_accumulation_steps * accelerator.num_processes
     record = training_record(args.fixing_result(), hashes, batch)
 

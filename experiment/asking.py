@@ -7,7 +7,6 @@ from data_loader.answers import extract, majority_vote
 from experiment.responses import requests_of, texts_of_ids
 from experiment.setup import encode_split
 from model.generation import Request
-from utils import UserError
 
 
 class Answer(NamedTuple):
@@ -37,15 +36,11 @@ class SoftCoTModel:
         return Answer(texts, answers, majority_vote(answers))
 
     def example(self, question: str, thoughts: bool = True) -> dict:
-        """Return the question encoded. Raises UserError if it is empty or too long for the models."""
-        if not question.strip():
-            raise UserError("the question is empty")
+        """Return the question encoded. Raises UserError if it is too long for the models."""
         method = self.method if thoughts else self.plain
         instance = {"question": question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
-        (example,) = encode_split(
-            method.encoder, method.base, method.assistant, [instance], "eval", new_tokens=self.limit
-        )
-        return example
+        models = method.base, method.assistant
+        return encode_split(method.encoder, *models, [instance], "eval", new_tokens=self.limit)[0]
 
     def requests(self, question: str, thoughts: bool = True) -> list[Request]:
         """Return a request for each response: N chains x R samples, or R without thoughts."""

@@ -10,16 +10,16 @@ CARD = "README.md"
 IGNORED = "checkpoint-*\nthoughts-*\n*.lock\n.*.tmp\n"
 TEMPLATE = """\
 ---
-{base_model}library_name: softcot
+{header}library_name: softcot
 license: mit
 tags: [softcot, soft-thoughts, latent-reasoning]
 ---
 
-# {method} projection for {base}, task {task}
+# {method} projection for {base}, task {task_name}
 
 A linear map from the last hidden states of {assistant}, the frozen assistant, to input embeddings of {base}, the frozen
-base model (SoftCoT, arXiv 2502.12134; SoftCoT++, arXiv 2505.11484). L = {length}, N = {chains}, {epochs:g} epochs,
-{dtype}, protocol {protocol}, last dev loss {loss:.4f}. `run.json` holds all options, hashes and versions.
+base model (SoftCoT, arXiv 2502.12134; SoftCoT++, arXiv 2505.11484). L = {num_thought_tokens}, N = {chains},
+{n_epochs:g} epochs, {dtype}, protocol {switches}, last dev loss {loss:.4f}. `run.json` holds options, hashes, versions.
 
 In a clone of the SoftCoT reproduction, with `user/repo` replaced by this repository:
 
@@ -41,15 +41,12 @@ def model_card(options: dict, chains: int | None, history: list[dict]) -> str:
     models = (options["large_model_id"], options["small_model_id"])
     hub_ids = list(dict.fromkeys(filter(None, map(repo_of, models))))
     return TEMPLATE.format(
-        base_model=f"base_model: [{', '.join(hub_ids)}]\n" if hub_ids else "",
+        **options,
+        header=f"base_model: [{', '.join(hub_ids)}]\n" if hub_ids else "",
         method="SoftCoT++" if chains else "SoftCoT",
         base=short_name(models[0]),
         assistant=short_name(models[1]),
-        task=options["task_name"],
-        length=options["num_thought_tokens"],
         chains=chains or 1,
-        epochs=options["n_epochs"],
-        dtype=options["dtype"],
-        protocol=protocol_name(options),
+        switches=protocol_name(options),
         loss=[entry["eval_loss"] for entry in history if "eval_loss" in entry][-1],
     )

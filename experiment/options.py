@@ -14,15 +14,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, corrected_but
+from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, switches_in
 from experiment.run_files import short_name, trained_with
 from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, QUANTIZATION
 from model.slot import MODES
 from utils import UserError
 
 REQUIRED = dataclasses.MISSING
-MODEL = "Hub id, directory, or embedded/..."
-HOW_TO_GET_A_PROJECTION = "give the one that training wrote (`make demo`: results/demo/ckpt/<run>/projection.bin)"
 # In the order of the published scripts.
 PUBLISHED = (
     *("large_model_id", "small_model_id", "output_name", "batch_size"),
@@ -136,15 +134,15 @@ class Options:
 
     def chains(self) -> int | None:
         """Return N, or None for SoftCoT."""
-        return None
+        return vars(self).get("num_scaling_times")
 
     def cuts_at_max_len(self) -> bool:
         """Return whether training and dev sequences are cut at --max_len."""
-        return False
+        return vars(self).get("max_len", -1) > 0 and self.too_long == "cut"
 
     def switches(self) -> Protocol:
         """Return the script's switches. Those that it has no option for are corrected."""
-        return corrected_but(vars(self))
+        return dataclasses.replace(CORRECTED, **switches_in(vars(self)))
 
     @classmethod
     def implied(cls, given: dict) -> dict:
@@ -160,7 +158,6 @@ class Options:
 class Switched:
     """The protocol of a script with switches (`switches_of`)."""
 
-    # The record has the switches themselves.
     protocol: str = option(
         "corrected",
         "corrected: the published protocol without its defects; published: to the letter; "
@@ -179,13 +176,12 @@ class Switched:
 def switches_of(script):
     """Return a dataclass with an option for each switch of a script. The default is the protocol's value."""
 
-    def help_of(entry):
-        corrected, published = entry["values"][0], entry["published"]
-        text = f"{published}, as published: {entry['does']}"
-        return f"{text} (default: {corrected}; with --protocol published: {published})"
+    def describe(entry):
+        default = f"(default: {entry['values'][0]}; with --protocol published: {entry['published']})"
+        return f"{entry['published']}, as published: {entry['does']} {default}"
 
     options = [
-        (name, str, option(None, help_of(entry), choices=entry["values"]))
+        (name, str, option(None, describe(entry), choices=entry["values"]))
         for name, entry in SWITCHES.items()
         if script in entry["scripts"]
     ]
@@ -208,16 +204,15 @@ class Chains:
         choices=("scaling", "scaling-nce"),
     )
 
-    def chains(self) -> int:
-        return self.num_scaling_times
-
 
 @dataclass(kw_only=True)
 class Training(Options):
     """What the training scripts share. The record has hashes of models, data and prompts instead of their names."""
 
     data_dir: str = option(None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False)
-    large_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}", fixes_result=False)
+    large_model_id: str = option(
+        "meta-llama/Llama-3.1-8B-Instruct", "base model: Hub id, directory, or embedded/...", fixes_result=False
+    )
     small_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", fixes_result=False)
     output_name: str = option(REQUIRED, "first part of the run's name", fixes_result=False)
     # Of the batch the record holds the whole, over all processes and accumulated batches.
@@ -256,16 +251,19 @@ class Training(Options):
         parts = [self.output_name, self.task_name, float(self.n_epochs), self.num_thought_tokens, *chains, *models]
         return "-".join(map(str, parts)) + ("-nce" if self.adds_contrast() else "")
 
-    def cuts_at_max_len(self):
-        return self.max_len > 0 and self.too_long == "cut"
-
     def adds_contrast(self) -> bool:
         """Return whether the loss has the contrastive term."""
-        return False
+        return vars(self).get("model_name") == "scaling-nce"
 
     def pairs_examples(self) -> bool:
-        """Return whether the token loss is one of pairs of examples."""
-        return False
+        """Return whether the token loss is one of pairs of examples; raise UserError if the base's name cannot say."""
+        if not self.adds_contrast() or self.token_loss_pairs == "no":
+            return False
+        return self.token_loss_pairs == "yes" or size_in_name(self.large_model_id) < 4
+
+    def check(self):
+        super().check()
+        self.pairs_examples()
 
     def contradictions(self):
         yield from super().contradictions()
@@ -286,19 +284,6 @@ class TrainSoftCoTPlusPlus(Chains, Training, switches_of("train_softcotpp")):
     small_model_id: str = with_default(Training, "small_model_id", "Qwen/Qwen3-0.6B")
     num_thought_tokens: int = option(2, "L; 32 in the papers", check=positive)
 
-    def check(self):
-        super().check()
-        self.pairs_examples()
-
-    def adds_contrast(self):
-        return self.model_name == "scaling-nce"
-
-    def pairs_examples(self):
-        """Return the same; raise UserError if the base's name decides and cannot."""
-        if not self.adds_contrast() or self.token_loss_pairs == "no":
-            return False
-        return self.token_loss_pairs == "yes" or size_in_name(self.large_model_id) < 4
-
 
 def size_in_name(model_id: str) -> float:
     """Return a base model's size in billions of parameters as the published code reads it, or raise UserError."""
@@ -314,7 +299,7 @@ def size_in_name(model_id: str) -> float:
 class Trained(Options):
     """Options of the scripts that read what training wrote."""
 
-    base_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", f"base model: {MODEL}")
+    base_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", "base model: Hub id, directory, or embedded/...")
     assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model")
     params_file_name: str = option(
         None,
@@ -368,7 +353,6 @@ class Evaluation(Sampling, Trained):
     print_input: bool = flag("write each prompt to the log and results", fixes_result=False)
     print_response: bool = flag("write each response to the log and results", fixes_result=False)
     test_k: int = option(0, "first k questions; 0: all", check=natural, fixes_result=False)
-    # Each seed has its own files.
     seed: int = option(42, "the one seed, without --seed_from", check=int, fixes_result=False)
     seed_from: int = option(None, "first seed of a sweep", check=int, fixes_result=False)
     seed_to: int = option(None, "last seed of a sweep, included", check=int, fixes_result=False)
@@ -406,7 +390,7 @@ class Evaluation(Sampling, Trained):
         if not self.num_thought_tokens and (self.thoughts != "projected" or self.perturb_std):
             yield "--num_thought_tokens 0 leaves no slot for --thoughts and --perturb_std"
         if self.num_thought_tokens and mode.reads_file and not self.params_file_name:
-            yield f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}"
+            yield "--params_file_name FILE is missing, the projection.bin that training wrote"
         if mode.writes_text and self.perturb_std:
             yield "--perturb_std moves vectors, and --thoughts assistant_text has none"
         if self.engine == "vllm" and self.quantization:
@@ -418,14 +402,12 @@ class Evaluation(Sampling, Trained):
         As published `{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`; a control
         adds `[-{thoughts}][-perturb_{S}]`.
         """
-        scaling = f"-nst_{self.chains()}" if self.chains() else ""
-        control = "" if self.thoughts == "projected" else f"-{self.thoughts}"
-        control += f"-perturb_{self.perturb_std:g}" if self.perturb_std else ""
-        return (
-            f"{self.run_name}{self.task_name}-{self.model_name}-seed_{seed}-ntt_{self.num_thought_tokens}"
-            f"-nrs_{self.num_return_sequences}{scaling}-{short_name(self.base_model_id)}"
-            f"-{short_name(self.assistant_model_id)}{control}"
-        )
+        parts = [f"{self.run_name}{self.task_name}", self.model_name, f"seed_{seed}", f"ntt_{self.num_thought_tokens}"]
+        parts += [f"nrs_{self.num_return_sequences}", *([f"nst_{self.chains()}"] if self.chains() else [])]
+        parts += [short_name(self.base_model_id), short_name(self.assistant_model_id)]
+        parts += [self.thoughts] if self.thoughts != "projected" else []
+        parts += [f"perturb_{self.perturb_std:g}"] if self.perturb_std else []
+        return "-".join(parts)
 
     def result_paths(self) -> dict[int, Path]:
         """Return seed -> result file."""
@@ -460,6 +442,9 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
     question: str = option("", "the question's text, with its options if it has any", positional=True)
     base_model_id: str = with_default(Trained, "base_model_id", EMBEDDED)
     assistant_model_id: str = with_default(Trained, "assistant_model_id", EMBEDDED)
+    params_file_name: str = option(
+        REQUIRED, "projection.bin that training wrote (`make demo`: in results/demo/ckpt), or user/repo on the Hub"
+    )
     num_scaling_times: int = option(None, "N; default: as many chains as the projection has", check=positive)
     num_thought_tokens: int = option(4, "L", check=positive)
     seed: int = option(42, "of sampling", check=int)
@@ -469,8 +454,6 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
 
     @classmethod
     def implied(cls, given):
-        if not given.get("params_file_name"):
-            raise UserError(f"--params_file_name is missing: {HOW_TO_GET_A_PROJECTION}")
         from model.weights import found_projection, local_projection  # huggingface_hub takes a second
 
         with naming("--params_file_name"):
@@ -483,9 +466,6 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
             own = [name for name in SWITCHES if name in cls.__dataclass_fields__ and name not in theirs]
             trained |= {name: getattr(CORRECTED, name) for name in own}
         return trained | given | {"params_file_name": str(path)}
-
-    def chains(self):
-        return self.num_scaling_times
 
     def contradictions(self):
         yield from super().contradictions()

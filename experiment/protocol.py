@@ -1,25 +1,23 @@
 """The switches: each place where the published code is corrected here, or where both ways are right.
 
-What is part of the published protocol is no switch: it is done the published way. The parser makes one option of each,
-whose default is the value of `--protocol`. Needs no torch. `python -m experiment.protocol` prints the table of
-docs/DEVIATIONS.md.
+What is part of the published protocol is no switch: it is done the published way. Needs no torch.
+`python -m experiment.protocol` prints the table of docs/DEVIATIONS.md.
 """
 
-import dataclasses
 from dataclasses import dataclass, field, fields
 
 TRAINING = ("train_softcot", "train_softcotpp")
 EVALUATION = ("evaluate_softcot", "evaluate_softcotpp")
 
 
-def switch(values, published, scripts, does, effect, used):
+def switch(values, published, scripts, does, effect):
     """Return a field of Protocol.
 
     values: the corrected one first; published: the published one. scripts: those that have it as an option. does:
-    what the published code does; effect: what that does to the result; used: where the code here reads it.
+    what the published code does; effect: what that does to the result.
     """
-    metadata = {"values": values, "published": published, "scripts": scripts}
-    return field(default=values[0], metadata={**metadata, "does": does, "effect": effect, "used": used})
+    metadata = {"values": values, "published": published, "scripts": scripts, "does": does, "effect": effect}
+    return field(default=values[0], metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,6 @@ class Protocol:
         "one part between dashes (Qwen3: the last) without the last character",
         effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged. The "
         "documented ids read as meant. Llama-3.1-8B reads as 3, SmolLM2-135M-Instruct as 135, Qwen2.5-7B stops the run",
-        used="label_weights, size_in_name",
     )
     yes_no_dev_label: str = switch(
         ("word", "third_from_end"),
@@ -43,7 +40,6 @@ class Protocol:
         scripts=TRAINING,
         does="The one dev label of strategyqa is the sequence's third token from the end",
         effect="With Llama the token is Yes or No, with Qwen the full stop behind it. Only the dev loss changes",
-        used="PromptEncoder.encode",
     )
     last_token: str = switch(
         ("kept", "dropped"),
@@ -52,7 +48,6 @@ class Protocol:
         does="Sequences of training and dev set lose their last token: gsm8k and asdiv-aug with Llama and Qwen2.5, "
         "aqua with Qwen3. A sequence that --max_len cuts (--too_long) keeps it",
         effect="With Llama the end of the response is never learned. With Qwen the token is a newline",
-        used="PromptEncoder.encode, FAMILIES in model/backbone.py",
     )
     too_long: str = switch(
         ("skipped", "cut"),
@@ -61,7 +56,6 @@ class Protocol:
         does="--max_len cuts longer sequences of training and dev set at that many tokens, but not strategyqa's",
         effect="The end of long solutions is not learned. A sequence without a label is an error here. Without "
         "--max_len nothing changes",
-        used="PromptEncoder.encode, encode_split",
     )
     projection_dtype: str = switch(
         ("float32", "bfloat16", "float16"),
@@ -71,7 +65,6 @@ class Protocol:
         "product of the contrastive term",
         effect="At the papers' learning rate most updates are below half a unit in the last place and are lost. In "
         "evaluation the soft thoughts are rounded",
-        used="build_for_training, SoftCoT.contrast, load_softcot",
     )
     qwen3_tokens: str = switch(
         ("own", "qwen2.5"),
@@ -80,7 +73,6 @@ class Protocol:
         does="In SoftCoT's two scripts a Qwen3 model has Qwen2.5's thought tokens and template rules, and 1,024 new "
         "tokens",
         effect="Training has the long prompt and uncleaned steps, and long responses are cut off",
-        used="load_backbones",
     )
     date: str = switch(
         ("fixed", "today"),
@@ -88,7 +80,6 @@ class Protocol:
         scripts=TRAINING + EVALUATION,
         does="A chat template that prints a date prints today's. Llama 3.2's does so in the assistant's prompt",
         effect="Soft thoughts change from day to day. The fixed date is 26 Jul 2024, as in Llama 3.1's template",
-        used="PromptEncoder",
     )
     base_adapter: str = switch(
         ("used", "ignored"),
@@ -96,7 +87,6 @@ class Protocol:
         scripts=EVALUATION,
         does="The adapter of --base_model_ckpt never reaches the base model",
         effect="A tuned base model is evaluated without its tuning",
-        used="load_adapters",
     )
     generation_prompt: str = switch(
         ("yes", "by_family", "no"),
@@ -104,7 +94,6 @@ class Protocol:
         scripts=EVALUATION,
         does="Prompts of Llama and Qwen2.5 end without a generation prompt",
         effect="The model writes the header of its turn itself. In a public log no response writes it exactly",
-        used="PromptEncoder.encode, FAMILIES in model/backbone.py",
     )
     end_tokens: str = switch(
         ("all", "tokenizer"),
@@ -112,7 +101,6 @@ class Protocol:
         scripts=EVALUATION,
         does="A response ends at the tokenizer's end-of-text token and, for Llama, at `<|eot_id|>`",
         effect="Further end tokens of the generation config do not end it, so it can go on behind them",
-        used="end_ids_of",
     )
     sampling: str = switch(
         ("as_asked", "of_model"),
@@ -122,7 +110,6 @@ class Protocol:
         "generation_config.json, if 4.50 or later saved that file",
         effect="The papers' Qwen3 rows were probably sampled at temperature 0.6 and top_p 0.95, which Qwen3-8B's file "
         "holds. Other asked values stay",
-        used="sampling_of, own_sampling",
     )
 
 
@@ -149,18 +136,12 @@ def differing(one: dict, other: dict) -> list[str]:
 
 
 def protocol_name(values: dict) -> str | None:
-    """Return `corrected`, `published`, or the switches that are not corrected; None if there are none. values: options
-    or a record."""
+    """Return `corrected`, `published`, or the switches that are not corrected; None if `values` has none."""
     own = {name: value for name, value in switches_in(values).items() if value != CLONE}
     for name, protocol in PROTOCOLS.items():
         if own and own == {switch: getattr(protocol, switch) for switch in own}:
             return name
     return ", ".join(f"{name} {value}" for name, value in own.items() if value != getattr(CORRECTED, name)) or None
-
-
-def corrected_but(values: dict) -> Protocol:
-    """Return the protocol with the switches among `values`, the others corrected."""
-    return dataclasses.replace(CORRECTED, **switches_in(values))
 
 
 def switch_table() -> str:

@@ -42,19 +42,13 @@ def judge(task_name, question, responses, tokens):
     question: Instance; responses: N x R texts, chain by chain; tokens: how many each took.
     """
     row = {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
-    for field in ("gold", "vote"):
-        row[field] = without_infinity(row[field])
+    row |= {field: without_infinity(row[field]) for field in ("gold", "vote")}
     return row | {"answers": [without_infinity(answer) for answer in row["answers"]]}
 
 
 def without_infinity(answer):
     """Return the answer, or "inf" for an infinite one: JSON has none."""
     return "inf" if answer == math.inf else answer
-
-
-def with_infinity(answer):
-    """Return the answer of a row as the answer rule has it."""
-    return math.inf if answer == "inf" else answer
 
 
 def keep_texts(task_name, answers, responses, raw_responses, keep: bool) -> dict:
@@ -81,7 +75,6 @@ def find_fault(row, questions_in_split=None) -> str | None:
     is_whole = {
         "index": 0 <= row["index"] < (questions_in_split or math.inf),
         "tokens": len(row["tokens"]) == len(answers) and all(type(count) is int for count in row["tokens"]),
-        "answers_strict": len(row["answers_strict"]) == len(answers),
         "vote": row["vote"] == majority_vote(answers),
         "correct": row["correct"] == is_correct(row["vote"], row["gold"]),
     }
@@ -127,9 +120,9 @@ def read_own_rows(path: Path, run: dict) -> list[dict]:
     found = read_result_file(path)
     if found is None:
         content = path.read_bytes()
-        if b"\n" not in content and (not content.strip(b"\0") or b'{"run": '.startswith(content[:8])):
-            return []
-        raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
+        if b"\n" in content or content.strip(b"\0") and not b'{"run": '.startswith(content[:8]):
+            raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
+        return []
     refuse_differences(found[0], run, f"{path} holds results of", ANOTHER_FILE)
     return found[1]
 
@@ -188,7 +181,7 @@ def first_lines(record: dict, form: LogForm) -> str:
 
 def log_lines(row: dict, totals: Totals, form: LogForm) -> str:
     """Return the log's lines of a row, as published. totals: with this row in them."""
-    gold, answers = f"Ground Truth Answer: {row['gold']}", [with_infinity(answer) for answer in row["answers"]]
+    gold, answers = f"Ground Truth Answer: {row['gold']}", [math.inf if a == "inf" else a for a in row["answers"]]
     lines = [gold, *input_lines(row, form), *response_lines(row, form), gold]
     if form.lists_answers:
         lines += [
@@ -200,9 +193,8 @@ def log_lines(row: dict, totals: Totals, form: LogForm) -> str:
         lines.append(f"Model Answer: {row['vote']}")
     lines.append(f"Is Correct: {row['correct']}")
     if form.lists_answers:
-        lines.append(
-            f"Average generated tokens ({totals.asked} instances): {round(totals.tokens / max(1, totals.asked), 2)}"
-        )
+        average = round(totals.tokens / max(1, totals.asked), 2)
+        lines.append(f"Average generated tokens ({totals.asked} instances): {average}")
     return "\n".join([*lines, f"Correct Count: {totals.correct}/{totals.questions}", "-" * 20]) + "\n"
 
 
@@ -215,9 +207,8 @@ def input_lines(row, form) -> list[str]:
     lines = [f"Raw Inputs for Base Model: {row['input']}"]
     if form.slot is None:
         return [*lines, "Number of thought tokens is zero, so the prompt has no slot"]
-    for side, placeholders in zip(("from", "to"), form.slot, strict=False):
-        lines.append(f"Instance 1/1 - Embeddings {side}: <|start|>{placeholders}<|end|>")
-    return lines
+    sides = zip(("from", "to"), form.slot, strict=False)
+    return lines + [f"Instance 1/1 - Embeddings {side}: <|start|>{text}<|end|>" for side, text in sides]
 
 
 def response_lines(row, form) -> list[str]:
@@ -355,11 +346,6 @@ class SeedFiles:
             for result in self.results.values():
                 if row["index"] not in result.rows:
                     result.add(row)
-
-    def accuracy(self) -> float:
-        """Return the accuracy so far in percent."""
-        totals = [result.totals for result in self.results.values()]
-        return 100 * sum(total.correct for total in totals) / max(1, sum(total.questions for total in totals))
 
     def finish(self) -> None:
         """Bring the rows into the data's order."""

@@ -1,19 +1,17 @@
 """What a training's folder holds: nothing yet, a run to resume, or a finished one."""
 
 import contextlib
-import json
-import os
 from pathlib import Path
 
 from experiment.model_card import CARD
-from experiment.run_files import data_hash, refuse_differences, rendered_prompt
+from experiment.run_files import data_hash, read_training, refuse_differences, rendered_prompt
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
 from model.weight_files import model_hashes
 from utils import UserError, fingerprint, locked, remove_stale
 
 
-def hashes_of(encoder, base, assistant, train_data, dev_data) -> dict:
+def hash_inputs(encoder, base, assistant, train_data, dev_data) -> dict:
     """Return the hashes of prompts, data, weights and tokenizers that a training's record holds."""
     return {
         "prompt_hash": encoder.prompt_hash,
@@ -22,19 +20,6 @@ def hashes_of(encoder, base, assistant, train_data, dev_data) -> dict:
         "dev_hash": data_hash(dev_data),
         **model_hashes(base, assistant),
     }
-
-
-def refuse_files_in_the_way(name: str) -> None:
-    """Raise UserError if anything but a folder has the name of one of the run's folders."""
-    for top in ("ckpt", "results", "logs"):
-        for path in (Path(top), Path(top, name)):
-            if os.path.lexists(path) and not path.is_dir():
-                raise UserError(
-                    f"{path} is no folder, and this run would write there: move it, or take another --output_name"
-                )
-    for path in (Path("ckpt", name, file) for file in ("projection.bin", CARD, "run.json")):
-        if path.is_dir():
-            raise UserError(f"{path} is a folder, and this run would write a file there: move it away")
 
 
 def refuse_earlier_run(folder: Path, resume: bool) -> None:
@@ -59,6 +44,8 @@ def open_training(folder: Path, record: dict, resume: bool):
         def begin():
             busy = f"another process is training in {folder}: wait for it, or take another --output_name"
             stack.enter_context(locked(folder / "run", busy=busy))
+            for top in ("results", "logs"):
+                Path(top, folder.name).mkdir(parents=True, exist_ok=True)
             remove_stale(folder)
             refuse_earlier_run(folder, resume)  # again, now that no other run can write there
             remedy = "resume with the arguments and data the run was started with, or take another --output_name"
@@ -75,18 +62,11 @@ def open_training(folder: Path, record: dict, resume: bool):
 
 def finished_record(folder: Path) -> dict:
     """Return the record of a finished run. Raises UserError if run.json or the projection it describes is damaged."""
-    path, file = folder / "run.json", folder / "projection.bin"
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): correct or remove it") from None
-    record = described.get("record") if isinstance(described, dict) else None
-    if not record or not isinstance(record, dict):
-        raise UserError(f"{path} has no record of a run: it is damaged: correct or remove it")
+    described, file = read_training(folder / "projection.bin"), folder / "projection.bin"
     written = described.get("projection")
     if written and (not file.is_file() or fingerprint(file) != written):
         raise UserError(
-            f"{path} says that the run is finished, but {file.name} is not there or not the one that it wrote: "
+            f"{folder / 'run.json'} says that the run is finished, but {file.name} is not the one that it wrote: "
             "remove run.json, and --resume writes it again from the last checkpoint"
         )
-    return record
+    return described["record"]

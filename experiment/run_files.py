@@ -21,54 +21,26 @@ OF_THOUGHTS = {name: mode.row for name, mode in MODES.items() if name != "projec
 ONLY_IN_LOGS = ("params_file_name", "print_input", "print_response", "test_k")
 # In the tables' order.
 METHODS = (
-    "Zero-Shot CoT",
-    "CoT-Unk",
-    "Assist-CoT",
-    "LoRA",
-    "Zero vectors",
-    "Untrained projection",
-    "Shuffled thoughts",
-    "SoftCoT",
-    "SoftCoT + LoRA",
-    "SoftCoT-SC",
-    "SoftCoT-SC + LoRA",
-    "SoftCoT-P",
-    "SoftCoT-P + LoRA",
-    "SoftCoT++",
-    "SoftCoT++ + LoRA",
-    "SoftCoT++-P",
-    "SoftCoT++-P + LoRA",
+    *("Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "Zero vectors", "Untrained projection", "Shuffled thoughts"),
+    *("SoftCoT", "SoftCoT + LoRA", "SoftCoT-SC", "SoftCoT-SC + LoRA", "SoftCoT-P", "SoftCoT-P + LoRA"),
+    *("SoftCoT++", "SoftCoT++ + LoRA", "SoftCoT++-P", "SoftCoT++-P + LoRA"),
 )
 
 # Options of a training that ask.py takes over. What would run code is left out: a projection may be another person's.
 AS_IN_TRAINING = (
-    "task_name",
-    "num_thought_tokens",
-    "num_scaling_times",
-    "dtype",
-    "prompt_dir",
-    "base_thought_tokens",
-    "assistant_thought_tokens",
-    "assistant_initial_token",
-    "protocol",
-    *SWITCHES,
+    *("task_name", "num_thought_tokens", "num_scaling_times", "dtype", "prompt_dir"),
+    *("base_thought_tokens", "assistant_thought_tokens", "protocol", *SWITCHES),
 )
 
 
 def method_of(settings: dict) -> str:
-    """Return one of METHODS. settings: the `run` record of a result file. Raises UserError for unknown thoughts."""
+    """Return one of METHODS. settings: the `run` record of a result file."""
     parts = ["assistant"] if settings.get("base_adapter") == "ignored" else ["base", "assistant"]
     tuned = any(settings.get(f"tune_{part}_model") or settings.get(f"{part}_model_ckpt") for part in parts)
     if not settings["num_thought_tokens"]:
         return "LoRA" if tuned else "Zero-Shot CoT"
     if settings["thoughts"] != "projected":
-        name = OF_THOUGHTS.get(settings["thoughts"])
-        if not name:
-            raise UserError(
-                f"unknown thoughts {settings['thoughts']!r} in a result file's record: known are "
-                f"projected, {', '.join(OF_THOUGHTS)}"
-            )
-        return name
+        return OF_THOUGHTS[settings["thoughts"]]
     if settings["perturb_std"]:
         name = "SoftCoT++-P" if settings.get("own_chains") else "SoftCoT-P"
     elif settings.get("num_scaling_times"):
@@ -89,24 +61,18 @@ def with_plain_ids(record: dict) -> dict:
     return record | {key: value.rstrip("/") or value for key, value in ids.items()}
 
 
-def git_commit():
+def git_commit() -> str | None:
     """Return the commit of the code, with + if files differ from it; None outside a repository."""
-
-    def git(*words):
-        command = ["git", "-C", str(ROOT), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def describe_run(options: dict, encoder, base, assistant, record):
     """Return what run.json holds: enough to know what a projection was trained with."""
-    packages = {
-        name: importlib.metadata.version(name) for name in ("torch", "transformers", "fastNLP", "accelerate", "peft")
-    }
+    packages = ("torch", "transformers", "fastNLP", "accelerate", "peft")
     return {
         "arguments": options,
         "record": record,
@@ -114,7 +80,7 @@ def describe_run(options: dict, encoder, base, assistant, record):
         "prompt_file": str(encoder.path),
         "base_family": base.thought_tokens.family,
         "assistant_family": assistant.thought_tokens.family if assistant else None,
-        "versions": packages,
+        "versions": {name: importlib.metadata.version(name) for name in packages},
         "python": sys.version.split()[0],
         "git_commit": git_commit(),
     }
@@ -134,8 +100,7 @@ def evaluation_record(options: dict, hashes: dict, max_new_tokens: int) -> dict:
 
     options: those that fix them; hashes: of prompts, data and projection.
     """
-    record = {"version": VERSION, **options, **hashes, "max_new_tokens": max_new_tokens}
-    record = with_plain_ids(record)
+    record = with_plain_ids({"version": VERSION, **options, **hashes, "max_new_tokens": max_new_tokens})
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
         if record[part]:
             record[part] = fingerprint(Path(record[part], "adapter_model.safetensors"))
@@ -162,21 +127,11 @@ def refuse_differences(found: dict, wanted: dict, what: str, remedy: str) -> Non
     """Raise UserError that lists the keys in which two records differ."""
     other = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
     if other:
-        raise UserError(
-            f"{what} other arguments: "
-            + ", ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in other)
-            + f"; {remedy}"
-        )
+        changes = ", ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in other)
+        raise UserError(f"{what} other arguments: {changes}; {remedy}")
 
 
-def compare_protocols(ours: dict, trained: dict, path) -> None:
-    """Print one line if switches that both have differ. path: of the training's run.json."""
-    if names := differing(ours, trained):
-        text = ", ".join(f"{name} was {trained[name]}, now {ours[name]}" for name in names)
-        print(f"note: {path} is of a training under another protocol: {text}", file=sys.stderr, flush=True)
-
-
-def training_of(params_file: Path) -> dict | None:
+def read_training(params_file: Path) -> dict | None:
     """Return the run.json beside what training wrote (a projection, or an adapter's folder); None if there is none.
 
     Raises UserError if it is not what training writes.
@@ -186,15 +141,11 @@ def training_of(params_file: Path) -> dict | None:
         return None
     try:
         trained = json.loads(file.read_text(encoding="utf-8"))
-        for key in ("large_model_id", "small_model_id", "task_name"):
-            trained["arguments"][key].strip()
-        trained["base_family"], trained["assistant_family"], trained["prompt_hash"], trained["prompt_file"]
-        if (version := trained["record"]["version"]) != VERSION:
-            raise ValueError(f"version {version}, not {VERSION}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{file} is not what training writes ({type(error).__name__}: {str(error)[:200]}): correct or remove it"
-        ) from None
+        is_ours = trained["record"]["version"] == VERSION and "task_name" in trained["arguments"]
+    except (ValueError, KeyError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise UserError(f"{file} is not what training writes (version {VERSION}): correct or remove it")
     return trained
 
 
@@ -203,7 +154,7 @@ def trained_with(params_file: Path) -> dict:
 
     A relative path is read from the working folder, else from the one that the training ran in.
     """
-    arguments, folder = (training_of(params_file) or {}).get("arguments", {}), params_file.absolute().parent
+    arguments, folder = (read_training(params_file) or {}).get("arguments", {}), params_file.absolute().parent
     names = {"base_model_id": "large_model_id", "assistant_model_id": "small_model_id"}
     names |= {name: name for name in AS_IN_TRAINING}
     options = {new: arguments[old] for new, old in names.items() if arguments.get(old) is not None}
@@ -217,59 +168,50 @@ def trained_with(params_file: Path) -> dict:
     return options
 
 
-def check_against_training(options: dict, encoder, params_file):
-    """Compare an evaluation's options with the run.json beside a projection or an adapter's folder.
+def check_against_training(options: dict, encoder, hashes: dict, params_file: Path) -> None:
+    """Compare an evaluation with the run.json beside a projection or an adapter's folder. hashes: of its models.
 
-    Raises UserError if the models are others; another prompt or protocol is a line on stderr.
+    Raises UserError if the models are others; other weights, another prompt or protocol are a line on stderr.
     """
-    record, trained = params_file.absolute().with_name("run.json"), training_of(params_file)
+    run, trained = params_file.absolute().with_name("run.json"), read_training(params_file)
     if not trained:
         return
     arguments, written = trained["arguments"], trained.get("projection")
-    names = [short_name(arguments[key]) for key in ("large_model_id", "small_model_id")]
-    families = [trained["base_family"], trained["assistant_family"]]
-    task, prompt = arguments["task_name"], (trained["prompt_hash"], trained["prompt_file"])
-    compare_protocols(options, arguments, record)
     if written and params_file.is_file() and written != fingerprint(params_file):  # an adapter is a folder
-        raise UserError(
-            f"{record} describes another {params_file.name} than the one beside it: "
-            "put the two of one run together, or remove run.json"
-        )
-    ours = ("base", "assistant") if options["num_thought_tokens"] else ("base",)
-    for part, wanted in zip(ours, names, strict=False):
-        mine = short_name(options[f"{part}_model_id"])
-        if mine != wanted:
-            raise UserError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({record})")
+        raise UserError(f"{run} describes another {params_file.name}: put the two of one run together, or remove it")
+    parts = [("base", "large_model_id", encoder.base_family), ("assistant", "small_model_id", encoder.assistant_family)]
+    for part, name, family in parts if options["num_thought_tokens"] else parts[:1]:
+        for what, mine, wanted in (
+            (f"--{part}_model_id", short_name(options[f"{part}_model_id"]), short_name(arguments[name])),
+            (f"the family of the {part} model's thought tokens", family, trained[f"{part}_family"]),
+        ):
+            if mine != wanted:
+                raise UserError(f"{what} is {mine}, but {params_file} was trained with {wanted} ({run})")
         if arguments.get(f"tune_{part}_model") and not options[f"{part}_model_ckpt"]:
             raise UserError(
-                f"{params_file} was trained together with a LoRA adapter of the {part} model ({record}): "
+                f"{params_file} was trained together with a LoRA adapter of the {part} model ({run}): "
                 f"give its folder with --{part}_model_ckpt"
             )
-    fixed = (encoder.base_family, encoder.assistant_family)
-    for part, mine, wanted in zip(ours, fixed, families, strict=False):
-        if mine != wanted:
-            raise UserError(
-                f"the {part} model's thought tokens are of the family {mine}, but {params_file} was "
-                f"trained with {wanted} ({record})"
-            )
+    # The documented commands leave scaling, the default, for every kind of projection.
     method, trained_as = options.get("model_name"), arguments.get("model_name")
-    if method and trained_as and method != trained_as:
-        text = f"--model_name is {method}, but {params_file} was trained as {trained_as} ({record})"
-        if method != "scaling":  # which the documented commands leave to the default, for every kind of projection
-            raise UserError(text)
-        print(f"note: {text}; it is used in the log's name only", file=sys.stderr, flush=True)
-    if task == options["task_name"] and prompt[0] != encoder.prompt_hash:
-        print(
-            f"warning: the prompt is {encoder.prompt_hash} ({encoder.path}), {params_file} was trained with "
-            f"{prompt[0]} ({prompt[1]})",
-            file=sys.stderr,
-            flush=True,
-        )
+    if method == "scaling-nce" and trained_as == "scaling":
+        raise UserError(f"--model_name is {method}, but {params_file} was trained as {trained_as} ({run})")
+    for line in list_changes(options, encoder, hashes, trained):
+        print(f"{line} ({params_file}, by {run.name})", file=sys.stderr, flush=True)
 
 
-def record_of_training(params_file) -> dict:
-    """Return the record in the run.json beside what training wrote, {} if there is none."""
-    return (training_of(params_file) or {}).get("record", {})
+def list_changes(options: dict, encoder, hashes: dict, trained: dict) -> list[str]:
+    """Return a line for each of protocol, models and prompt that is not the training's. trained: its run.json."""
+    ours, theirs, then = {**options, **hashes}, trained["arguments"], trained["record"]
+    switches = [f"{name} was {theirs[name]}, now {ours[name]}" for name in differing(options, theirs)]
+    lines = [f"note: trained under another protocol: {', '.join(switches)}"] if switches else []
+    parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
+    other = [part for part in parts if None not in (ours[part], then.get(part)) and ours[part] != then[part]]
+    models = [f"{part.replace('_', ' ')} {ours[part]}, was {then[part]}" for part in other]
+    lines += [f"warning: trained with other models: {', '.join(models)}"] if models else []
+    if theirs["task_name"] == ours["task_name"] and trained["prompt_hash"] != encoder.prompt_hash:
+        lines.append(f"warning: trained with the prompt of {trained['prompt_file']}, which is not {encoder.path}")
+    return lines
 
 
 def describe_training(params_file) -> dict:
@@ -277,7 +219,7 @@ def describe_training(params_file) -> dict:
 
     trained_with: its protocol; training_seed; training: a hash of all else that fixes its result.
     """
-    trained = record_of_training(params_file)
+    trained = (read_training(params_file) or {}).get("record")
     if not trained:
         return {}
     of_switches = {"seed", "rendered_prompt", *SWITCHES}  # a switch may change the prompt
@@ -291,16 +233,3 @@ def without_training(settings: dict) -> dict:
     tuned = [part for part in ("base", "assistant") if settings.get(f"tune_{part}_model")]
     own = {"projection", "training_seed", *(f"{part}_model_ckpt" for part in tuned)}
     return {key: value for key, value in settings.items() if key not in own}
-
-
-def warn_of_other_models(hashes, params_file):
-    """Print a line if weights or tokenizers are not those of the training that wrote a projection or adapter.
-
-    hashes: those of this run's models. Call it after `check_against_training`.
-    """
-    trained = record_of_training(params_file)
-    parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer") if trained else ()
-    other = [part for part in parts if None not in (hashes[part], trained.get(part)) and hashes[part] != trained[part]]
-    if other:
-        changes = ", ".join(f"{part.replace('_', ' ')} {hashes[part]}, was {trained[part]}" for part in other)
-        print(f"warning: other models than {params_file} was trained with: {changes} (run.json)", file=sys.stderr)

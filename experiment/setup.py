@@ -19,7 +19,7 @@ from data_loader.prompts import DATE, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder
 from experiment.options import naming
 from experiment.responses import local_engine
-from experiment.run_files import check_against_training, describe_training, warn_of_other_models
+from experiment.run_files import check_against_training, describe_training
 from model.backbone import (
     Backbone,
     ThoughtTokensError,
@@ -56,8 +56,7 @@ from utils import UserError, fingerprint
 def quiet_libraries():
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
-    for name in ("pin_memory", "pkg_resources"):
-        warnings.filterwarnings("ignore", message=f".*{name}.*")
+    warnings.filterwarnings("ignore", message=".*(pin_memory|pkg_resources).*")
 
 
 def choose_device() -> str:
@@ -94,22 +93,20 @@ def load_instances(args, split, k=0):
 
 def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False, assistant_writes=False):
     """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
-    if args.base_device_map and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("--base_device_map spreads the base over the GPUs of one process: run without torchrun")
     if args.dtype == "bfloat16" and emulates_bfloat16():
         print("This CPU emulates bfloat16, which is slower than float32: --dtype float32", flush=True)
     code = {"trust_remote_code": args.trust_remote_code}
-    with naming("--base_thought_tokens", ThoughtTokensError):
-        base = open_backbone(base_id, custom_tokens=args.base_thought_tokens, **code)
-    assistant = None
-    if with_assistant:
-        with naming("--assistant_thought_tokens", ThoughtTokensError):
-            assistant = open_backbone(assistant_id, custom_tokens=args.assistant_thought_tokens, **code)
-    for backbone in (base, assistant):
-        if backbone and backbone.thought_tokens.family == "qwen3" and args.switches().qwen3_tokens != "own":
-            backbone.thought_tokens = tokens_of_family(args.switches().qwen3_tokens)
-    make_encoder(args, base, assistant)  # what is wrong with the prompts shows before the weights are read
 
+    def open_part(part, model_id):
+        with naming(f"--{part}_thought_tokens", ThoughtTokensError):
+            backbone = open_backbone(model_id, custom_tokens=vars(args)[f"{part}_thought_tokens"], **code)
+        if backbone.thought_tokens.family == "qwen3" and args.switches().qwen3_tokens != "own":
+            backbone.thought_tokens = tokens_of_family(args.switches().qwen3_tokens)
+        return backbone
+
+    base = open_part("base", base_id)
+    assistant = open_part("assistant", assistant_id) if with_assistant else None
+    make_encoder(args, base, assistant)  # what is wrong with the prompts shows before the weights are read
     common = {"dtype": args.dtype, "device": choose_device(), **code}
     if embeddings_only:
         load_embeddings(base, **common)
@@ -159,10 +156,6 @@ def keeps_instruction(model) -> bool:
     return runs_fast(model) and not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def context_of(backbone):
-    return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
-
-
 def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf")) -> list[dict]:
     """Return the encoded examples of a split that fit `limit` and the models' contexts; prints how many do not.
 
@@ -172,29 +165,27 @@ def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit
     encoded = [encoder.encode(instance, split) for instance in instances]
     for example in encoded if split != "eval" else ():
         if all(label == IGNORE for label in example["labels"]):
-            cut = f"{split} example {example['index']} (from 0)"
-            raise UserError(f"--max_len cuts {cut} before its first label: give more")
-    context, max_len = context_of(base), limit
-    limit = min(limit, context - new_tokens)
-    assistant_limit = context_of(assistant) if assistant else float("inf")
-    lengths = [len(example["prefix_ids"]) + encoder.length + len(example["suffix_ids"]) for example in encoded]
-    kept = [
-        example
-        for example, length in zip(encoded, lengths, strict=True)
-        if length <= limit and len(example["assistant_ids"]) <= assistant_limit
-    ]
-    if not kept:
-        shortest = f"the shortest has {min(lengths)} tokens"
-        shortest += f" and its response may have {new_tokens} (--max_new_tokens)" if new_tokens else ""
-        limits = [f"the base model's context is {context}"]
-        limits += [f"--max_len is {max_len}"] if max_len < float("inf") else []
-        limits += [f"the assistant's context is {assistant_limit}"] if assistant else []
-        raise UserError(f"no {split} example of {encoder.task.name} fits: {shortest}; {', '.join(limits)}")
-    if len(kept) < len(encoded):
-        of_assistant = f" (or {assistant_limit} of the assistant)" if assistant_limit < limit else ""
-        skipped = f"{len(encoded) - len(kept)} of {len(encoded)} examples"
-        print(f"{split}: {skipped} are longer than {limit} tokens{of_assistant} and skipped", flush=True)
-    return kept
+            raise UserError(f"--max_len cuts {split} example {example['index']} (from 0) before its first label")
+    context, of_assistant = read_context(base), read_context(assistant) if assistant else float("inf")
+    room = min(limit, context - new_tokens)
+    lengths = [len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) for e in encoded]
+    fits = [n <= room and len(e["assistant_ids"]) <= of_assistant for n, e in zip(lengths, encoded, strict=True)]
+    if not any(fits):
+        raise UserError(
+            f"no {split} example of {encoder.task.name} fits: the shortest has {min(lengths)} tokens, its response "
+            f"{new_tokens} (--max_new_tokens); the base model's context is {context}, the assistant's {of_assistant}, "
+            f"--max_len is {limit}"
+        )
+    if not all(fits):
+        skipped = f"{fits.count(False)} of {len(fits)} examples are longer than {room} tokens"
+        skipped += f" (or {of_assistant} of the assistant)" if of_assistant < room else ""
+        print(f"{split}: {skipped} and skipped", flush=True)
+    return [example for example, fit in zip(encoded, fits, strict=True) if fit]
+
+
+def read_context(backbone):
+    """Return how many tokens a model's positions are for, infinity if its config has no limit."""
+    return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
 
 
 # ---- the method ----
@@ -225,27 +216,24 @@ def load_method(args, chains: int | None) -> Method:
     if thinks and mode.reads_file:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
-        state = read_projection(args, file, chains)
+            state = load_projection(file)
+        if chains and "embedding" not in state and not args.perturb_std:
+            raise UserError(
+                f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
+                "leave out --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"
+            )
     check_adapters(args)
-    base, assistant = load_backbones(
-        args,
-        args.base_model_id,
-        args.assistant_model_id,
-        with_assistant=thinks and mode.needs_assistant,
-        embeddings_only=own_engine,
-        assistant_writes=mode.writes_text,
-    )
+    with_assistant, writes = thinks and mode.needs_assistant, mode.writes_text
+    ids = args.base_model_id, args.assistant_model_id
+    base, assistant = load_backbones(args, *ids, with_assistant, embeddings_only=own_engine, assistant_writes=writes)
     encoder, collate = make_encoder(args, base, assistant)
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
+    trained = file or (not thinks and args.base_model_ckpt)
+    path = found_projection(trained) if trained else None
     if state:
-        path = found_projection(file)
-        check_against_training(vars(args), encoder, path)
-        warn_of_other_models(hashes, path)
-        hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state, **describe_training(path)}
-    elif not thinks and args.base_model_ckpt:
-        path = found_projection(args.base_model_ckpt)
-        check_against_training(vars(args), encoder, path)
-        warn_of_other_models(hashes, path)
+        hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
+    if path:
+        check_against_training(vars(args), encoder, hashes, path)
         hashes |= describe_training(path)
     load_adapters(args, base, assistant, own_engine)
     softcot = load_softcot(args, base, assistant, chains, state) if thinks and mode.has_projection else None
@@ -254,18 +242,6 @@ def load_method(args, chains: int | None) -> Method:
     if thinks:
         slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std)
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
-
-
-def read_projection(args, file, chains) -> dict[str, torch.Tensor]:
-    """Return the state of the projection's file. SoftCoT's has no chains, so N chains need noise (SoftCoT-P)."""
-    with naming("--params_file_name"):
-        state = load_projection(file)
-    if chains and "embedding" not in state and not args.perturb_std:
-        raise UserError(
-            f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
-            "ask and evaluate it without --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"
-        )
-    return state
 
 
 def check_adapters(args) -> None:
@@ -288,15 +264,13 @@ def load_adapters(args, base, assistant, own_engine: bool) -> None:
 
 def load_softcot(args, base, assistant, chains, state):
     """Return the module in eval mode. state: of the projection, or None for the untrained one."""
-    same_in_all_chains = state is not None and "embedding" not in state
+    if state and "embedding" not in state:
+        chains = None  # they share their thought states
     torch.manual_seed(UNTRAINED_SEED)
-    dtype = getattr(torch, args.switches().projection_dtype)
-    chains = None if same_in_all_chains else chains
-    plain_way = args.engine == "reference"
+    options = {"projection_dtype": getattr(torch, args.switches().projection_dtype)}
+    options["plain_way"] = args.engine == "reference"
     with naming("--num_scaling_times, --assistant_thought_tokens"):
-        softcot = SoftCoT(
-            base, assistant, args.num_thought_tokens, chains, projection_dtype=dtype, plain_way=plain_way
-        ).eval()
+        softcot = SoftCoT(base, assistant, args.num_thought_tokens, chains, **options).eval()
     if state:
         with naming("--params_file_name"):
             softcot.load_projection_state(state)
