@@ -172,9 +172,9 @@ def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit
     fits = [n <= room and len(e["assistant_ids"]) <= of_assistant for n, e in zip(lengths, encoded, strict=True)]
     if not any(fits):
         raise UserError(
-            f"no {split} example of {encoder.task.name} fits: the shortest has {min(lengths)} tokens, its response "
-            f"{new_tokens} (--max_new_tokens); the base model's context is {context}, the assistant's {of_assistant}, "
-            f"--max_len is {limit}"
+            f"no {split} example of {encoder.task.name} fits: the shortest has {min(lengths)} tokens and "
+            f"its response {new_tokens} (--max_new_tokens); the base model's context is {context}, the assistant's "
+            f"{of_assistant}, --max_len is {limit}"
         )
     if not all(fits):
         skipped = f"{fits.count(False)} of {len(fits)} examples are longer than {room} tokens"

@@ -2,14 +2,13 @@
 
 import json
 import re
+import statistics
 import textwrap
 
 import pytest
 import torch
 
 import ask
-import evaluate_softcotpp
-from benchmarks import soak
 from benchmarks.tiny import TOKENS
 from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
@@ -19,11 +18,9 @@ from model.backbone import load_backbone
 from model.softcot import SoftCoT
 from model.weights import save_projection
 from tests.commands import ROOT, rows_of
-from tests.commands import refused as refused_command
 from tests.model.oracle import states_of
 from tests.tiny import tiny_model
-from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
-from utils import UserError
+from tests.tiny_runs import ANSWERS, RUN, RUN_PP, params, refused
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENGTH, CHAINS = 3, 2  # of the runs
@@ -46,20 +43,6 @@ def test_an_answer_is_what_evaluation_gives_with_all_options_from_run_json(input
         model = ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", seed=seed, max_new_tokens=8)
         (row,) = (row for row in rows_of(inputs / "answers/logs" / ANSWERS.format(seed)) if row["index"] == 0)
         assert model.answer(question) == (row["responses"], row["answers"], row["vote"])
-
-
-def test_chains_and_samples_vote_as_in_evaluation(place, run, question):
-    options = ["--num_return_sequences", "2", *WHOLE_PP]
-    code, output = run(evaluate_softcotpp, [*EVALUATE, "--test_k", "1", *soak.CHAINS, *options])
-    assert code == 0, output
-    (path,) = (place / "logs").glob("*seed_41*.jsonl")
-    (row,) = rows_of(path)
-    code, output = run(ask, [question, *SHORT, "--seed", "41", *options])
-    assert code == 0, output
-    for text in row["responses"]:
-        assert text in output
-    assert "chain 2 of 2, sample 2" in output
-    assert f"{row['vote']} (vote of {', '.join(map(str, row['answers']))})" in output
 
 
 def test_the_rows_are_streamed_one_after_the_other(softcotpp, question):
@@ -142,7 +125,7 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
         soft = plain_soft_thoughts(backbones, torch.load(of[1], weights_only=True), f"{question} $")
     table, tokenizer = backbones[0].model.get_input_embeddings().weight, backbones[0].tokenizer
     norms = table.pow(2).sum(1).sqrt().tolist()
-    assert found["embedding_norm_quantiles"]["0.5"] == pytest.approx(sorted(norms)[round(0.5 * (len(norms) - 1))])
+    assert found["embedding_norm_quantiles"][0.5] == pytest.approx(statistics.median(norms))
     places = [(chain, position) for chain in range(chains) for position in range(LENGTH)]
     assert [(t["chain"], t["position"]) for t in found["thoughts"]] == places
     for thought in found["thoughts"]:
@@ -150,16 +133,13 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
         assert thought["norm"] == pytest.approx(vector.norm().item(), rel=1e-4)
         cosines = torch.cosine_similarity(vector[None], table).tolist()
         assert len(thought["nearest"]) == 3
-        for rank, entry in enumerate(thought["nearest"]):
-            assert entry["cosine"] == pytest.approx(cosine(vector, table[entry["id"]]), abs=1e-4)
-            assert entry["token"] == tokenizer.decode([entry["id"]])
-            assert entry["cosine"] == pytest.approx(sorted(cosines)[-1 - rank], abs=1e-4)
+        for rank, (token, near) in enumerate(thought["nearest"]):
+            assert near == pytest.approx(sorted(cosines)[-1 - rank], abs=1e-4)
+            assert any(token == tokenizer.decode([i]) for i, c in enumerate(cosines) if abs(c - near) < 1e-4)
         smaller = sum(norm < vector.norm().item() for norm in norms) / len(norms)
         assert thought["share_of_smaller_embeddings"] == pytest.approx(smaller, abs=1e-4)
-    flat = [torch.cat(chain) for chain in soft]
-    assert found["chain_similarity"] == [[pytest.approx(cosine(a, b), abs=1e-4) for b in flat] for a in flat]
-    for chain, matrix in zip(soft, found["position_similarity"], strict=True):
-        assert matrix == [[pytest.approx(cosine(a, b), abs=1e-4) for b in chain] for a in chain]
+    rows = [torch.cat(chain) for chain in soft] if chains > 1 else soft[0]
+    assert found["similarity"] == [[pytest.approx(cosine(a, b), abs=1e-4) for b in rows] for a in rows]
     assert (place / "out" / "thoughts.png").read_bytes().startswith(b"\x89PNG")
     assert f"Cosines between {'chain' if chains > 1 else 'position'}s:" in output
     assert f"{found['thoughts'][0]['norm']:8.3f}" in output
@@ -171,9 +151,7 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
 @pytest.mark.parametrize(
     "words, word",
     [
-        (["How many?"], "make demo"),
-        (["How many?", "--params_file_name", "../absent.bin"], "make demo"),
-        ([" ", *WHOLE], "empty"),
+        (["How many?", "--params_file_name", "../absent.bin"], "absent.bin"),
         (["How many?", *WHOLE, "--base_model_id", "../assistant"], "--base_model_id"),
         (["How many?", *WHOLE, "--num_scaling_times", "2"], "--num_scaling_times"),
         (["How many?", *WHOLE_PP, "--num_scaling_times", "3"], "--params_file_name"),
@@ -186,10 +164,6 @@ def test_bad_input_is_one_clear_line(place, run, words, word):
     assert list(place.iterdir()) == []
 
 
-def test_the_command_line_refuses_in_one_line_too(tmp_path):
-    refused_command("python ask.py 'How many?'", tmp_path, "--params_file_name")
-
-
 def trained_as(folder, source, **arguments):
     """Put a projection's run.json, with other arguments, and an empty projection into a folder; return its options."""
     found = json.loads((source / "run.json").read_text(encoding="utf-8"))
@@ -197,25 +171,6 @@ def trained_as(folder, source, **arguments):
     (folder / "run.json").write_text(json.dumps(found), encoding="utf-8")
     (folder / "projection.bin").touch()
     return {"params_file_name": str(folder / "projection.bin"), "question": "How many?"}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("prompt_dir", 5),
-        ("num_thought_tokens", "4"),
-        ("num_scaling_times", -1),
-        ("dtype", "int8"),
-        ("task_name", "sums"),
-        ("protocol", "another"),
-        ("base_thought_tokens", 7),
-    ],
-)
-def test_what_no_option_takes_is_refused_in_run_json_unless_it_is_given(inputs, tmp_path, name, value):
-    given = trained_as(tmp_path, inputs / "whole_pp" / RUN_PP, **{name: value})
-    with pytest.raises(UserError, match=f"run.json.* {name} is"):
-        Ask.implied(given)
-    assert Ask.implied(given | {name: "given"})[name] == "given"
 
 
 def test_a_protocol_that_is_given_decides_on_all_switches(inputs, tmp_path):

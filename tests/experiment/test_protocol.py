@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import datetime
 import json
 import sys
 from itertools import product
@@ -12,9 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import evaluate_softcot
-import evaluate_softcotpp
 import train_softcot
-import train_softcotpp
 from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
@@ -25,17 +22,15 @@ from experiment.options import (
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
 )
-from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, differing, protocol_name
-from experiment.run_files import evaluation_record, method_of, training_record
-from experiment.setup import build_for_training, encode_split, load_backbones, make_encoder
+from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, protocol_name
+from experiment.run_files import method_of
+from experiment.setup import encode_split, load_backbones, make_encoder
 from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint
-from model.frozen_lm import IGNORE, label_weights
-from model.generation import Request, TransformersEngine, end_ids_of
+from model.frozen_lm import IGNORE
+from model.generation import end_ids_of
 from model.softcot import SoftCoT
-from model.training import count_of
 from model.weights import add_lora
-from tests.commands import ROOT
 from tests.data_loader.test_prompts import EXAMPLES, FIXTURES, TOKENS, text_of, whole
 from tests.tiny import batch_of, once, ragged_examples, tiny_backbone, tiny_model
 from utils import UserError, run_main
@@ -64,18 +59,6 @@ def test_the_presets():
         assert set(entry["scripts"]) <= OPTIONS.keys()
 
 
-@pytest.mark.parametrize("script", OPTIONS)
-def test_a_script_has_its_switches_and_the_protocol_sets_them(script):
-    own = {name for name, entry in SWITCHES.items() if script in entry["scripts"]}
-    assert SWITCHES.keys() & vars(parse(script)).keys() == own
-    for protocol, preset in (("corrected", CORRECTED), ("published", PUBLISHED)):
-        args = parse(script, f"--protocol {protocol}")
-        assert {name: getattr(args, name) for name in own} == {name: getattr(preset, name) for name in own}
-        others = SWITCHES.keys() - own
-        assert {getattr(args.switches(), n) for n in others} == {getattr(CORRECTED, n) for n in others}
-    assert parse(script).switches() == CORRECTED
-
-
 @pytest.mark.parametrize("name", SWITCHES)
 @pytest.mark.parametrize("protocol", ["corrected", "published"])
 def test_a_switch_overrides_the_protocol_and_no_other_switch(name, protocol):
@@ -88,45 +71,12 @@ def test_a_switch_overrides_the_protocol_and_no_other_switch(name, protocol):
             parse(script, f"--{name} neither")
 
 
-@pytest.mark.parametrize("script", ["evaluate_softcot", "evaluate_softcotpp"])
-def test_the_published_protocol_generates_with_the_reference_engine_unless_another_is_named(script):
-    assert parse(script).engine == "transformers"
-    assert parse(script, "--protocol published").engine == "reference"
-    assert parse(script, "--protocol published --engine vllm").engine == "vllm"
-
-
-@pytest.mark.parametrize("script", OPTIONS)
-@pytest.mark.parametrize("protocol", ["corrected", "published"])
-def test_the_record_holds_every_switch_of_its_script(script, protocol):
-    args = parse(script, f"--protocol {protocol}")
-    record = (training_record if script.startswith("train") else evaluation_record)(args.fixing_result(), {}, 8)
-    for name, entry in SWITCHES.items():
-        assert record.get(name) == (getattr(args.switches(), name) if script in entry["scripts"] else None)
-    assert "protocol" not in record  # with the same switches it is the same run
-
-
 def test_a_protocol_s_name_is_its_preset_s_or_what_is_not_corrected():
     for script, name in product(OPTIONS, PROTOCOLS):
         assert protocol_name(vars(parse(script, f"--protocol {name}"))) == name
     words = "--date today --projection_dtype float16"
     assert protocol_name(vars(parse("train_softcot", words))) == "projection_dtype float16, date today"
     assert protocol_name({"seed": 42}) is None
-
-
-def test_switches_that_both_have_are_compared():
-    trained, evaluated = vars(parse("train_softcot", "--protocol published")), vars(parse("evaluate_softcot"))
-    assert differing(trained, evaluated) == ["projection_dtype", "qwen3_tokens", "date"]
-    assert differing(trained, vars(parse("evaluate_softcot", "--date today"))) == ["projection_dtype", "qwen3_tokens"]
-    assert differing(trained, vars(parse("evaluate_softcotpp", "--date today"))) == ["projection_dtype"]
-
-
-@pytest.mark.parametrize("name", SWITCHES)
-def test_what_a_switch_names_in_the_code_is_there(name):
-    paths = [path for room in ("model", "data_loader", "experiment") for path in (ROOT / room).glob("*.py")]
-    code = "\n".join(path.read_text(encoding="utf-8") for path in paths)
-    for used in SWITCHES[name]["used"].replace(" in ", ", ").split(", "):
-        name = used.rsplit(".", 1)[-1]
-        assert used.endswith(".py") or any(text in code for text in (f"def {name}(", f"class {name}:", f"\n{name} ="))
 
 
 # ---- labels and ids: last_token, yes_no_dev_label, too_long, generation_prompt, date ----
@@ -212,14 +162,6 @@ def backbones(family, tokenizer):
     return Backbone(None, tokenizer, TOKENS[family], family)
 
 
-@pytest.mark.parametrize("value", ["yes", "by_family", "no"])
-def test_the_family_decides_on_the_generation_prompt_if_asked(family, tokenizer, value):
-    args, backbone = parse("evaluate_softcot", f"--generation_prompt {value}"), backbones(family, tokenizer)
-    encoder, _ = make_encoder(args, backbone, backbone)
-    expected = {"yes": True, "no": False}.get(value, family not in ("llama", "qwen2.5"))
-    assert encoder.generation_prompt == expected
-
-
 def encoded(args, backbone, split="train"):
     """Two examples of a task, of which the second is longer."""
     example = EXAMPLES[args.task_name]
@@ -255,41 +197,6 @@ def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
     assert encoded(parse("train_softcot", "--task_name strategyqa --max_len 20 --too_long cut"), backbone) == whole
 
 
-@pytest.mark.parametrize(
-    "asks, form",
-    [
-        # As Llama 3.2's template does it.
-        ("{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}", "%d %b %Y"),
-        ("{% set date_string = strftime_now('%d %B %Y') %}", "%d %B %Y"),
-        ("{% set date_string = strftime_now('%Y-%m-%d') if strftime_now is defined else 'unknown' %}", "%Y-%m-%d"),
-        ("{% macro now() %}{{ strftime_now(format='%A %j') }}{% endmacro %}{% set date_string = now() %}", "%A %j"),
-    ],
-)
-def test_a_template_that_prints_a_date_prints_the_fixed_one_or_today_s(chatml_tokenizer, asks, form):
-    chatml_tokenizer.chat_template = asks + "Today Date: {{ date_string }}\n" + chatml_tokenizer.chat_template
-    backbone = backbones("smollm2", chatml_tokenizer)
-    pieces = {}
-    for value in ("fixed", "today"):
-        encoder, _ = make_encoder(parse("evaluate_softcot", f"--date {value}"), backbone, backbone)
-        pieces[value] = encoder.encode(EXAMPLES["gsm8k"], "eval")
-    dates = [date.strftime(form) for date in (datetime.datetime(2024, 7, 26), datetime.datetime.now())]
-    for key in ("assistant_ids", "prefix_ids"):
-        fixed, other = (text_of(chatml_tokenizer, piece[key]) for piece in pieces.values())
-        assert f"Today Date: {dates[0]}\n" in fixed
-        assert other == fixed.replace(*dates, 1)
-
-
-def test_llama_3_1_s_template_prints_its_own_date_without_one(llama_tokenizer):
-    backbone = backbones("llama", llama_tokenizer)
-    pieces = [
-        make_encoder(parse("train_softcot", f"--date {value}"), backbone, backbone)[0].encode(
-            EXAMPLES["gsm8k"], "train"
-        )
-        for value in ("fixed", "today")
-    ]
-    assert pieces[0] == pieces[1]
-
-
 # ---- losses: token_loss_pairs, projection_dtype ----
 
 
@@ -316,19 +223,6 @@ def test_pairs_halve_the_token_loss_and_nothing_else():
     torch.testing.assert_close(pairs["loss"], pairs["token"] + pairs["contrastive"])
 
 
-def test_pairs_change_no_batch_of_one_and_no_dev_loss():
-    one = ragged_examples(3)[:1]
-    torch.testing.assert_close(losses(scaling_nce("pairs"), one), losses(scaling_nce("examples"), one))
-    dev = [losses(scaling_nce(reduction).eval(), ragged_examples(3)) for reduction in ("pairs", "examples")]
-    torch.testing.assert_close(*dev)
-
-
-def test_the_weights_of_pairs_in_a_step_of_several_batches():
-    assert label_weights([2, 1, 3], "pairs") == pytest.approx([1 / 9] * 3)
-    assert label_weights([2, 1, 3], "pairs", count=12) == pytest.approx([1 / 36] * 3)
-    assert count_of([{"labels": [1, 1]}, {"labels": [1]}], "pairs") == 2
-
-
 @pytest.mark.parametrize(
     "name, small",
     [
@@ -346,23 +240,6 @@ def test_the_base_s_name_says_its_size(name, small):
     assert parse("train_softcotpp", f"{pair} --protocol published").pairs_examples() is small
     assert parse("train_softcotpp", f"{pair} --token_loss_pairs yes").pairs_examples()
     assert not parse("train_softcotpp", pair).pairs_examples()
-
-
-@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-7B", "Qwen/Qwen3-8B-Base", "Qwen/Qwen3-30B-A3B", "/models-3B/base"])
-def test_a_name_whose_size_the_published_code_cannot_read_stops_where_the_size_counts(name, capsys):
-    pair = f"--large_model_id {name} --protocol published"
-    with pytest.raises(SystemExit):
-        parse("train_softcotpp", f"{pair} --model_name scaling-nce")
-    assert "token_loss_pairs" in capsys.readouterr().err
-    assert not parse("train_softcotpp", f"{pair} --model_name scaling-nce --token_loss_pairs no").pairs_examples()
-    assert not parse("train_softcotpp", pair).pairs_examples()
-
-
-@pytest.mark.parametrize("model_name", ["scaling", "scaling-nce"])
-def test_scaling_has_no_pairs(model_name):
-    args = parse("train_softcotpp", f"--token_loss_pairs yes --model_name {model_name} --num_scaling_times 2")
-    pair = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
-    assert build_for_training(args, *pair).reduction == ("examples" if model_name == "scaling" else "pairs")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -398,15 +275,6 @@ def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(model
     assert texts[0][0].split("<|im_start|>user\n")[1] == texts[1].split("<|im_start|>user\n")[1]
 
 
-def test_other_models_keep_their_tokens(models):
-    args = parse("train_softcot", "--protocol published --dtype float32")
-    base, assistant = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Llama-3.2-1B-Instruct")
-    assert base.thought_tokens.family == assistant.thought_tokens.family == "llama"
-    args = parse("train_softcotpp", "--protocol published --dtype float32")
-    base, assistant = load_backbones(args, f"{models}/Qwen3-8B", f"{models}/Qwen3-0.6B")
-    assert base.thought_tokens.family == assistant.thought_tokens.family == "qwen3"
-
-
 def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
     args = parse("evaluate_softcot", "--dtype float32")
     llama, qwen = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Qwen3-0.6B")
@@ -416,24 +284,6 @@ def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
     base_model = dataclasses.replace(llama, tokenizer=copy.deepcopy(llama.tokenizer))
     base_model.tokenizer.eos_token = "<|end_of_text|>"
     assert end_ids_of(base_model, of_tokenizer_only=True) == {128001, 128009}
-
-
-@pytest.mark.parametrize("family", ["llama", "gemma3"])  # gemma3: transformers' own generate
-def test_the_engine_ends_a_response_at_the_ids_that_it_is_given(family):
-    backbone = tiny_backbone(family, 48, seed=1)
-    generator = torch.Generator().manual_seed(0)
-    prefix, tail = torch.randn(5, 48, generator=generator), torch.randn(3, 48, generator=generator)
-    requests = [Request((seed, 0, 0, 0), prefix, tail) for seed in range(4)]
-
-    def rows(**options):
-        found = TransformersEngine(backbone, **options).generate(requests, 12)
-        return [ids for _, ids in sorted(found, key=lambda pair: pair[0].key)]
-
-    free = rows(end_ids={backbone.model.config.vocab_size + 1})
-    assert all(len(ids) == 12 for ids in free)
-    end = free[0][4]
-    cut = [ids[: ids.index(end) + 1] if end in ids else ids for ids in free]
-    assert rows(end_ids={end}) == cut != free
 
 
 # ---- through the command line ----
@@ -575,17 +425,3 @@ def test_an_ignored_adapter_is_not_in_the_method_s_name(part, ignored):
     settings = vars(parse("evaluate_softcot", f"--tune_{part}_model --{part}_model_ckpt X"))
     assert method_of(settings) == "SoftCoT + LoRA"
     assert method_of(settings | {"base_adapter": "ignored"}) == ignored
-
-
-def test_softcotpp_under_the_published_protocol(run):
-    more = "--num_scaling_times 2 --protocol published --batch_size 4"
-    run(train_softcotpp, f"{TRAIN} {more} --model_name scaling-nce --token_loss_pairs yes", "work")
-    params = "--params_file_name ckpt/p-gsm8k-2.0-3-2-base-assistant-nce/projection.bin --num_scaling_times 2"
-    params += " --model_name scaling-nce --protocol published"
-    written = run(evaluate_softcotpp, f"{EVALUATE} --log_dir logs {params}", "work")
-    assert not notes(written)
-    records, answers = responses(run.root / "work", "gsm8k-scaling-nce-seed_{}-ntt_3-nrs_1-nst_2-base-assistant")
-    own = [name for name, entry in SWITCHES.items() if "evaluate_softcotpp" in entry["scripts"]]
-    assert all(record[name] == getattr(PUBLISHED, name) for record in records for name in own)
-    assert all(record["engine"] == "reference" for record in records)
-    assert [len(row) for row in answers[0]] == [2] * 4

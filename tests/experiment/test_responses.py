@@ -20,12 +20,6 @@ def test_a_question_does_not_wait_for_a_slower_one():
     assert len(list(generated)) == 3  # nothing more was read
 
 
-def test_responses_come_chain_by_chain():
-    keys = [(41, 0, chain, sample) for chain in (1, 0) for sample in (2, 0, 1)]
-    (only,) = finished_questions(rows(*keys), [({"index": 0}, [41])], 6)
-    assert only == (41, {"index": 0}, [[chain, sample] for chain in (0, 1) for sample in (0, 1, 2)])
-
-
 def test_missing_responses_are_an_error():
     with pytest.raises(UserError, match="2 questions"):
         list(finished_questions(rows((42, 1, 0, 0)), TODO, 1))

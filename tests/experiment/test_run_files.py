@@ -1,7 +1,5 @@
 """Names of runs, logs and methods; what a record holds and which mismatch is refused."""
 
-import json
-
 import pytest
 
 from experiment.options import (
@@ -11,45 +9,13 @@ from experiment.options import (
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
 )
-from experiment.resume import finished_record
 from experiment.run_files import (
-    VERSION,
     evaluation_record,
     method_of,
     refuse_differences,
     training_record,
-    warn_of_other_models,
 )
 from utils import UserError, fingerprint
-
-
-def test_a_finished_run_is_one_with_its_record_and_its_projection(tmp_path):
-    record, path = {"seed": 42}, tmp_path / "run.json"
-    (tmp_path / "projection.bin").write_bytes(b"weights")
-    path.write_text(json.dumps({"record": record, "projection": fingerprint(tmp_path / "projection.bin")}))
-    assert finished_record(tmp_path) == record
-    (tmp_path / "projection.bin").write_bytes(b"others")
-    with pytest.raises(UserError, match="run.json.* projection.bin"):
-        finished_record(tmp_path)
-    (tmp_path / "projection.bin").unlink()
-    with pytest.raises(UserError, match="run.json.* projection.bin"):
-        finished_record(tmp_path)
-    for content in ("[]", "null", "{}", '{"record": 7}', "{"):
-        path.write_text(content)
-        with pytest.raises(UserError, match="run.json"):
-            finished_record(tmp_path)
-
-
-def test_other_weights_than_the_training_s_are_named(tmp_path, capsys):
-    hashes = {f"{part}_{kind}": "new" for part in ("base", "assistant") for kind in ("weights", "tokenizer")}
-    names = {"large_model_id": "base", "small_model_id": "assistant", "task_name": "gsm8k"}
-    described = dict.fromkeys(("base_family", "assistant_family", "prompt_hash", "prompt_file"), "x")
-    for record, word in ((hashes | {"base_weights": "old"}, "base weights new, was old"), (hashes, "")):
-        run = {"arguments": names, **described, "record": {"version": VERSION, **record}}
-        (tmp_path / "run.json").write_text(json.dumps(run))
-        warn_of_other_models(hashes, tmp_path / "projection.bin")
-        printed = capsys.readouterr().err
-        assert word in printed and bool(printed) == bool(word)
 
 
 def test_published_names_of_training_runs():
@@ -77,12 +43,6 @@ def test_a_training_s_record_holds_the_whole_batch_and_the_hashes():
     record = training_record(args.fixing_result(), {"train_hash": "a"}, batch=24)
     assert (record["global_batch_size"], record["train_hash"], record["seed"]) == (24, "a", 42)
     assert not {"batch_size", "output_name", "large_model_id"} & record.keys()
-
-
-def test_an_evaluation_s_record_drops_a_slash_at_a_model_id_s_end():
-    pair = {"base_model_id": "models/X/", "assistant_model_id": "hub/small"}
-    record = evaluation_record(EvaluateSoftCoT(**pair).fixing_result(), {}, 1024)
-    assert (record["base_model_id"], record["assistant_model_id"]) == ("models/X", "hub/small")
 
 
 def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):

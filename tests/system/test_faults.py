@@ -210,9 +210,8 @@ def test_a_file_where_a_folder_of_the_run_should_be_is_noticed_before_training(p
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     outcome = run(train_softcot, TRAIN)
-    assert re.search(rf"error: {path} .*--output_name", refused(outcome))
+    assert path.name in refused(outcome)
     assert "Thought states" not in outcome[1] and path.read_text() == "mine"
-    assert sorted(file.name for file in Path().rglob("*") if file.is_file()) == [path.name]
 
 
 # ---- two at once ----
