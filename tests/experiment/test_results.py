@@ -8,12 +8,10 @@ from experiment.results import (
     LogForm,
     SeedResults,
     Totals,
-    call_length,
     judge,
     keep_texts,
     log_lines,
     read_result_file,
-    skipped_row,
 )
 from experiment.run_files import VERSION
 from utils import UserError
@@ -226,28 +224,6 @@ def test_without_the_responses_those_without_a_number_are_shown():
         (block,) = blocks(LogForm(3), judged(0, ["?"], gold, [1], keep=False, task=task))
         assert not any("None Model Answer" in line for line in block)
     assert "unread" not in judged(0, ["5"], "5", [1], keep=False)
-
-
-def test_a_skipped_question_is_named_and_is_in_no_average():
-    skipped = skipped_row("gsm8k", {"index": 0, "answer": "4"}, "too long")
-    first, second = blocks(LogForm(2, lists_answers=True), skipped, judged(1, ["5"], "5", [30]))
-    assert first[:4] == ["Ground Truth Answer: 4", "Skipped: too long", "Ground Truth Answer: 4", "Model Answer: []"]
-    assert "Average generated tokens (0 instances): 0.0" in first
-    assert "Average generated tokens (1 instances): 30.0" in second
-
-
-@pytest.mark.parametrize(
-    "tokens, samples, length",
-    [
-        ([4, 9, 7], 1, 9),  # three chains in one call
-        ([4, 9, 7, 2, 1, 3], 3, (9 + 3) / 2),  # two chains, each a call
-        ([6], 1, 6),
-        ([], 1, 0),
-        ([], 2, 0),
-    ],
-)
-def test_a_question_s_tokens_are_those_of_its_published_calls(tokens, samples, length):
-    assert call_length(tokens, samples) == length
 
 
 def test_a_log_written_again_from_its_rows_is_the_same(tmp_path):
