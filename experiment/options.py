@@ -244,6 +244,11 @@ class Training(Options):
         "continue from this run's newest checkpoint; a finished run is left as it is", fixes_result=False
     )
 
+    def fixing_result(self):
+        more = ["batch_size"] if self.pairs_examples() else []  # pairs are of one forward pass
+        more += ["micro_batch_size"] if self.tune_base_model else []  # LoRA draws dropout for each micro-batch
+        return super().fixing_result() | {name: vars(self)[name] for name in more}
+
     def name_run(self) -> str:
         """Return the run's name, as published: `{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`."""
         chains = [self.chains()] if self.chains() else []

@@ -21,7 +21,8 @@ OF_THOUGHTS = {name: mode.row for name, mode in MODES.items() if name != "projec
 ONLY_IN_LOGS = ("params_file_name", "print_input", "print_response", "test_k")
 # In the tables' order.
 METHODS = (
-    *("Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "Zero vectors", "Untrained projection", "Shuffled thoughts"),
+    *("Zero-Shot CoT", "LoRA"),
+    *OF_THOUGHTS.values(),
     *("SoftCoT", "SoftCoT + LoRA", "SoftCoT-SC", "SoftCoT-SC + LoRA", "SoftCoT-P", "SoftCoT-P + LoRA"),
     *("SoftCoT++", "SoftCoT++ + LoRA", "SoftCoT++-P", "SoftCoT++-P + LoRA"),
 )

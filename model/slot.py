@@ -48,18 +48,8 @@ def hints(slot, examples, collate):
 
 
 PROJECTED = {"fill": soft_thoughts, "has_projection": True, "needs_assistant": True}
-MODES = {
+MODES = {  # in the tables' order
     "projected": Mode("soft thoughts through the trained projection", "SoftCoT", reads_file=True, **PROJECTED),
-    "shuffled": Mode(
-        "those of the next question of the split (after the last, the first)",
-        "Shuffled thoughts",
-        reads_file=True,
-        **PROJECTED,
-    ),
-    "untrained": Mode(
-        "soft thoughts through the projection that training starts from", "Untrained projection", **PROJECTED
-    ),
-    "zero": Mode("zero vectors", "Zero vectors", zeros),
     "placeholder": Mode("the base model's own placeholder embeddings (CoT-Unk)", "CoT-Unk", placeholders),
     "assistant_text": Mode(
         "up to L tokens of text that the assistant writes greedily (Assist-CoT)",
@@ -67,6 +57,16 @@ MODES = {
         hints,
         needs_assistant=True,
         writes_text=True,
+    ),
+    "zero": Mode("zero vectors", "Zero vectors", zeros),
+    "untrained": Mode(
+        "soft thoughts through the projection that training starts from", "Untrained projection", **PROJECTED
+    ),
+    "shuffled": Mode(
+        "those of the next question of the split (after the last, the first)",
+        "Shuffled thoughts",
+        reads_file=True,
+        **PROJECTED,
     ),
 }
 
