@@ -258,7 +258,7 @@ def _strict_choice(text, boxes, choices):
     option = r"\b(?i:option|choice|letter)\b[\s:#]*\(?"
     label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option})?((?i:[{choices}])){behind}")
     named = re.compile(rf"(?<!not ){option}((?i:[{choices}])){behind}(?!\)? is (?:not|wrong|in))")
-    capital = re.compile(rf"(?<!\d )(?<!not )(?<![\w'’\\])([{choices}]){behind}")
+    capital = re.compile(rf"(?<!\d )(?<!not )(?<!not option )(?<![\w'’\\])([{choices}]){behind}")
     verdict = re.compile(
         rf"(?<![\w'’])([{choices}])\)? is (?:the )?(?:correct|right|best|answer)\b"
         rf"|\b(?i:choose|select|pick|go with) (?:{option})?\(?([{choices}])(?![\w'’])"

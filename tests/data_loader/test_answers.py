@@ -215,7 +215,9 @@ Question: Tom has 3 cats.⏎Answer: 7 => 7 | The answer is 10.⏎Human: And 5 mo
 The answer is 18, where x = 6. => 18 | The answer is the sum of 5 and 3, which is 8. => 8
 The answer is *72*. => 72 | _72_ => 72 | The answer is 72! => 72 | The answer is therefore 72. => 72
 \boxed{5 + 3 => None | The answer is 5 dozen => 60 | The number of eggs is 18 (3 × 6). => 18 or None
+\boxed{- 5} => -5 | #### 1. Add⏎So it is 9 in all => 9
 # aqua: options
+B is correct because A and C fail. => B | Ans. (E), as A is 0 => E | It is B) 5, not option C => B
 \boxed{B} => B | \boxed{b} => B | \boxed{\text{(D)}} => D | \boxed{\textbf{E}} => E | \boxed{C) 12 km} => C
 The answer is B. I took a number. => B | A number was chosen. So D => D | So A is correct. => A | A dog barks. => None
 The answer is option C. => C | The correct choice is (D). A is wrong. => D | Ans: B) 5, as A is 0 => B | Ans. (E) => E
