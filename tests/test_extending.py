@@ -26,7 +26,7 @@ LINES = (
     (
         "data_loader/tasks.py",
         '        Task(\n            "gsm8k"',
-        '        Task("riddle", _named(("{split}.jsonl",), "train", "dev", "test"), "riddle.jinja", "number"),\n',
+        '        Task("riddle", _named(("{split}.jsonl",)), "number"),\n',
     ),
     (
         "model/backbone.py",
@@ -41,7 +41,7 @@ LINES = (
     (
         "experiment/protocol.py",
         "    token_loss_pairs: str",
-        '    more: str = switch(("40", "41"), "41", EVALUATION, does="a", effect="b", used="c")\n',
+        '    more: str = switch(("40", "41"), "41", EVALUATION, does="a", effect="b")\n',
     ),
     (
         "experiment/setup.py",
