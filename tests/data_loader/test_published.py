@@ -15,7 +15,7 @@ from data_loader.published import PublishedEncoder
 from data_loader.tasks import TASKS
 from experiment.run_files import data_hash
 from tests.commands import rows_of, shell
-from tests.data_loader.test_prompts import FIXTURES, TOKENS
+from tests.data_loader.test_prompts import TOKENS
 from utils import UserError
 
 STAND_IN = Path(__file__).with_name("published_stand_in.py").read_text(encoding="utf-8")
@@ -47,11 +47,6 @@ TARGETS = {
 @pytest.fixture(params=FAMILIES)
 def family(request):
     return request.param
-
-
-@pytest.fixture
-def tokenizer(family, request):
-    return request.getfixturevalue(FIXTURES[family])
 
 
 @pytest.fixture

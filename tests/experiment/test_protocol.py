@@ -31,7 +31,7 @@ from model.frozen_lm import IGNORE
 from model.generation import end_ids_of
 from model.softcot import SoftCoT
 from model.weights import add_lora
-from tests.data_loader.test_prompts import EXAMPLES, FIXTURES, TOKENS, text_of, whole
+from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of, whole
 from tests.tiny import batch_of, once, ragged_examples, tiny_backbone, tiny_model
 from utils import UserError, run_main
 
@@ -85,11 +85,6 @@ def test_a_protocol_s_name_is_its_preset_s_or_what_is_not_corrected():
 @pytest.fixture(params=list(TOKENS))
 def family(request):
     return request.param
-
-
-@pytest.fixture
-def tokenizer(family, request):
-    return request.getfixturevalue(FIXTURES[family])
 
 
 @pytest.fixture
