@@ -123,23 +123,22 @@ class SoftCoT(nn.Module):
         """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.
 
         batch: what `Collator` returns, on the device. count: what the means are over, see `label_weights`. backward:
-        add the gradient of `loss` to `.grad`. `examples` `[B]` are the examples' shares of the loss. In eval mode the
-        loss is the dev loss: one mean over the batch's labels, summed over chains.
+        add the gradient of `loss` to `.grad`. In eval mode the loss is the dev loss: one mean over the batch's labels,
+        summed over chains.
         """
         with torch.set_grad_enabled(backward):
             soft = self.batch_thoughts(batch)
             counts = [len(columns) for columns in batch["label_columns"]]
             weights = label_weights(counts, self.reduction if self.training else "tokens", count)
             shares, gradient = self.token_losses(batch, soft, weights, backward)
-            terms = {"token": shares.sum(1)}
+            terms = {"token": shares.sum()}
             if self.training and self.contrastive:
-                terms["contrastive"] = self.contrast(soft) / (count or len(soft))
+                terms["contrastive"] = (self.contrast(soft) / (count or len(soft))).sum()
             if backward and soft.requires_grad:  # both terms, once through the projection
-                others = [term.sum() for term in terms.values() if term.requires_grad]
+                others = [term for term in terms.values() if term.requires_grad]
                 torch.autograd.backward([soft, *others], [gradient, *(None for _ in others)])
-        examples = sum(term.detach() for term in terms.values())
-        return {"loss": examples.sum(), **{name: term.detach().sum() for name, term in terms.items()}} | {
-            "examples": examples
+        return {"loss": sum(term.detach() for term in terms.values())} | {
+            name: term.detach() for name, term in terms.items()
         }
 
     def batch_thoughts(self, batch: dict) -> torch.Tensor:

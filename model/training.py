@@ -22,6 +22,7 @@ from model.processes import largest
 from utils import Stop, UserError, noted_signals
 
 CLIP = 1.0
+LOGGING_STEPS = 10
 REMEDY = "a lower learning rate or a float32 projection helps"
 
 
@@ -35,7 +36,6 @@ class Recipe:
     learning_rate: float
     seed: int
     keep_checkpoints: int
-    logging_steps: int = 10
     save_minutes: float = 30.0  # between checkpoints inside an epoch
 
     def steps(self, num_examples: int, num_processes: int) -> tuple[int, int, int]:
@@ -53,8 +53,6 @@ class Progress:
     epoch: int = 0  # epochs, their dev loss included
     history: list[dict] = field(default_factory=list)  # what was logged
     unlogged: list[torch.Tensor] = field(default_factory=list)  # this process's losses of each step since, [names]
-    dev_losses: dict[int, float] = field(default_factory=dict)  # dev batch -> loss x examples, since the last step
-    batch_size: int = 0  # of the dev batches
 
 
 def training_loop(
@@ -71,14 +69,11 @@ def training_loop(
     optimizer = torch.optim.AdamW(learned.values(), lr=recipe.learning_rate, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
     torch.manual_seed(recipe.seed + accelerator.process_index)  # each process draws its own dropout
-    progress, unchecked = Progress(batch_size=recipe.batch_size), []
-    if state:
-        progress = restore(state, recipe, learned, optimizer, schedule, accelerator)
+    progress = restore(state, learned, optimizer, schedule, accelerator) if state else Progress()
     next_save = time.monotonic() + 60 * recipe.save_minutes
 
     def save():
-        check_finite(unchecked, learned)
-        unchecked.clear()
+        check_finite(progress, learned)
         content = state_of(progress, learned, optimizer, schedule, accelerator)
         if accelerator.is_main_process:
             write_checkpoint(content, record, folder, recipe.keep_checkpoints, steps_per_epoch)
@@ -94,20 +89,19 @@ def training_loop(
                 draw_as_data_loader()
             for examples in batches[progress.step - first : last - first]:
                 # 1) losses and gradient, each process on its share of the examples
-                losses, of_examples = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
-                unchecked.append((progress.step + 1, of_examples))
+                losses = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
                 # 2) clip, step, schedule
                 norm, learning_rate = update(learned.values(), optimizer, schedule)
                 progress.step += 1
                 progress.unlogged.append(losses)
                 bar.update()
                 # 3) log
-                if progress.step % recipe.logging_steps == 0 or progress.step in (1, total_steps):
-                    check_finite(unchecked, learned)
+                if progress.step % LOGGING_STEPS == 0 or progress.step in (1, total_steps):
+                    check_finite(progress, learned)
                     values = means_of(progress.unlogged, model.loss_names, accelerator)
                     more = {"grad_norm": norm.item(), "learning_rate": learning_rate}
                     log(values | more, progress, steps_per_epoch, accelerator, bar)
-                    progress.unlogged, unchecked[:] = [], []
+                    progress.unlogged = []
                 # 4) stop on a signal, save at times; the dev loss looks for signals too
                 if progress.step < last:
                     stop, due = largest(accelerator, max(signals, default=0), time.monotonic() > next_save)
@@ -116,13 +110,13 @@ def training_loop(
                     if stop:
                         raise Stop(stop)
             # 5) dev loss, 6) checkpoint
-            check_finite(unchecked, {})
-            loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, progress, accelerator, signals)
+            check_finite(progress, learned)
+            loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, accelerator, signals)
             (stop,) = largest(accelerator, max(signals, default=0))
-            if loss is not None:  # else a signal came before its end
+            if loss is not None:  # else a signal came before its end, and a resumed run begins it again
                 draw_as_data_loader()
                 log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
-                progress.epoch, progress.dev_losses = epoch + 1, {}
+                progress.epoch = epoch + 1
             next_save = save()
             if stop:
                 raise Stop(stop)
@@ -154,51 +148,39 @@ def parts_of(items: list, size: int) -> list[list]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def count_of(examples, reduction: str) -> int:
+def count_labels(examples, reduction: str) -> int:
     """Return what the loss of an optimizer step divides by (`frozen_lm.label_weights`)."""
     return sum(label != IGNORE for e in examples for label in e["labels"]) if reduction == "tokens" else len(examples)
 
 
-def backward(model, examples, collate, batch_size: int, accelerator) -> tuple[torch.Tensor, list]:
-    """Put the gradient of a step into `.grad`; return this process's share of the losses, `[names]`, on the device.
-
-    The second value has (indices, losses) of its examples, for `check_finite`.
-    """
-    count, of_examples = count_of(examples, model.reduction), []
+def backward(model, examples, collate, batch_size: int, accelerator) -> torch.Tensor:
+    """Put the gradient of a step into `.grad`; return this process's share of the losses, `[names]`, on the device."""
+    count = count_labels(examples, model.reduction)
     losses = torch.zeros(len(model.loss_names), device=accelerator.device)
     for part in parts_of(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
         found = model.losses(on_device(collate(part), accelerator.device), count, backward=True)
         losses += torch.stack([found[name] for name in model.loss_names])
-        of_examples.append((indices_of(part), found["examples"]))
     if accelerator.num_processes > 1:
         for parameter in (p for p in model.parameters() if p.requires_grad):
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad = accelerator.reduce(gradient, reduction="sum")
-    return losses, of_examples
+    return losses
 
 
 @torch.no_grad()
-def dev_loss(model, dev_set, collate, batch_size: int, progress: Progress, accelerator, signals=()) -> float | None:
-    """Return the dev loss: the batches' losses, weighed by their examples. None if a signal came before its end.
-
-    `progress.dev_losses` holds what is done, so that a resumed run computes the rest.
-    """
-    batches, done, unchecked = parts_of(dev_set, batch_size), {}, []
-    left = [number for number in range(len(batches)) if number not in progress.dev_losses]
-    rounds = parts_of(left, accelerator.num_processes)
-    for numbers in tqdm(rounds, desc="Dev loss", leave=False, disable=accelerator.process_index > 0):
+def dev_loss(model, dev_set, collate, batch_size: int, accelerator, signals=()) -> float | None:
+    """Return the dev loss: the batches' losses, weighed by their examples. None if a signal came before its end."""
+    total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
+    rounds = parts_of(parts_of(dev_set, batch_size), accelerator.num_processes)
+    for batches in tqdm(rounds, desc="Dev loss", leave=False, disable=not accelerator.is_main_process):
         if any(largest(accelerator, max(signals, default=0))):
-            break
-        for number in numbers[accelerator.process_index :][:1]:
-            losses = model.losses(on_device(collate(batches[number]), accelerator.device))
-            done[number] = losses["loss"] * len(batches[number])
-            unchecked.append((progress.step, [(indices_of(batches[number]), losses["examples"])]))
-    check_finite(unchecked, {}, "dev loss")
-    for found in gather_object([{number: loss.item() for number, loss in done.items()}]):
-        progress.dev_losses |= found
-    if len(progress.dev_losses) < len(batches):
-        return None
-    return sum(progress.dev_losses[number] for number in range(len(batches))) / len(dev_set)
+            return None
+        for examples in batches[accelerator.process_index :][:1]:
+            total += model.losses(on_device(collate(examples), accelerator.device))["loss"] * len(examples)
+    loss = accelerator.reduce(total, reduction="sum").item() / len(dev_set)
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the dev loss is {loss}; {REMEDY}")
+    return loss
 
 
 def on_device(batch: dict, device) -> dict:
@@ -209,26 +191,19 @@ def on_device(batch: dict, device) -> dict:
     }
 
 
-def indices_of(examples) -> list[int]:
-    """Return the examples' places in their file."""
-    return [example["index"] for example in examples]
+def check_finite(progress: Progress, learned: dict) -> None:
+    """Raise FloatingPointError that names the first step since the last log whose loss is not finite, or a weight.
 
-
-def check_finite(steps, learned: dict, what: str = "loss") -> None:
-    """Raise FloatingPointError that names the first step and its examples whose loss is not finite, or a weight.
-
-    steps: (step, [(indices, losses of these examples)]) in their order; learned: name -> parameter.
+    learned: name -> parameter.
     """
-    for step, parts in steps:
-        indices = [index for part, _ in parts for index in part]
-        finite = [ok for _, losses in parts for ok in losses.isfinite().tolist()]
-        bad = [str(index) for index, ok in zip(indices, finite, strict=True) if not ok]
-        if bad:
-            where = f"index of the example in its file, from 0: {', '.join(bad)}"
-            raise FloatingPointError(f"the {what} at step {step} is NaN or inf ({where}); {REMEDY}")
+    first = progress.step - len(progress.unlogged) + 1
+    finite = torch.stack(progress.unlogged).isfinite().all(1).tolist() if progress.unlogged else []
+    for step, good in enumerate(finite, first):
+        if not good:
+            raise FloatingPointError(f"the loss at step {step} is NaN or inf; {REMEDY}")
     for name, parameter in learned.items():
         if not parameter.isfinite().all():
-            raise FloatingPointError(f"{name} holds NaN or inf after step {steps[-1][0] if steps else 0}; {REMEDY}")
+            raise FloatingPointError(f"{name} holds NaN or inf after step {progress.step}; {REMEDY}")
 
 
 def means_of(losses: list[torch.Tensor], names, accelerator) -> dict[str, float]:
@@ -248,10 +223,7 @@ def state_of(progress: Progress, learned: dict, optimizer, schedule, accelerator
     """Return the content of a checkpoint: tensors and plain values; a collective call of all processes."""
     unlogged = torch.stack(progress.unlogged) if progress.unlogged else torch.zeros(0, device=accelerator.device)
     return {
-        "progress": {
-            **vars(progress),
-            "unlogged": accelerator.reduce(unlogged, reduction="sum").tolist(),
-        },
+        "progress": vars(progress) | {"unlogged": accelerator.reduce(unlogged, reduction="sum").tolist()},
         "weights": {name: parameter.detach().cpu() for name, parameter in learned.items()},
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
@@ -259,7 +231,7 @@ def state_of(progress: Progress, learned: dict, optimizer, schedule, accelerator
     }
 
 
-def restore(state: dict, recipe: Recipe, learned: dict, optimizer, schedule, accelerator) -> Progress:
+def restore(state: dict, learned: dict, optimizer, schedule, accelerator) -> Progress:
     """Bring weights, optimizer, schedule and random state to a checkpoint's; return its Progress."""
     if state["weights"].keys() != learned.keys():
         raise UserError(f"the checkpoint trains {sorted(state['weights'])}, this run {sorted(learned)}")
@@ -273,8 +245,6 @@ def restore(state: dict, recipe: Recipe, learned: dict, optimizer, schedule, acc
     progress = Progress(**state["progress"])
     share = 1.0 if accelerator.is_main_process else 0.0  # the sums over processes count once
     progress.unlogged = [share * torch.tensor(row, device=accelerator.device) for row in progress.unlogged]
-    if progress.batch_size != recipe.batch_size:  # the dev batches are others than those that are done
-        progress.batch_size, progress.dev_losses = recipe.batch_size, {}
     return progress
 
 
