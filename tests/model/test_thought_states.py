@@ -20,7 +20,7 @@ def model():
 
 
 def states_of(model, folder, examples=None, split="train", weights="a"):
-    examples = examples or ragged_examples(LENGTH)
+    examples = [dict(example) for example in examples or ragged_examples(LENGTH)]
     assert add_thought_states(model, examples, Collator(0, 0), folder, split, weights)
     return torch.stack([example["thought_states"] for example in examples])
 
