@@ -459,10 +459,10 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
 
     @classmethod
     def implied(cls, given):
-        from model.weights import found_projection, local_projection  # huggingface_hub takes a second
+        from model.weights import local_projection  # huggingface_hub takes a second
 
         with naming("--params_file_name"):
-            path = found_projection(local_projection(given["params_file_name"]))
+            path = local_projection(given["params_file_name"])
         trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
         if "protocol" in given:  # it decides on the switches, not the training
             trained = {name: value for name, value in trained.items() if name not in SWITCHES}

@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import transformers
@@ -43,7 +44,6 @@ from model.weights import (
     add_lora,
     check_adapter,
     check_lora_modules,
-    found_projection,
     load_lora,
     load_projection,
     local_projection,
@@ -229,7 +229,7 @@ def load_method(args, chains: int | None) -> Method:
     encoder, collate = make_encoder(args, base, assistant)
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
     trained = file or (not thinks and args.base_model_ckpt)
-    path = found_projection(trained) if trained else None
+    path = Path(trained) if trained else None
     if state:
         hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
     if path:
@@ -319,7 +319,7 @@ def make_engine(args, method, examples, max_new_tokens: int):
     options = {"max_model_len": max(prompts) + max_new_tokens, "trust_remote_code": args.trust_remote_code}
     options |= args.vllm_args or {}
     adapter = args.base_model_ckpt if args.switches().base_adapter == "used" else None
-    return VllmEngine(method.base, dtype=args.dtype, adapter=adapter, **sampling, **options)
+    return VllmEngine(method.base, sampling, dtype=args.dtype, adapter=adapter, **options)
 
 
 def sampling_of(args, base) -> dict:

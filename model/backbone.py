@@ -144,8 +144,8 @@ def thought_tokens_of(config, tokenizer, custom: str | None = None) -> ThoughtTo
             return tokens
     known = ", ".join(tokens.family for _, tokens in FAMILIES)
     raise ThoughtTokensError(
-        f"the model type {config.model_type!r} with this tokenizer is none of the known "
-        f"families ({known}); give its thought tokens as PLACEHOLDER,BEGIN,END"
+        f"the model type {config.model_type!r} with this tokenizer is of no known family ({known}); give its thought "
+        "tokens as PLACEHOLDER,BEGIN,END"
     )
 
 
@@ -192,25 +192,19 @@ def open_backbone(model_id: str, *, custom_tokens: str | None = None, trust_remo
 
 
 def load_backbone(
-    model: str | Backbone,
+    backbone: Backbone,
     *,
     dtype: str = "bfloat16",
     device: str = "cpu",
-    custom_tokens: str | None = None,
     trust_remote_code: bool = False,
     device_map: str | None = None,
     quantization: str | None = None,
 ) -> Backbone:
-    """Load a model frozen (no gradients, eval mode) with its tokenizer and thought tokens.
+    """Load the weights of what `open_backbone` returned, frozen (no gradients, eval mode), and return it.
 
-    model: an id, or what `open_backbone` returned, which then gets its weights. device_map: None (all on `device`) or
-    one of transformers' own, to spread the layers over the GPUs; quantization: None or one of QUANTIZATION, by
-    bitsandbytes. Raises UserError with one line if the id cannot be found, the family is unknown or the quantization
-    does not run here.
+    device_map: None (all on `device`) or one of transformers' own, to spread the layers over the GPUs; quantization:
+    None or one of QUANTIZATION, by bitsandbytes. Raises UserError with one line if they cannot be loaded.
     """
-    backbone = model
-    if not isinstance(model, Backbone):
-        backbone = open_backbone(model, custom_tokens=custom_tokens, trust_remote_code=trust_remote_code)
     placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
     if quantization:
         placed["quantization_config"] = quantization_config(quantization, dtype)
@@ -281,9 +275,7 @@ def check_role(backbone: Backbone, generates: bool) -> None:
 def quantization_config(quantization: str, dtype: str):
     """Return transformers' config for bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
-            f"{quantization} quantization needs bitsandbytes, which is not installed here: pip install bitsandbytes"
-        )
+        raise UserError("quantization needs bitsandbytes, which is not installed here: pip install bitsandbytes")
     if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -303,21 +295,12 @@ class EmbeddingsOnly(torch.nn.Module):
 
 
 def load_embeddings(
-    model: str | Backbone,
-    *,
-    dtype: str = "bfloat16",
-    device: str = "cpu",
-    custom_tokens: str | None = None,
-    trust_remote_code: bool = False,
+    backbone: Backbone, *, dtype: str = "bfloat16", device: str = "cpu", trust_remote_code: bool = False
 ) -> Backbone:
-    """Return a Backbone whose model is an `EmbeddingsOnly`: one tensor of the checkpoint's safetensors is read.
+    """Load the input embeddings alone of what `open_backbone` returned: its model becomes an `EmbeddingsOnly`.
 
-    model: as in `load_backbone`. Raises UserError if the id cannot be found, the family is unknown or there are no
-    safetensors.
+    One tensor of the checkpoint's safetensors is read. Raises UserError if there is none.
     """
-    backbone = model
-    if not isinstance(model, Backbone):
-        backbone = open_backbone(model, custom_tokens=custom_tokens, trust_remote_code=trust_remote_code)
     with loading("embeddings of", backbone.model_id):
         skeleton = skeleton_of(backbone.model_id, trust_remote_code)
         embeddings = skeleton.get_input_embeddings()
@@ -399,7 +382,5 @@ def resolve(model_id: str) -> str:
     if looks_local and not folder.is_dir():
         raise UserError(f"no such model directory: {model_id}")
     if any(folder.glob("*.gguf")) and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        raise UserError(
-            f"{model_id} has a .gguf file alone, which is not read: give the folder of the model's safetensors"
-        )
+        raise UserError(f"{model_id} has a .gguf file alone, and only safetensors and .bin are read")
     return str(folder) if folder.is_dir() else str(model_id)

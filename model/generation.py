@@ -7,6 +7,7 @@ rounding, which can change a sample in bfloat16). Knows nothing about tasks, tho
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,18 +20,13 @@ from model.prefix import additive, continue_prefix, run_instruction, run_prefix
 from utils import UserError
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with if a model's generation config has none
-# Settings of a generation config that are read here, or change no sample. Others may only have their neutral value.
+# Settings of a generation config that are read here, or change no sample. Others may only have a neutral value.
 KNOWN_SETTINGS = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
     *("do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
     *("max_length", "max_new_tokens", "use_cache", "cache_implementation", "cache_config", "compile_config"),
     *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
     *("disable_compile", "prefill_chunk_size", "num_return_sequences", "transformers_version"),
-}
-NEUTRAL_SETTINGS = {
-    **dict.fromkeys(("num_beams", "num_beam_groups", "typical_p", "length_penalty", "encoder_repetition_penalty"), 1),
-    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "diversity_penalty"), 0),
-    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff"), 0),
 }
 GROWTH = 128  # columns by which the cache grows
 NO_TOKEN = -1  # of a row whose logits hold NaN or +inf
@@ -68,16 +64,29 @@ def end_ids_of(backbone, of_tokenizer_only: bool = False) -> set[int]:
     return {tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])} - {None}
 
 
-def settings_of(backbone, temperature: float, top_p: float, top_k: int | None, greedy: bool, end_ids=None):
-    """Return the sampling settings: those asked for, then the model's own generation config.
+@dataclass(frozen=True)
+class Sampling:
+    """The sampling that is asked for. None: the model's own generation config decides."""
 
-    Returns the ids that end a response (end_ids, by default all), the repetition penalty (over generated tokens) and
-    `draw`'s settings (None: greedy). Raises UserError for a setting that this engine does not know.
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    greedy: bool = False
+    end_ids: set[int] | None = None  # that end a response
+
+
+def read_settings(backbone, asked: Sampling):
+    """Return end ids, repetition penalty (over generated tokens) and settings of `draw` (None: greedy).
+
+    Raises UserError if the model's generation config has a setting that would change samples and is not read here.
     """
     own = bare(backbone.model).generation_config
-    refuse_settings(backbone.model_id, unknown_settings(own))
-    sampling = {"temperature": temperature, "top_p": top_p, "top_k": choose_top_k(own, top_k), "min_p": own.min_p}
-    return end_ids or end_ids_of(backbone), own.repetition_penalty or 1.0, None if greedy else sampling
+    fields = vars(GenerationConfig()).keys() - KNOWN_SETTINGS
+    given = [(name, value) for name, value in own.to_diff_dict().items() if name in fields and name[0] != "_"]
+    refuse_settings(backbone.model_id, [name for name, value in given if value not in (None, False, [], 0, 1)])
+    sampling = {"temperature": asked.temperature, "top_p": asked.top_p}
+    sampling |= {"top_k": choose_top_k(own, asked.top_k), "min_p": own.min_p}
+    return asked.end_ids or end_ids_of(backbone), own.repetition_penalty or 1.0, None if asked.greedy else sampling
 
 
 def choose_top_k(config, asked: int | None) -> int:
@@ -86,19 +95,8 @@ def choose_top_k(config, asked: int | None) -> int:
     return own if asked is None else asked
 
 
-def unknown_settings(config) -> list[str]:
-    """Return the settings of a generation config that would change samples and are not read here."""
-    fields, given = vars(GenerationConfig()), config.to_diff_dict()
-    return [
-        name
-        for name, value in given.items()
-        if name in fields and not name.startswith("_") and name not in KNOWN_SETTINGS
-        if value not in (None, False, [], NEUTRAL_SETTINGS.get(name))
-    ]
-
-
 def refuse_settings(model_id: str, names: list[str]) -> None:
-    """Raise UserError if there are such settings in a model's generation config."""
+    """Raise UserError if any settings are named, of a model's generation config."""
     if names:
         raise UserError(
             f"the generation config of {model_id} sets {', '.join(names)}, which is not known here; "
@@ -237,25 +235,14 @@ class TransformersEngine:
 
     A prompt runs once for all rows that share it, finished rows leave the batch, and waiting ones
     take their place when a quarter of it is free. instruction: the ids that every prompt begins with, which the caller
-    has compared: comparing embeddings here would wait for the device.
+    has compared: comparing embeddings here would wait for the device. sampling: fields of `Sampling`.
     """
 
-    def __init__(
-        self,
-        backbone,
-        *,
-        rows: int = 64,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        top_k: int | None = None,
-        greedy: bool = False,
-        end_ids: set[int] | None = None,
-        instruction: tuple[int, ...] = (),
-    ):
+    def __init__(self, backbone, *, rows: int = 64, instruction: tuple[int, ...] = (), **sampling):
         self.model, self.rows, self.name = bare(backbone.model), rows, backbone.model_id
         self.instruction = run_instruction(self.model, instruction) if instruction else None
         self.shared = len(instruction)
-        self.eos, self.penalty, self.sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
+        self.eos, self.penalty, self.sampling = read_settings(backbone, Sampling(**sampling))
 
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
         """Yield each request with its token ids up to the end-of-text token (kept), in the order they finish."""

@@ -17,6 +17,7 @@ from model.attention import use_stock_attention
 from model.causal_lm import bare, embed
 from model.generation import (
     Request,
+    Sampling,
     can_be_drawn_from,
     choose_top_k,
     end_ids_of,
@@ -79,31 +80,23 @@ class PlainEngine:
 
     A row is one call, and its seed is that of its key. With `published`, calls and seeds are the published ones: the
     global generator is set to the run's seed before each call. With one sample a chain all chains are one call, each
-    with its own noise. With more samples each chain is a call, and the chains share their noise.
+    with its own noise. With more samples each chain is a call, and the chains share their noise. sampling: fields of
+    `Sampling`.
     """
 
-    def __init__(
-        self,
-        backbone,
-        *,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        top_k: int | None = None,
-        greedy: bool = False,
-        end_ids: set[int] | None = None,
-        published: bool = False,
-    ):
+    def __init__(self, backbone, *, published: bool = False, **sampling):
+        asked = Sampling(**sampling)
         use_stock_attention(backbone.model)
         self.model, self.name, self.published = bare(backbone.model), backbone.model_id, published
-        self.end_ids = sorted(end_ids or end_ids_of(backbone, of_tokenizer_only=published))
+        self.end_ids = sorted(asked.end_ids or end_ids_of(backbone, of_tokenizer_only=published))
         config = copy.deepcopy(self.model.generation_config)
         if (config.num_beams or 1) > 1:
             refuse_settings(self.name, ["num_beams"])
         config.update(
-            do_sample=not greedy,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=choose_top_k(config, top_k),
+            do_sample=not asked.greedy,
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            top_k=choose_top_k(config, asked.top_k),
             eos_token_id=self.end_ids,
             pad_token_id=padding_id(backbone),
         )

@@ -266,11 +266,3 @@ def assistant_part(batch: dict, device) -> dict:
     """Return what `SoftCoT.thought_states` takes of a batch, on a device."""
     part = {name: value for name, value in batch.items() if name.startswith("assistant")}
     return part | {"assistant_ids": part["assistant_ids"].to(device)}
-
-
-def refuse_not_finite(values: torch.Tensor, indices, what: str) -> None:
-    """Raise FloatingPointError that names the examples whose values `[len(indices), ...]` are not finite."""
-    bad = ~torch.isfinite(values).flatten(1).all(1)
-    if bad.any():
-        named = ", ".join(str(index) for index, is_bad in zip(indices, bad.tolist(), strict=True) if is_bad)
-        raise FloatingPointError(f"{what} (index of the example in its file, from 0: {named})")

@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from tqdm import tqdm
 
 from model.processes import decided_by_main

@@ -15,7 +15,7 @@ import torch
 
 from model.backbone import resolve
 from model.causal_lm import text_config
-from model.generation import seed_of, settings_of
+from model.generation import Sampling, read_settings, seed_of
 from model.weights import check_adapter
 from utils import UserError
 
@@ -25,13 +25,9 @@ INSTALL = (
 )
 
 
-def is_installed() -> bool:
-    return importlib.util.find_spec("vllm") is not None
-
-
 def check_can_start() -> None:
     """Raise UserError if vLLM is not installed."""
-    if not is_installed():
+    if importlib.util.find_spec("vllm") is None:
         raise UserError(INSTALL)
 
 
@@ -39,29 +35,19 @@ class VllmEngine:
     """vLLM over prompts of embeddings.
 
     `options` are arguments of vLLM's `AsyncEngineArgs` under its own names (tensor_parallel_size, max_model_len ...);
-    `adapter` is the folder of a LoRA adapter of the base. Raises UserError, one line, if vLLM is missing or does
-    not start with these options.
+    `sampling` has fields of `Sampling`; `adapter` is the folder of a LoRA adapter of the base. Raises UserError, one
+    line, if vLLM is missing or does not start with these options.
     """
 
     def __init__(
-        self,
-        backbone,
-        *,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        top_k: int | None = None,
-        greedy: bool = False,
-        end_ids: set[int] | None = None,
-        dtype: str = "bfloat16",
-        adapter: str | None = None,
-        **options,
+        self, backbone, sampling: dict | None = None, *, dtype: str = "bfloat16", adapter: str | None = None, **options
     ):
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         import vllm
         from vllm.sampling_params import RequestOutputKind
 
-        eos, penalty, sampling = settings_of(backbone, temperature, top_p, top_k, greedy, end_ids)
+        eos, penalty, sampling = read_settings(backbone, Sampling(**sampling or {}))
         sampling = {key: value for key, value in (sampling or {"temperature": 0.0}).items() if value is not None}
         # Whatever is not named here keeps vLLM's neutral default: generation_config="vllm" below.
         self.sampling = {
@@ -73,6 +59,7 @@ class VllmEngine:
         }
         self.params = vllm.SamplingParams
         self.no_token = text_config(backbone.model).vocab_size
+        self.lora = None
         if adapter:
             check_adapter(adapter)
             from vllm.lora.request import LoRARequest
@@ -80,8 +67,6 @@ class VllmEngine:
             rank = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"]
             options = {"enable_lora": True, "max_lora_rank": rank} | options
             self.lora = LoRARequest("base_model", 1, str(Path(adapter).resolve()))
-        else:
-            self.lora = None
         settings = {
             "model": resolve(backbone.model_id),
             "dtype": dtype,

@@ -11,25 +11,12 @@ from transformers.utils import cached_file
 
 from model.backbone import Backbone, loading, resolve
 
-BLOCK, BLOCKS = 64, 4096  # bytes of a block; blocks of a file
-EDGE = 2**16  # first and last bytes, read whole: names and shapes (safetensors), checksums of tensors (torch's zip)
+BLOCK, BLOCKS = 4096, 256  # bytes of a block; blocks of a file, the first and the last bytes among them
 # What transformers loads, the first that is there: one file, or an index of several.
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json"))
 TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
+    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"),
+    *("special_tokens_map.json", "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt"),
 )
 
 
@@ -75,15 +62,13 @@ def digest_of(parts) -> str:
 
 
 def sample(path: Path) -> bytes:
-    """Return a file's size, its first and last EDGE bytes and BLOCKS blocks between; of a small file all bytes."""
+    """Return a file's size and BLOCKS blocks, from its first bytes to its last; of a small file all bytes."""
     size = path.stat().st_size
     with open(path, "rb", buffering=0) as file:
-        if size <= 2 * EDGE + BLOCK * BLOCKS:
+        if size <= BLOCK * BLOCKS:
             return file.read()
-        pieces = [(0, EDGE), (size - EDGE, EDGE)]
-        pieces += [((size - BLOCK) * place // (BLOCKS - 1), BLOCK) for place in range(BLOCKS)]
         content = b"%d " % size
-        for start, length in pieces:
-            file.seek(start)
-            content += file.read(length)
+        for place in range(BLOCKS):
+            file.seek((size - BLOCK) * place // (BLOCKS - 1))
+            content += file.read(BLOCK)
         return content

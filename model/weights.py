@@ -29,23 +29,19 @@ def repo_of(model_id: str) -> str | None:
     return model_id if REPO.fullmatch(model_id) and not Path(model_id).exists() else None
 
 
-def found_projection(path: str | Path) -> Path:
-    """Return the path, or for the documented spelling `projectin.bin` the `projection.bin` beside it."""
-    path = Path(path)
-    if path.name != "projectin.bin" or path.is_file():
-        return path
-    other = path.with_name("projection.bin")
-    return other if other.is_file() else path
-
-
 def local_projection(asked: str | Path) -> Path:
     """Return the path, or for a Hub id that of the downloaded projection, with its run.json and adapters beside it.
 
-    What begins with a file or folder that is here is a path. Raises UserError if the Hub has no such projection.
+    What begins with a file or folder that is here is a path; for `projectin.bin`, as one published command spells it,
+    the projection.bin beside it serves. Raises UserError if the Hub has no such projection.
     """
     named = HUB_FILE.fullmatch(str(asked))
     if not named or Path(Path(asked).parts[0]).exists():
-        return Path(asked)
+        path = Path(asked)
+        if path.name == "projectin.bin" and not path.is_file() and path.with_name("projection.bin").is_file():
+            path = path.with_name("projection.bin")
+            print(f"No projectin.bin there; using {path}", flush=True)
+        return path
     repo, file = named[1], PurePosixPath(named[2] or "projection.bin")
     try:
         patterns = [str(file.parent / name) for name in (file.name, *BESIDE)]
@@ -101,13 +97,10 @@ def load_lora(backbone: Backbone, directory: str) -> None:
 def check_adapter(directory: str) -> None:
     """Raise UserError unless the directory holds a LoRA adapter."""
     folder = Path(directory)
-    for path in (folder, *(folder / f"{part}.bin" for part in ("base_model", "assistant_model"))):
-        if path.suffix == ".bin" and path.is_file():
-            raise UserError(f"{path} is a whole state dict, as the published code writes: give a LoRA adapter's folder")
     if not (folder / "adapter_model.safetensors").is_file():
         raise UserError(
-            f"no LoRA adapter in {directory!r}: expected the folder base_model or "
-            "assistant_model that training wrote (adapter_model.safetensors in it)"
+            f"no LoRA adapter in {directory!r}: give the folder base_model or assistant_model that training wrote "
+            "(adapter_model.safetensors in it); a whole state dict, as the published code writes, is not read"
         )
     try:
         kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
@@ -128,12 +121,9 @@ def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
 def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a projection.bin: a dict of finite tensors, never a pickle of anything else.
 
-    Raises UserError if the file (see `found_projection`) is missing, unreadable or of another form.
+    Raises UserError if the file is missing, unreadable or of another form.
     """
-    asked, path = Path(path), found_projection(path)
-    if path != asked:
-        print(f"No projectin.bin there; using {path}", flush=True)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise UserError(f"no projection at {path}: give the projection.bin that training wrote")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -149,11 +139,6 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise UserError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
     for key, value in state.items():
-        if value.dtype not in PROJECTION_DTYPES or value.layout != torch.strided or value.is_meta:
-            form = f"{value.dtype}, {'meta' if value.is_meta else value.layout}".replace("torch.", "")
-            raise UserError(
-                f"{path}: {key} is {form}; a projection is dense numbers of float32, float64, bfloat16 or float16"
-            )
-        if not torch.isfinite(value).all():
-            raise UserError(f"{path}: {key} holds NaN or inf: the training that wrote it went wrong")
+        if value.dtype not in PROJECTION_DTYPES or value.layout != torch.strided or not value.isfinite().all():
+            raise UserError(f"{path}: {key} is {value.dtype}, {value.layout}; a projection is finite, dense floats")
     return state

@@ -14,7 +14,7 @@ from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
 from experiment.asking import Answer
 from experiment.options import Ask
-from model.backbone import load_backbone
+from model.backbone import load_backbone, open_backbone
 from model.softcot import SoftCoT
 from model.weights import save_projection
 from tests.commands import ROOT, rows_of
@@ -72,7 +72,7 @@ def test_the_documented_example_runs(text, chatml_tokenizer, tmp_path, monkeypat
     pair = tmp_path / "pair"  # in the place of the embedded model: of its family, and tiny
     tiny_model("llama", 48, len(chatml_tokenizer), max_position_embeddings=4096).save_pretrained(pair)
     chatml_tokenizer.save_pretrained(pair)
-    backbone = load_backbone(str(pair), dtype="float32")
+    backbone = load_backbone(open_backbone(str(pair)), dtype="float32")
     folder = tmp_path / "results/demo/ckpt/demo-gsm8k-any-nce"
     folder.mkdir(parents=True)
     for path in (folder / "projection.bin", tmp_path / "FILE"):
@@ -118,7 +118,7 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
     found, _ = ask.describe(model.method.base, thoughts.float(), 3)
     _, base_tokens, _, assistant_tokens, *_ = TOKENS.split()
     backbones = [
-        load_backbone(str(inputs / name), dtype="float32", custom_tokens=tokens)
+        load_backbone(open_backbone(str(inputs / name), custom_tokens=tokens), dtype="float32")
         for name, tokens in (("base", base_tokens), ("assistant", assistant_tokens))
     ]
     with torch.no_grad():

@@ -3,7 +3,7 @@
 import pytest
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from model.backbone import ThoughtTokensError, load_backbone, resolve, thought_tokens_of
+from model.backbone import ThoughtTokensError, load_backbone, open_backbone, resolve, thought_tokens_of
 from tests.tiny import DOCUMENTED, tiny_model
 from utils import UserError
 
@@ -54,7 +54,7 @@ def test_a_saved_model_loads_frozen_whatever_its_folder_is_called(models, tmp_pa
     family, _, width, _ = DOCUMENTED[name]
     misleading = tmp_path / ("Qwen3-8B" if family == "llama" else "Llama-3.1-8B-Instruct")
     misleading.symlink_to(models / name)
-    backbone = load_backbone(str(misleading), dtype="float32")
+    backbone = load_backbone(open_backbone(str(misleading)), dtype="float32")
     assert backbone.thought_tokens.family == {"qwen2": "qwen2.5"}.get(family, family)
     assert backbone.model.get_input_embeddings().weight.shape[1] == width
     assert backbone.model.get_input_embeddings().weight is backbone.model.get_output_embeddings().weight
@@ -63,23 +63,23 @@ def test_a_saved_model_loads_frozen_whatever_its_folder_is_called(models, tmp_pa
 
 def test_loading_errors_are_one_line(models, tmp_path, chatml_tokenizer):
     with pytest.raises(UserError, match="no such model directory"):
-        load_backbone(str(tmp_path / "absent"))
+        load_backbone(open_backbone(str(tmp_path / "absent")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="cannot load the tokenizer") as error:
-        load_backbone(str(tmp_path / "empty"))
+        load_backbone(open_backbone(str(tmp_path / "empty")))
     assert "\n" not in str(error.value)
     tiny_model("qwen3", 32, 512).save_pretrained(tmp_path / "other")
     chatml_tokenizer.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="PLACEHOLDER,BEGIN,END"):
-        load_backbone(str(tmp_path / "other"))
-    custom = load_backbone(str(tmp_path / "other"), custom_tokens="<|endoftext|>,<gh_stars>,<filename>")
+        load_backbone(open_backbone(str(tmp_path / "other")))
+    custom = load_backbone(open_backbone(str(tmp_path / "other"), custom_tokens="<|endoftext|>,<gh_stars>,<filename>"))
     assert custom.thought_tokens.family == "custom"
     chatml_tokenizer.chat_template = None
     for file in (tmp_path / "other").glob("*template*"):
         file.unlink()
     chatml_tokenizer.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="no chat template"):
-        load_backbone(str(tmp_path / "other"))
+        load_backbone(open_backbone(str(tmp_path / "other")))
 
 
 def test_names():

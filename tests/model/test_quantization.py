@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.backbone import load_backbone
+from model.backbone import load_backbone, open_backbone
 from model.causal_lm import TRANSFORMERS_5
 from model.softcot import SoftCoT
 from tests.conftest import make_chatml_tokenizer
@@ -33,9 +33,9 @@ def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, similarity
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     path = saved_model(tmp_path)
     assistant = tiny_backbone("llama", 32)
-    plain_loss, plain = gradient(load_backbone(path, dtype="float32"), assistant)
+    plain_loss, plain = gradient(load_backbone(open_backbone(path), dtype="float32"), assistant)
     try:
-        base = load_backbone(path, dtype="float32", quantization=quantization)
+        base = load_backbone(open_backbone(path), dtype="float32", quantization=quantization)
     except UserError as error:
         if TRANSFORMERS_5:
             raise
@@ -52,8 +52,8 @@ def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, similarity
 def test_a_base_placed_by_a_device_map_has_the_same_gradient(tmp_path):
     path = saved_model(tmp_path)
     assistant = tiny_backbone("llama", 32)
-    base = load_backbone(path, dtype="float32", device_map="auto")
+    base = load_backbone(open_backbone(path), dtype="float32", device_map="auto")
     loss, mapped = gradient(base, assistant)
-    plain_loss, plain = gradient(load_backbone(path, dtype="float32"), assistant)
+    plain_loss, plain = gradient(load_backbone(open_backbone(path), dtype="float32"), assistant)
     assert loss == pytest.approx(plain_loss, rel=1e-5)
     torch.testing.assert_close(mapped, plain, rtol=1e-5, atol=1e-5)

@@ -1,20 +1,22 @@
 """The vLLM engine against the default engine, on the embedded model in float32. `make test-vllm` runs this."""
 
+import importlib.util
 import json
 
 import pytest
 import torch
 
-from model.backbone import load_backbone, load_embeddings, resolve
+from model.backbone import load_backbone, load_embeddings, open_backbone, resolve
 from model.embedded import EMBEDDED
 from model.generation import Request, TransformersEngine
 from model.slot import ThoughtSlot
-from model.vllm_engine import VllmEngine, is_installed
+from model.vllm_engine import VllmEngine
 from tests.commands import ROOT, rows_of, shell
 from tests.conftest import make_chatml_tokenizer
 from tests.tiny import tiny_model
 
-needs_vllm = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason="vLLM is not installed (make test-vllm)")]
+absent = importlib.util.find_spec("vllm") is None
+needs_vllm = [pytest.mark.slow, pytest.mark.skipif(absent, reason="vLLM is not installed (make test-vllm)")]
 QUESTIONS, LENGTH = 24, 4
 EAGER = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 16, "gpu_memory_utilization": 0.2}
 SMALL = "--dtype float32 --data_dir {root}/data/mini --num_thought_tokens 4 --max_new_tokens 48"
@@ -34,7 +36,7 @@ def questions():
 @pytest.fixture(scope="module")
 def requests():
     """For each question (seed, chain, sample) = (41, 0, 0), with soft thoughts of about an embedding's size."""
-    base = load_embeddings(EMBEDDED, dtype="float32")
+    base = load_embeddings(open_backbone(EMBEDDED), dtype="float32")
     embed = base.model.get_input_embeddings()
     generator = torch.Generator().manual_seed(0)
     made = []
@@ -48,7 +50,7 @@ def requests():
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = VllmEngine(load_embeddings(EMBEDDED, dtype="float32"), dtype="float32", **EAGER)
+    engine = VllmEngine(load_embeddings(open_backbone(EMBEDDED), dtype="float32"), dtype="float32", **EAGER)
     yield engine
     engine.close()
 
@@ -65,11 +67,14 @@ def answers(engine, requests, tokens, **sampling):
 
 @pytest.fixture(scope="module")
 def full_base():
-    return load_backbone(EMBEDDED, dtype="float32")
+    return load_backbone(open_backbone(EMBEDDED), dtype="float32")
 
 
 def test_only_the_embedding_table_is_read():
-    light, full = load_embeddings(EMBEDDED, dtype="float32"), load_backbone(EMBEDDED, dtype="float32")
+    light, full = (
+        load_embeddings(open_backbone(EMBEDDED), dtype="float32"),
+        load_backbone(open_backbone(EMBEDDED), dtype="float32"),
+    )
     table = light.model.get_input_embeddings().weight
     assert [tuple(p.shape) for p in light.model.parameters()] == [tuple(table.shape)]
     assert torch.equal(table, full.model.get_input_embeddings().weight)
@@ -84,7 +89,8 @@ def test_the_table_is_found_in_one_file_or_several(tmp_path, files):
     model.save_pretrained(tmp_path, max_shard_size="40KB" if files > 1 else "5GB")
     assert (tmp_path / "model.safetensors.index.json").is_file() == (files > 1)
     make_chatml_tokenizer().save_pretrained(tmp_path)
-    light = load_embeddings(str(tmp_path), dtype="float32", custom_tokens="<|endoftext|>,<issue_start>,<issue_closed>")
+    tokens = "<|endoftext|>,<issue_start>,<issue_closed>"
+    light = load_embeddings(open_backbone(str(tmp_path), custom_tokens=tokens), dtype="float32")
     ids = torch.arange(20)
     # Gemma scales its embeddings: the module is the model's own, not a plain table.
     assert torch.equal(light.model.get_input_embeddings()(ids), model.get_input_embeddings()(ids))
@@ -96,7 +102,7 @@ def test_the_table_is_enough_to_fill_the_slot(full_base, mode):
     noise = 0.0 if mode == "assistant_text" else 0.1
     slots = [
         ThoughtSlot(mode, base, None, LENGTH, 2, noise).fill([example], None)[0]
-        for base in (load_embeddings(EMBEDDED, dtype="float32"), full_base)
+        for base in (load_embeddings(open_backbone(EMBEDDED), dtype="float32"), full_base)
     ]
     assert slots[0].shape == (2, 3 if mode == "assistant_text" else LENGTH, 576) and torch.equal(*slots)
 
