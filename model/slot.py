@@ -18,7 +18,7 @@ class Mode:
     row: str  # the method's name in the papers' tables, or ours
     fill: Callable
     has_projection: bool = False  # thought states go through a projection
-    reads_file: bool = False  # the projection is that of a projection.bin
+    reads: str = ""  # the file that training wrote it into
     needs_assistant: bool = False
     writes_text: bool = False  # the assistant writes tokens, which are part of the prompt
 
@@ -47,9 +47,15 @@ def hints(slot, examples, collate):
     return [slot.embed(example["hint_ids"])[None] for example in examples]
 
 
+def one_set(slot, examples, collate):
+    """Return the same vectors for all questions."""
+    return slot.vectors.to(slot.table.device).expand(len(examples), -1, -1, -1)
+
+
+PROJECTION, MEAN = "projection.bin", "mean_thoughts.bin"
 PROJECTED = {"fill": soft_thoughts, "has_projection": True, "needs_assistant": True}
 MODES = {  # in the tables' order
-    "projected": Mode("soft thoughts through the trained projection", "SoftCoT", reads_file=True, **PROJECTED),
+    "projected": Mode("soft thoughts through the trained projection", "SoftCoT", reads=PROJECTION, **PROJECTED),
     "placeholder": Mode("the base model's own placeholder embeddings (CoT-Unk)", "CoT-Unk", placeholders),
     "assistant_text": Mode(
         "up to L tokens of text that the assistant writes greedily (Assist-CoT)",
@@ -65,8 +71,12 @@ MODES = {  # in the tables' order
     "shuffled": Mode(
         "those of the next question of the split (after the last, the first)",
         "Shuffled thoughts",
-        reads_file=True,
+        reads=PROJECTION,
         **PROJECTED,
+    ),
+    "mean": Mode("the mean of soft thoughts over the training set", "Mean thoughts", one_set, reads=MEAN),
+    "learned": Mode(
+        "free vectors, trained in the place of soft thoughts", "Learned vectors", one_set, reads=PROJECTION
     ),
 }
 
@@ -76,14 +86,16 @@ class ThoughtSlot:
 
     softcot: with the projection to use, for modes that have one, else None. length: L; chains: N. noise: standard
     deviation of Gaussian noise added to every vector in the slot, one draw a (question, chain) for all seeds of
-    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P.
+    sampling; with one chain's soft thoughts in all N chains this is SoftCoT-P. vectors: of a mode with one set for all
+    questions, `[1 or N, L, d_b]`.
     """
 
-    def __init__(self, mode: str, base, softcot, length: int, chains: int, noise: float = 0.0):
+    def __init__(self, mode: str, base, softcot, length: int, chains: int, noise: float = 0.0, vectors=None):
         from model.causal_lm import embedding_table, embeddings_of
 
         self.mode, self.softcot, self.length, self.chains, self.noise = MODES[mode], softcot, length, chains, noise
         self.table, self.embed = embedding_table(base.model), lambda ids: embeddings_of(base.model, ids)
+        self.vectors = vectors
         self.placeholder = base.tokenizer.convert_tokens_to_ids(base.thought_tokens.placeholder)
 
     def fill(self, examples, collate) -> list:

@@ -48,15 +48,20 @@ class SoftCoT(nn.Module):
         projection_dtype: torch.dtype = torch.float32,
         micro_batch_size: int = 0,
         plain_way: bool = False,
+        filler: list[int] | None = None,
+        learned: bool = False,
     ):
         """Put a projection between two models.
 
         length: L; 0 is the LoRA baseline, the adapter of the base alone, without assistant and projection. chains: N of
         SoftCoT++, None for SoftCoT. reduction: of the token loss in training, see `label_weights`; by default
         "examples" for SoftCoT++, "tokens" for SoftCoT. plain_way: run models the plain way that the fast way runs too.
+        filler: the ids, one a chain, whose embeddings fill the placeholders, by default the published ones. learned:
+        a control, N x L free vectors of the base's width as soft thoughts, without assistant and projection.
         """
         super().__init__()
-        models = {"base": base.model} | ({"assistant": assistant.model} if length else {})
+        thinks = length > 0 and not learned
+        models = {"base": base.model} | ({"assistant": assistant.model} if thinks else {})
         self.__dict__.update(models, models=list(models.values()))
         self.fast = [model for model in self.models if runs_fast(model) and not plain_way]
         for model in self.models:
@@ -76,8 +81,16 @@ class SoftCoT(nn.Module):
                 if parameter.requires_grad
             }
         )
-        if length:
-            tokens = placeholder_token(assistant) if chains is None else initial_tokens(assistant, chains)
+        self.shift = self.scale = None  # of thought states, if they are standardized: [d_a] each
+        if learned:  # drawn as large as the base's embeddings; chains that began equal would stay equal
+            size = embedding_table(base.model).float().std().item()
+            vectors = size * torch.randn(self.num_chains, length, self.width_base)
+            self.learned = nn.Parameter(vectors.to(self.device_name))
+        if thinks:
+            if filler:
+                tokens = embeddings_of(assistant.model, filler)
+            else:
+                tokens = placeholder_token(assistant) if chains is None else initial_tokens(assistant, chains)
             self.embedding = nn.Parameter(tokens.detach().float().clone(), requires_grad=False)
             self.width_assistant = self.embedding.shape[1]
             self.projection = nn.Linear(
@@ -117,7 +130,30 @@ class SoftCoT(nn.Module):
 
     def soft_thoughts(self, thought_states: torch.Tensor) -> torch.Tensor:
         """Return the projected thought states, `[B, N, L, d_a] -> [B, N, L, d_b]`, in the projection's dtype: (3)."""
-        return self.projection(thought_states.to(self.projection.weight.dtype))
+        states = thought_states.to(self.projection.weight.dtype)
+        return self.projection(states if self.scale is None else (states - self.shift) / self.scale)
+
+    def standardize(self, examples) -> None:
+        """Centre and scale each feature of the thought states before the projection from now on.
+
+        Mean and standard deviation are over the examples' `thought_states`, their chains and positions. A feature that
+        never changes keeps its scale. `projection_state` folds both into weight and bias, so the file is as published.
+        """
+
+        def average(values):
+            return sum(values(example["thought_states"].double()).mean((0, 1)) for example in examples) / len(examples)
+
+        shift = average(lambda states: states)
+        scale = average(lambda states: (states - shift) ** 2).sqrt()
+        scale[scale == 0] = 1.0
+        self.shift, self.scale = (value.to(self.projection.weight) for value in (shift, scale))
+
+    @torch.no_grad()
+    def mean_thoughts(self, examples, collate, batch_size: int) -> torch.Tensor:
+        """Return the mean of the examples' soft thoughts, `[N, L, d_b]`: one set for all questions."""
+        starts = range(0, len(examples), batch_size)
+        sums = (self.batch_thoughts(collate(examples[i : i + batch_size])).double().sum(0) for i in starts)
+        return (sum(sums) / len(examples)).float().cpu()
 
     def losses(self, batch: dict, count=None, backward: bool = False) -> dict[str, torch.Tensor]:
         """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.
@@ -145,6 +181,8 @@ class SoftCoT(nn.Module):
         """Return the soft thoughts of a batch, `[B, N, L, d_b]`, from its thought states or the assistant's prompts."""
         if not self.length:
             return embedding_table(self.base).new_zeros(len(batch["prefix_ids"]), 1, 0, self.width_base)
+        if "learned" in self._parameters:
+            return self.learned.expand(len(batch["prefix_ids"]), -1, -1, -1)
         states = batch.get("thought_states")
         if states is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
@@ -212,9 +250,15 @@ class SoftCoT(nn.Module):
     def projection_state(self) -> dict[str, torch.Tensor]:
         """Return what projection.bin holds: `weight` [d_b, d_a], `bias` [d_b] and, for SoftCoT++, `embedding` [N, d_a].
 
-        `embedding` holds the initial tokens, in the projection's dtype.
+        `embedding` holds the initial tokens, in the projection's dtype. Learned vectors are `soft_thoughts` [N, L, d_b].
         """
+        if "learned" in self._parameters:
+            return {"soft_thoughts": self.learned.detach().cpu().clone()}
         state = {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
+        if self.scale is not None:  # W (t - shift) / scale + b = (W / scale) t + (b - (W / scale) shift)
+            weight = state["weight"].double() / self.scale.double().cpu()
+            bias = state["bias"].double() - weight @ self.shift.double().cpu()
+            state = {"weight": weight.to(state["weight"]), "bias": bias.to(state["bias"])}
         if self.is_softcotpp:
             state["embedding"] = self.embedding.detach().to("cpu", self.projection.weight.dtype, copy=True)
         return state

@@ -11,6 +11,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 
 from model.backbone import Backbone, first_line, loading, skeleton_of
 from model.choices import EMBEDDED, EMBEDDED_REPO
+from model.slot import MEAN
 from utils import UserError, replaced
 
 PROJECTION_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -19,7 +20,7 @@ LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_pr
 NAME = r"[A-Za-z0-9][\w.-]*"
 REPO = re.compile(f"{NAME}/{NAME}")
 HUB_FILE = re.compile(rf"({NAME}/{NAME}(?<!\.bin))(?:/((?:{NAME}/)*{NAME}\.bin))?")
-BESIDE = ("run.json", "base_model/*", "assistant_model/*")  # what belongs to a projection
+BESIDE = ("run.json", MEAN, "base_model/*", "assistant_model/*")  # what belongs to a projection
 
 
 def repo_of(model_id: str) -> str | None:
@@ -133,7 +134,9 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
         ) from error
     if (
         not isinstance(state, dict)
-        or not {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"}
+        or not (
+            {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"} or set(state) == {"soft_thoughts"}
+        )
         or not all(isinstance(value, torch.Tensor) for value in state.values())
     ):
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from data_loader.collator import Collator
 from model.checkpoint import checkpoints, newest_checkpoint
-from model.softcot import SoftCoT
+from model.softcot import SoftCoT, assistant_part
 from model.training import Recipe, training_loop
 from model.weights import add_lora
 from tests.tiny import ragged_examples, tiny_backbone
@@ -19,6 +19,7 @@ from utils import Stop
 
 LENGTH = 3
 KINDS = {"softcot": {}, "nce": {"chains": 3, "contrastive": True}, "lora": {"lora": True}}
+KINDS |= {"learned": {"learned": True}, "standardized": {"standardized": True}}
 COLLATE = Collator(0, 0)
 RECIPE = Recipe(batch_size=2, accumulation=1, epochs=2.0, learning_rate=1e-3, seed=7, keep_checkpoints=9)
 
@@ -29,14 +30,17 @@ def examples_of(seed):
     return [{**example, "index": index} for index, example in enumerate(six)]
 
 
-def make(chains=None, lora=False, **options):
+def make(chains=None, lora=False, standardized=False, **options):
     base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
     set_seed(3)
     if lora:
         add_lora(base)
-    if chains:
-        return SoftCoT(base, assistant, LENGTH, chains, **options)
-    return SoftCoT(base, assistant, LENGTH, **options)
+    model = SoftCoT(base, assistant, LENGTH, chains, **options)
+    if standardized:
+        examples = examples_of(0)
+        states = model.thought_states(**assistant_part(COLLATE(examples), "cpu"))
+        model.standardize([{"thought_states": own} for own in states])
+    return model
 
 
 def run(folder, model, recipe=RECIPE, collate=COLLATE, data=None, state=None):
@@ -170,7 +174,16 @@ CALLS = {2: 2, 3: 3, 5: 3, 6: 3, 8: 5, 11: 6, 12: 6}
 
 
 @pytest.mark.parametrize(
-    "kind, call", [*(("softcot", call) for call in CALLS), ("nce", 3), ("nce", 8), ("lora", 3), ("lora", 8)]
+    "kind, call",
+    [
+        *(("softcot", call) for call in CALLS),
+        ("nce", 3),
+        ("nce", 8),
+        ("lora", 3),
+        ("lora", 8),
+        ("learned", 3),
+        ("standardized", 3),
+    ],
 )
 def test_a_signal_stops_after_the_step_or_dev_batch_and_resumes_to_the_same_bytes(tmp_path, call, kind):
     options = KINDS[kind]

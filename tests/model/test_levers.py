@@ -1,0 +1,88 @@
+"""Standardized thought states, another filler, learned vectors and the mean: what each is, written out plainly."""
+
+import pytest
+import torch
+
+from data_loader.collator import Collator
+from model.softcot import SoftCoT
+from tests.model import oracle
+from tests.tiny import batch_of, ragged_examples, tiny_backbone
+
+LENGTH = 3
+
+
+def make(chains=None, **options):
+    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    torch.manual_seed(3)
+    return SoftCoT(base, None if options.get("learned") else assistant, LENGTH, chains, **options)
+
+
+def with_states(softcot, seed=0):
+    """Examples with their thought states."""
+    examples = ragged_examples(LENGTH, seed)
+    states = softcot.thought_states(**{k: v for k, v in batch_of(examples).items() if k.startswith("assistant")})
+    return [{**example, "thought_states": own} for example, own in zip(examples, states, strict=True)]
+
+
+@pytest.mark.parametrize("chains", [None, 3])
+def test_standardized_states_have_mean_0_and_deviation_1_and_fold_into_the_file(chains):
+    softcot, plain = make(chains), make(chains)
+    examples = with_states(softcot)
+    softcot.standardize(examples)
+    states = torch.stack([example["thought_states"] for example in examples])
+    features = (states - softcot.shift) / softcot.scale
+    assert torch.allclose(features.flatten(0, 2).mean(0), torch.zeros(32), atol=1e-5)
+    assert torch.allclose(features.flatten(0, 2).std(0, correction=0), torch.ones(32), atol=1e-5)
+    with torch.no_grad():
+        unfolded = softcot.soft_thoughts(states)
+        assert not torch.allclose(unfolded, plain.soft_thoughts(states), rtol=0.1)  # the lever does something
+        plain.load_projection_state(softcot.projection_state())  # a file as published
+        folded = plain.soft_thoughts(states)
+    assert (folded - unfolded).abs().max() < 1e-5 * unfolded.abs().max()
+
+
+def test_a_feature_that_never_changes_keeps_its_scale():
+    softcot = make()
+    examples = with_states(softcot)
+    for example in examples:
+        example["thought_states"][..., 5] = 7.0
+    softcot.standardize(examples)
+    assert softcot.scale[5] == 1.0 and softcot.shift[5] == 7.0
+
+
+@pytest.mark.parametrize("chains, filler", [(None, [9]), (2, [9, 30])])
+def test_a_filler_s_embedding_stands_at_the_placeholders_and_the_prompt_stays(chains, filler):
+    softcot = make(chains, filler=filler)
+    table = softcot.assistant.get_input_embeddings().weight
+    for example in with_states(softcot):
+        assert example["assistant_ids"][-LENGTH:] == [3] * LENGTH
+        for own, token in zip(example["thought_states"], filler, strict=True):
+            wanted = oracle.states_of(softcot.assistant, example["assistant_ids"], LENGTH, table[token])
+            assert torch.allclose(own, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("chains", [None, 3])
+def test_learned_vectors_are_prompt_tuning(chains):
+    softcot = make(chains, learned=True).train()
+    examples = ragged_examples(LENGTH)
+    found = softcot.losses(batch_of(examples), backward=True)["loss"]
+    assert [name for name, p in softcot.named_parameters() if p.requires_grad] == ["learned"]
+    prompts = softcot.learned.detach().clone().requires_grad_()
+    losses = [[oracle.token_losses(softcot.base, example, prompt) for example in examples] for prompt in prompts]
+    plain = sum(oracle.batch_mean(chain, "examples" if chains else "tokens") for chain in losses)
+    plain.backward()
+    assert found.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert (softcot.learned.grad - prompts.grad).abs().max() < 1e-5 * prompts.grad.abs().max()
+    assert len({tuple(prompt.flatten().tolist()) for prompt in prompts}) == len(prompts)
+    assert torch.equal(softcot.projection_state()["soft_thoughts"], prompts)
+
+
+@pytest.mark.parametrize("chains", [None, 3])
+def test_mean_thoughts_are_the_mean_over_the_examples(chains):
+    softcot = make(chains)
+    examples = with_states(softcot)
+    softcot.standardize(examples)
+    with torch.no_grad():
+        each = [softcot.soft_thoughts(example["thought_states"]) for example in examples]
+    found = softcot.mean_thoughts(examples, Collator(0, 0), batch_size=2)
+    assert torch.allclose(found, torch.stack(each).mean(0), atol=1e-5)
