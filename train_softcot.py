@@ -22,7 +22,6 @@ from experiment.setup import (
     load_backbones,
     load_instances,
     make_accelerator,
-    make_encoder,
     quiet_libraries,
     share_instructions,
 )
@@ -55,8 +54,8 @@ def train(args, dev_k):
 
     # 3) frozen models, prompts
     check_tuned_models(args)
-    base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
-    encoder, collate = make_encoder(args, base, assistant)
+    assistant_id = args.small_model_id if thinks else None
+    base, assistant, encoder, collate = load_backbones(args, args.large_model_id, assistant_id)
     limit = args.max_len if args.max_len > 0 and not args.cuts_at_max_len() else float("inf")
     train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
