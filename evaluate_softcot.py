@@ -16,7 +16,7 @@ from tqdm import tqdm
 from data_loader.tasks import get_task
 from experiment.responses import finished_questions, requests_of, texts_of_ids, write_hints
 from experiment.results import LogForm, SeedFiles, judge, keep_texts, skipped_row
-from experiment.run_files import ONLY_IN_LOGS, data_hash, evaluation_record, method_of, rendered_prompt
+from experiment.run_files import ONLY_IN_LOGS, data_hash, make_record, method_of, rendered_prompt
 from experiment.setup import (
     encode_split,
     load_instances,
@@ -52,8 +52,8 @@ def evaluate(args):
     task, family = get_task(args.task_name), method.base.thought_tokens
     max_new_tokens = args.max_new_tokens or task.generation_length(family.long_responses)
     hashes = {"data_hash": data_hash(split), "questions_in_split": len(split), **method.hashes}
-    hashes["rendered_prompt"] = rendered_prompt(method.encoder, split, "eval")
-    record = evaluation_record(args.fixing_result(), hashes, max_new_tokens)
+    hashes |= {"rendered_prompt": rendered_prompt(method.encoder, split, "eval"), "max_new_tokens": max_new_tokens}
+    record = make_record(args.fixing_result(), hashes)
 
     # 4) prompts
     models = method.base, method.assistant

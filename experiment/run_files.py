@@ -87,25 +87,17 @@ def describe_run(options: dict, encoder, base, assistant, record):
     }
 
 
-def training_record(options: dict, hashes: dict, batch: int) -> dict:
-    """Return all that fixes a training's result.
+def make_record(options: dict, hashes: dict) -> dict:
+    """Return all that fixes the result of a training, or of an evaluation but for its seed, as it is read again.
 
-    options: those that fix it; hashes: of prompts, data and weights; batch: examples an optimizer step.
+    options: those that fix it; hashes: of prompts, data and weights, and what else fixes it. An adapter is known by its
+    content.
     """
-    record = {"version": VERSION, **options, **hashes, "global_batch_size": batch}
-    return json.loads(json.dumps(record, default=str))  # as it is read again
-
-
-def evaluation_record(options: dict, hashes: dict, max_new_tokens: int) -> dict:
-    """Return all that fixes an evaluation's answers, seed by seed.
-
-    options: those that fix them; hashes: of prompts, data and projection.
-    """
-    record = with_plain_ids({"version": VERSION, **options, **hashes, "max_new_tokens": max_new_tokens})
+    record = with_plain_ids({"version": VERSION, **options, **hashes})
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
-        if record[part]:
+        if record.get(part):
             record[part] = fingerprint(Path(record[part], "adapter_model.safetensors"))
-    return record
+    return json.loads(json.dumps(record, default=str))
 
 
 def data_hash(instances):
@@ -151,18 +143,11 @@ def read_training(params_file: Path) -> dict | None:
 
 
 def trained_with(params_file: Path) -> dict:
-    """Return the options of the training of a projection, as evaluation names them; {} without run.json.
-
-    A relative path is read from the working folder, else from the one that the training ran in.
-    """
+    """Return the options of the training of a projection, as evaluation names them; {} without run.json."""
     arguments, folder = (read_training(params_file) or {}).get("arguments", {}), params_file.absolute().parent
     names = {"base_model_id": "large_model_id", "assistant_model_id": "small_model_id"}
     names |= {name: name for name in AS_IN_TRAINING}
     options = {new: arguments[old] for new, old in names.items() if arguments.get(old) is not None}
-    for name in ("base_model_id", "assistant_model_id", "prompt_dir"):
-        there = folder.parent.parent / str(options.get(name, ""))
-        if name in options and not Path(str(options[name])).exists() and there.exists():
-            options[name] = str(there)
     for part in ("base_model", "assistant_model"):
         if arguments.get(f"tune_{part}") and (folder / part).is_dir():
             options[f"{part}_ckpt"] = str(folder / part)
