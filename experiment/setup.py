@@ -19,7 +19,7 @@ from data_loader.prompts import DATE, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder
 from experiment.options import naming
 from experiment.responses import local_engine, take_next_questions_thoughts
-from experiment.run_files import check_against_training, describe_training
+from experiment.run_files import compare_with_training
 from model.backbone import (
     Backbone,
     ThoughtTokensError,
@@ -242,8 +242,7 @@ def load_method(args, chains: int | None) -> Method:
     if state:
         hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
     if path:
-        check_against_training(vars(args), encoder, hashes, path)
-        hashes |= describe_training(path)
+        hashes |= compare_with_training(vars(args), encoder, hashes, path)
     load_adapters(args, base, assistant, own_engine)
     softcot = build_for_evaluation(args, base, assistant, chains, state) if thinks and mode.has_projection else None
     number = (chains or 1) if thinks else 1

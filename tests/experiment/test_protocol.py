@@ -334,7 +334,7 @@ def weight(folder):
 
 
 def notes(text):
-    return [line for line in text.splitlines() if line.startswith("note: ")]
+    return [line for line in text.splitlines() if line.startswith("warning: ")]
 
 
 def test_training_under_both_protocols(run):
