@@ -48,7 +48,7 @@ class SoftCoTModel:
         with naming("--params_file_name"):
             state = load_projection(args.params_file_name)
         own_chains = len(state["embedding"]) if "embedding" in state else None
-        self.args, self.method = args, load_method(args, args.chains() or own_chains)
+        self.args, self.method = args, load_method(args, args.num_scaling_times or own_chains)
         base = self.method.base
         encoder, collate = make_encoder(replace(args, num_thought_tokens=0), base, None)
         self.without = replace(self.method, assistant=None, encoder=encoder, collate=collate, slot=None, chains=1)

@@ -47,7 +47,7 @@ def evaluate(args):
     questions = {question["index"]: question for question in split[: args.test_k or None]}
 
     # 3) models and method, the record of what fixes the answers
-    method = load_method(args, args.chains())
+    method = load_method(args, args.num_scaling_times)
     num_answers = method.chains * args.num_return_sequences
     task, family = get_task(args.task_name), method.base.thought_tokens
     max_new_tokens = args.max_new_tokens or task.generation_length(family.long_responses)
@@ -97,7 +97,7 @@ def log_form(args, method, num_questions) -> LogForm:
         backbones = (method.assistant or method.base, method.base)
         slot = tuple(backbone.thought_tokens.placeholder * args.num_thought_tokens for backbone in backbones)
     arguments = tuple((name, vars(args)[name]) for name in ONLY_IN_LOGS)
-    return LogForm(num_questions, args.num_return_sequences, args.chains() is not None, slot, arguments)
+    return LogForm(num_questions, args.num_return_sequences, args.num_scaling_times is not None, slot, arguments)
 
 
 def make_row(args, method, question, example, rows):

@@ -57,7 +57,7 @@ def train(args, dev_k):
     check_tuned_models(args)
     assistant_id = args.small_model_id if thinks else None
     base, assistant, encoder, collate = load_backbones(args, args.large_model_id, assistant_id)
-    limit = args.max_len if args.max_len > 0 and not args.cuts_at_max_len() else float("inf")
+    limit = args.max_len if args.max_len > 0 and args.too_long == "skipped" else float("inf")
     train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
@@ -122,7 +122,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
     if args.num_thought_tokens:
         written = folder / "projection.bin"
         save_projection(softcot.projection_state(), written)
-        write_model_card(folder, vars(args), args.chains(), history)
+        write_model_card(folder, vars(args), args.num_scaling_times, history)
         description["projection"] = fingerprint(written)
     write_json(description, folder / "run.json")
     print(f"Wrote {written} and {results / 'loss.png'}", flush=True)

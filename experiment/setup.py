@@ -129,7 +129,7 @@ def make_encoder(args, base, assistant):
     small, switches = assistant or base, args.switches()
     models = (base.tokenizer, base.thought_tokens, small.tokenizer, small.thought_tokens, args.num_thought_tokens)
     more = {"date_string": DATE if switches.date == "fixed" else None}
-    more |= {"max_len": args.max_len} if args.cuts_at_max_len() else {}
+    more |= {"max_len": args.max_len} if args.max_len > 0 and args.too_long == "cut" else {}
     if args.published_code:
         with naming("--published_code", PromptError):
             encoder = PublishedEncoder(args.task_name, *models, args.published_code, **more)
@@ -296,7 +296,7 @@ def build_for_training(args, base, assistant):
             base,
             assistant,
             args.num_thought_tokens,
-            args.chains(),
+            args.num_scaling_times,
             contrastive=args.adds_contrast(),
             reduction="pairs" if args.pairs_examples() else None,
             projection_dtype=getattr(torch, args.switches().projection_dtype),
