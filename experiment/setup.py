@@ -132,13 +132,13 @@ def make_encoder(args, base, assistant):
     more |= {"max_len": args.max_len} if args.max_len > 0 and args.too_long == "cut" else {}
     if args.published_code:
         with naming("--published_code", PromptError):
-            encoder = PublishedEncoder(args.task_name, *models, args.published_code, **more)
+            encoder = PublishedEncoder(args.task_name, *models, folder=args.published_code, **more)
     else:
         by_family = base.thought_tokens.generation_prompt
         encoder = PromptEncoder(
             args.task_name,
             *models,
-            args.prompt_dir,
+            prompt_dir=args.prompt_dir,
             generation_prompt={"yes": True, "no": False, "by_family": by_family}[switches.generation_prompt],
             keep_last_token=switches.last_token == "kept",
             word_dev_label=switches.yes_no_dev_label == "word",
