@@ -1,4 +1,4 @@
-"""Ask one question: the answer without soft thoughts, then with them, as it is written; what the thoughts look like.
+"""Ask one question: the answer without soft thoughts, then with them; what the thoughts look like.
 
     python ask.py "A box has 3 bags of 4 red balls. How many red balls are in 5 boxes?" --params_file_name FILE
 
@@ -17,13 +17,14 @@ from utils import run_main
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     run_main(Parser(Ask, __doc__).parse_args)  # which reads files
 
-import dataclasses
+from dataclasses import replace
+from typing import NamedTuple
 
+from data_loader.answers import extract, majority_vote
 from data_loader.tasks import get_task
-from experiment.asking import SoftCoTModel
-from experiment.responses import local_engine
-from experiment.setup import Method, load_method, make_encoder, quiet_libraries, sampling_of
-from experiment.thoughts import describe, draw, show
+from experiment.responses import local_engine, requests_of, texts_of_ids
+from experiment.setup import encode_split, load_method, make_encoder, quiet_libraries, sampling_of
+from experiment.thoughts import describe, plot, show
 from model.weights import load_projection
 
 ROWS = 64  # that are written together
@@ -31,66 +32,69 @@ NEAREST = 5  # tokens of each thought
 ADVICE = {"on_memory": "--quantization of the base model needs less memory"}
 
 
+class Answer(NamedTuple):
+    """What the base model says to one question: N x R texts, chain by chain, the answers read from them, their vote."""
+
+    texts: list[str]
+    answers: list  # numbers, letters or booleans by the task's answer rule; None if there is none to read
+    vote: int | float | str | bool | None
+
+
+class SoftCoTModel:
+    """Frozen models, projection and prompts, loaded once. Answers are evaluation's for question 0, up to rounding."""
+
+    def __init__(self, args):
+        quiet_libraries()
+        with naming("--params_file_name"):
+            state = load_projection(args.params_file_name)
+        own_chains = len(state["embedding"]) if "embedding" in state else None
+        self.args, self.method = args, load_method(args, args.num_scaling_times or own_chains)
+        base = self.method.base
+        encoder, collate = make_encoder(replace(args, num_thought_tokens=0), base, None)
+        self.without = replace(self.method, assistant=None, encoder=encoder, collate=collate, slot=None, chains=1)
+        limit = get_task(args.task_name).generation_length(base.thought_tokens.long_responses)
+        self.limit, self.engine = args.max_new_tokens or limit, local_engine(base, ROWS, **sampling_of(args, base))
+
+    def answer(self, question: str, thoughts: bool = True) -> Answer:
+        """Return the answer with soft thoughts, or without them. Raises UserError if the question is too long."""
+        todo = [(self.encode(question, thoughts), [self.args.seed])]
+        requests = requests_of(todo, self.method if thoughts else self.without, self.args.num_return_sequences)
+        rows = {request.key: ids for request, ids in self.engine.generate(requests, self.limit)}
+        tokenizer = self.method.base.tokenizer
+        texts = texts_of_ids(tokenizer, [rows[key] for key in sorted(rows)], skip_special_tokens=True)
+        answers = [extract(self.args.task_name, text) for text in texts]
+        return Answer(texts, answers, majority_vote(answers))
+
+    def encode(self, question: str, thoughts: bool = True) -> dict:
+        """Return the question encoded, as `PromptEncoder.encode` does."""
+        method = self.method if thoughts else self.without
+        instance = {"question": question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
+        models = method.base, method.assistant
+        return encode_split(method.encoder, *models, [instance], "eval", new_tokens=self.limit)[0]
+
+
 def load_softcot(base: str | None, assistant: str | None, projection: str, **options) -> SoftCoTModel:
     """Return a model to ask. base, assistant: None for those of training; options: those of ask.py, by name."""
     given = {"base_model_id": base, "assistant_model_id": assistant, "params_file_name": projection, **options}
     args = Ask(**Ask.implied({name: value for name, value in given.items() if value is not None}))
     args.check()
-    return load_model(args)
-
-
-def load_model(args) -> SoftCoTModel:
-    """Return the models and projection of ask.py's options, loaded once. Models without a slot: zero-shot CoT."""
-    quiet_libraries()
-    with naming("--params_file_name"):
-        state = load_projection(args.params_file_name)
-    method = load_method(args, args.chains() or (len(state["embedding"]) if "embedding" in state else None))
-    encoder, collate = make_encoder(dataclasses.replace(args, num_thought_tokens=0), method.base, None)
-    plain = Method(method.base, None, encoder, collate, None, None, 1, {})
-    limit = args.max_new_tokens or get_task(args.task_name).generation_length(method.base.thought_tokens.long_responses)
-    engine = local_engine(method.base, ROWS, **sampling_of(args, method.base))
-    return SoftCoTModel(method, plain, engine, args.task_name, args.seed, args.num_return_sequences, limit)
-
-
-def ask(model, question):
-    """Print the responses without soft thoughts and with them, each chain's, then the answers read from them."""
-    plain, soft = model.requests(question, thoughts=False), model.requests(question)
-    titles = ["without soft thoughts"] * len(plain) + [title_of(model, *request.key[2:]) for request in soft]
-    texts = []
-    for row, piece, text in model.stream(plain + soft):
-        if titles[row]:
-            print(f"--- {titles[row]} ---")
-            titles[row] = None
-        print(piece, end="", flush=True)
-        if text is not None:
-            texts.append(text)
-            print("\n")
-    for name, found in (("without", model.read(texts[: len(plain)])), ("with", model.read(texts[len(plain) :]))):
-        votes = f" (vote of {', '.join(map(str, found.answers))})" if len(found.answers) > 1 else ""
-        print(f"Answer {name} soft thoughts: {found.vote}{votes}")
-
-
-def title_of(model, chain, sample):
-    """Return the title of a response with soft thoughts."""
-    title = "with soft thoughts"
-    title += f", chain {chain + 1} of {model.method.chains}" if model.method.chains > 1 else ""
-    return title + (f", sample {sample + 1}" if model.samples > 1 else "")
-
-
-def show_thoughts(model, question, picture):
-    """Print nearest tokens, norms and similarities, and draw them."""
-    (soft,) = model.method.slot.fill([model.example(question)], model.method.collate)
-    found, norms = describe(model.method.base, soft.float(), NEAREST)
-    show(found)
-    draw(found, norms, picture)
+    return SoftCoTModel(args)
 
 
 def main():
     args = Parser(Ask, __doc__).parse_args()
-    model = load_model(args)
-    ask(model, args.question)
+    model = SoftCoTModel(args)
+    for name, thoughts in (("without", False), ("with", True)):
+        found = model.answer(args.question, thoughts)
+        for number, text in enumerate(found.texts, 1):
+            print(f"--- {name} soft thoughts, response {number} of {len(found.texts)} ---\n{text}\n")
+        votes = f" (vote of {', '.join(map(str, found.answers))})" if len(found.answers) > 1 else ""
+        print(f"Answer {name} soft thoughts: {found.vote}{votes}\n", flush=True)
     if args.show_thoughts:
-        show_thoughts(model, args.question, args.show_thoughts)
+        (soft,) = model.method.slot.fill([model.encode(args.question)], model.method.collate)
+        shown = describe(model.method.base, soft.float(), NEAREST)
+        show(shown)
+        plot(shown, args.show_thoughts)
 
 
 if __name__ == "__main__":

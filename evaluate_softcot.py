@@ -9,21 +9,14 @@ from experiment.options import EvaluateSoftCoT, Parser, naming
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     Parser(EvaluateSoftCoT, __doc__).parse_args()
 
-import os
 from statistics import mean, stdev
 
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from experiment.responses import (
-    finished_questions,
-    requests_of,
-    take_next_questions_thoughts,
-    texts_of_ids,
-    write_hints,
-)
+from experiment.responses import finished_questions, requests_of, texts_of_ids, write_hints
 from experiment.results import LogForm, SeedFiles, judge, keep_texts, skipped_row
-from experiment.run_files import ONLY_IN_LOGS, data_hash, evaluation_record, method_of, rendered_prompt
+from experiment.run_files import ONLY_IN_LOGS, data_hash, make_record, method_of, rendered_prompt
 from experiment.setup import (
     encode_split,
     load_instances,
@@ -33,7 +26,7 @@ from experiment.setup import (
     share_instructions,
 )
 from model.vllm_engine import check_can_start
-from utils import UserError, run_main
+from utils import run_main
 
 ADVICE = {
     "on_stop": "finished work is kept: run the same command again",
@@ -44,10 +37,6 @@ ADVICE = {
 def evaluate(args):
     """Evaluate every seed and write its result file and log."""
     # 1) options
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError(
-            "evaluation is one process; several GPUs: --engine vllm (tensor parallel), or one process a seed"
-        )
     quiet_libraries()
     if args.engine == "vllm":
         with naming("--engine vllm"):
@@ -58,21 +47,21 @@ def evaluate(args):
     questions = {question["index"]: question for question in split[: args.test_k or None]}
 
     # 3) models and method, the record of what fixes the answers
-    method = load_method(args, args.chains())
+    method = load_method(args, args.num_scaling_times)
     num_answers = method.chains * args.num_return_sequences
     task, family = get_task(args.task_name), method.base.thought_tokens
     max_new_tokens = args.max_new_tokens or task.generation_length(family.long_responses)
     hashes = {"data_hash": data_hash(split), "questions_in_split": len(split), **method.hashes}
-    hashes["rendered_prompt"] = rendered_prompt(method.encoder, split, "eval")
-    record = evaluation_record(args.fixing_result(), hashes, max_new_tokens)
+    hashes |= {"rendered_prompt": rendered_prompt(method.encoder, split, "eval"), "max_new_tokens": max_new_tokens}
+    record = make_record(args.fixing_result(), hashes)
 
     # 4) prompts
+    models = method.base, method.assistant
+    shuffled_in = split if args.thoughts == "shuffled" else None
     examples = encode_split(
-        method.encoder, method.base, method.assistant, questions.values(), "eval", new_tokens=max_new_tokens
+        method.encoder, *models, questions.values(), "eval", max_new_tokens, shuffled_in=shuffled_in
     )
     too_long = questions.keys() - {example["index"] for example in examples}
-    if args.thoughts == "shuffled":
-        take_next_questions_thoughts(examples, split, method.encoder)
     if args.engine != "reference":
         share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
 
@@ -108,7 +97,7 @@ def log_form(args, method, num_questions) -> LogForm:
         backbones = (method.assistant or method.base, method.base)
         slot = tuple(backbone.thought_tokens.placeholder * args.num_thought_tokens for backbone in backbones)
     arguments = tuple((name, vars(args)[name]) for name in ONLY_IN_LOGS)
-    return LogForm(num_questions, args.num_return_sequences, args.chains() is not None, slot, arguments)
+    return LogForm(num_questions, args.num_return_sequences, args.num_scaling_times is not None, slot, arguments)
 
 
 def make_row(args, method, question, example, rows):

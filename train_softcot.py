@@ -13,8 +13,8 @@ from pathlib import Path
 
 from data_loader.tasks import get_task
 from experiment.model_card import write_model_card
-from experiment.resume import hash_inputs, open_training, refuse_earlier_run
-from experiment.run_files import describe_run, training_record
+from experiment.resume import open_training, refuse_earlier_run
+from experiment.run_files import data_hash, describe_run, make_record, rendered_prompt
 from experiment.setup import (
     build_for_training,
     check_tuned_models,
@@ -22,13 +22,13 @@ from experiment.setup import (
     load_backbones,
     load_instances,
     make_accelerator,
-    make_encoder,
     quiet_libraries,
     share_instructions,
 )
 from model.checkpoint import read_checkpoint
 from model.thought_states import add_thought_states
 from model.training import Recipe, training_loop
+from model.weight_files import model_hashes
 from model.weights import save_projection
 from report.plots import plot_loss
 from utils import fingerprint, replaced_folder, run_main, write_json
@@ -55,16 +55,17 @@ def train(args, dev_k):
 
     # 3) frozen models, prompts
     check_tuned_models(args)
-    base, assistant = load_backbones(args, args.large_model_id, args.small_model_id, with_assistant=thinks)
-    encoder, collate = make_encoder(args, base, assistant)
-    limit = args.max_len if args.max_len > 0 and not args.cuts_at_max_len() else float("inf")
+    assistant_id = args.small_model_id if thinks else None
+    base, assistant, encoder, collate = load_backbones(args, args.large_model_id, assistant_id)
+    limit = args.max_len if args.max_len > 0 and args.too_long == "skipped" else float("inf")
     train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")
 
     # 4) the record: what fixes the result
-    hashes = hash_inputs(encoder, base, assistant, train_data, dev_data)
+    hashes = {"prompt_hash": encoder.prompt_hash, "rendered_prompt": rendered_prompt(encoder, train_data, "train")}
+    hashes |= {"train_hash": data_hash(train_data), "dev_hash": data_hash(dev_data), **model_hashes(base, assistant)}
     batch = args.batch_size * args.gradient_accumulation_steps * accelerator.num_processes
-    record = training_record(args.fixing_result(), hashes, batch)
+    record = make_record(args.fixing_result(), hashes | {"global_batch_size": batch})
 
     # 5) SoftCoT around the models
     softcot = build_for_training(args, base, assistant)
@@ -121,7 +122,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
     if args.num_thought_tokens:
         written = folder / "projection.bin"
         save_projection(softcot.projection_state(), written)
-        write_model_card(folder, vars(args), args.chains(), history)
+        write_model_card(folder, vars(args), args.num_scaling_times, history)
         description["projection"] = fingerprint(written)
     write_json(description, folder / "run.json")
     print(f"Wrote {written} and {results / 'loss.png'}", flush=True)

@@ -17,7 +17,7 @@ from benchmarks.speed import machine
 from experiment.options import EvaluateSoftCoT
 from experiment.responses import take_next_questions_thoughts
 from experiment.run_files import trained_with
-from experiment.setup import load_instances, load_method, load_softcot, quiet_libraries
+from experiment.setup import build_for_evaluation, load_instances, load_method, quiet_libraries
 from model.slot import ThoughtSlot
 from report.summary import bootstrap_interval
 from utils import run_main, write_json
@@ -88,7 +88,7 @@ def main():
     rows = []
     for run in args.runs:
         options, method = load(run, args.data_dir)
-        untrained = load_softcot(options, method.base, method.assistant, None, None)
+        untrained = build_for_evaluation(options, method.base, method.assistant, None, None)
         for split in ("train", "test"):
             instances = load_instances(options, split)
             bits = answer_bits(method, untrained, instances, min(args.questions, len(instances)))

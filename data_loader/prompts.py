@@ -68,17 +68,11 @@ def plain(step):
     return re.sub(r"^\s*####\s*", "", step.replace(" ** ", " ")).strip()
 
 
-class PromptEncoder:
-    """Encodes the examples of one task for one pair of models.
+class Encoder:
+    """What encodes the examples of one task for one pair of models; this part is that of all encoders.
 
     base_tokens, assistant_tokens: the models' thought tokens (.family, .placeholder, .begin, .end). num_thought_tokens:
-    L; 0 leaves the slot out. prompt_dir: folder with the task's template, used instead of the built-in one.
-
-    Ways of the published code: generation_prompt=False leaves the assistant's header out of evaluation prompts.
-    max_len cuts training and dev sequences at that many tokens, for tasks that are cut (`Task.is_cut`).
-    keep_last_token=False drops the last token of training and dev sequences if there is no max_len, for tasks in the
-    family's `loses_last_token`. word_dev_label=False takes the third token from the end as the dev label of
-    tasks whose dev loss is on the answer's word. date_string=None lets chat templates that print a date print today's.
+    L; 0 leaves the slot out. date_string: what chat templates that print a date print; None: today's.
     """
 
     def __init__(
@@ -89,28 +83,16 @@ class PromptEncoder:
         assistant_tokenizer,
         assistant_tokens,
         num_thought_tokens,
-        prompt_dir=None,
-        *,
-        generation_prompt=True,
-        max_len=None,
-        keep_last_token=True,
-        word_dev_label=True,
         date_string=DATE,
     ):
-        self.task = get_task(task)
+        self.task, self.length, self.date = get_task(task), num_thought_tokens, date_options(date_string)
         self.base_tokenizer, self.assistant_tokenizer = base_tokenizer, assistant_tokenizer
-        self.length = num_thought_tokens
+        self.base_tokens, self.assistant_tokens = base_tokens, assistant_tokens
         self.base_family = base_tokens.family
         self.assistant_family = assistant_tokens.family if assistant_tokens else ""
-        self.generation_prompt, self.word_dev_label = generation_prompt, word_dev_label
-        self.max_len = max_len if self.task.is_cut else None
-        self.loses_last_token = not keep_last_token and not max_len and self.task.name in base_tokens.loses_last_token
-        self.date = date_options(date_string)
         tokenizers = [base_tokenizer]
-        slot = ""
         if self.length:
             tokenizers.append(assistant_tokenizer)
-            slot = base_tokens.begin + base_tokens.placeholder * self.length + base_tokens.end
             marks = (base_tokens.begin, base_tokens.placeholder, base_tokens.end)
             begin, placeholder, end = (token_id(base_tokenizer, token) for token in marks)
             self.slot_ids = [begin, *[placeholder] * self.length, end]
@@ -118,6 +100,42 @@ class PromptEncoder:
         for tokenizer in tokenizers:
             check_tokenizer(tokenizer, self.date)
         self._defuse = defuser(tokenizers)
+
+    def hint_ids(self, text):
+        """Return the ids, at most L, of a text for the slot instead of placeholders, with no special token in it."""
+        return self._ids(self._defuse(text.strip()))[: self.length]
+
+    def _ids(self, text):
+        return self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+class PromptEncoder(Encoder):
+    """Encodes by templates.
+
+    pair: as for `Encoder`, from task to num_thought_tokens. prompt_dir: folder with the task's template, used instead
+    of the built-in one. generation_prompt=False leaves the assistant's header out of evaluation prompts. max_len cuts
+    training and dev sequences, keep_last_token=False drops their last token without max_len, both for the tasks of
+    which the published code does so. word_dev_label=False takes the third token from the end as the dev label of tasks
+    whose dev loss is on the answer's word.
+    """
+
+    def __init__(
+        self,
+        *pair,
+        prompt_dir=None,
+        generation_prompt=True,
+        max_len=None,
+        keep_last_token=True,
+        word_dev_label=True,
+        date_string=DATE,
+    ):
+        super().__init__(*pair, date_string=date_string)
+        self.generation_prompt, self.word_dev_label = generation_prompt, word_dev_label
+        self.max_len = max_len if self.task.is_cut else None
+        loses = self.task.name in self.base_tokens.loses_last_token
+        self.loses_last_token = loses and not keep_last_token and not max_len
+        tokens = self.base_tokens
+        slot = tokens.begin + tokens.placeholder * self.length + tokens.end if self.length else ""
         self._fixed = {
             "soft_thoughts": _Slot(slot),
             "num_thought_tokens": self.length,
@@ -163,18 +181,11 @@ class PromptEncoder:
             "assistant_ids": self._assistant_ids(context) if self.length else [],
         }
 
-    def hint_ids(self, text):
-        """Return the ids, at most L, of a text for the slot instead of placeholders, with no special token in it."""
-        return self._ids(self._defuse(text.strip()))[: self.length]
-
     def _chat(self, tokenizer, user, generation_prompt, *reply):
         """Return the chat template's text of a user turn (and a reply)."""
         roles = zip(("user", "assistant"), (user, *reply), strict=False)
         messages = [{"role": role, "content": text} for role, text in roles]
         return chat_text(tokenizer, messages, add_generation_prompt=generation_prompt, **self.date)
-
-    def _ids(self, text):
-        return self.base_tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _conversation(self, user, target):
         """Return the base model's text in training as two parts: the prompt, and all that follows it."""

@@ -12,8 +12,8 @@ import inspect
 import types
 from pathlib import Path
 
-from data_loader.prompts import DATE, PromptError, check_tokenizer, date_options, defuser, describe, token_id
-from data_loader.tasks import RAW, get_task
+from data_loader.prompts import DATE, Encoder, PromptError, describe
+from data_loader.tasks import RAW
 
 # Task -> the function that encodes its examples, and the arguments that only this function has.
 FUNCTIONS = {
@@ -27,57 +27,33 @@ SPLITS = {"train": "train", "dev": "dev", "eval": "test"}  # ours -> the functio
 MASKS = {"input_ids": "attention_mask", "assistant_input_ids": "assistant_attention_mask"}
 
 
-class PublishedEncoder:
-    """Encodes the examples of one task as PromptEncoder does, by the published function of that task.
+class PublishedEncoder(Encoder):
+    """Encodes by the published function of a task.
 
-    folder: the clone. max_len: where the functions that can cut training and dev sequences; -1: nowhere. Whether a
-    prompt ends in a generation prompt is up to the functions. Raises PromptError if they do not know a model's family,
-    or the clone lacks the function or has it with other arguments.
+    pair: as for `Encoder`, from task to num_thought_tokens. folder: the clone. max_len: where the functions that can
+    cut training and dev sequences; -1: nowhere. Whether a prompt ends in a generation prompt is up to the functions.
+    Raises PromptError if they do not know a model's family, or the clone lacks the function or has it with other
+    arguments.
     """
 
-    def __init__(
-        self,
-        task,
-        base_tokenizer,
-        base_tokens,
-        assistant_tokenizer,
-        assistant_tokens,
-        num_thought_tokens,
-        folder,
-        date_string=DATE,
-        max_len=-1,
-    ):
-        for tokens in (base_tokens, assistant_tokens):
+    def __init__(self, *pair, folder, date_string=DATE, max_len=-1):
+        super().__init__(*pair, date_string=date_string)
+        self._models = {"num_thought_tokens": self.length, "device": None}
+        for prefix, part, tokenizer, tokens in (
+            ("", "base", self.base_tokenizer, self.base_tokens),
+            ("assistant_", "assistant", self.assistant_tokenizer, self.assistant_tokens),
+        ):
             if not tokens.published_name:
                 raise PromptError(f"the published functions know no {tokens.family}, only llama, qwen2.5 and qwen3")
-        self.task = get_task(task)
-        self.length, self.max_len = num_thought_tokens, max_len
-        self.base_family, self.assistant_family = base_tokens.family, assistant_tokens.family
-        self.base_tokenizer, date = base_tokenizer, date_options(date_string)
-        for tokenizer in (base_tokenizer, assistant_tokenizer):
-            check_tokenizer(tokenizer, date)
-        self._defuse = defuser([base_tokenizer, assistant_tokenizer])
-        marks, small_marks = ([t.placeholder, t.begin, t.end] for t in (base_tokens, assistant_tokens))
-        self._slots = {
-            "input_ids": [token_id(base_tokenizer, token) for token in marks],
-            "assistant_input_ids": [token_id(assistant_tokenizer, assistant_tokens.placeholder)],
-        }
-        self._models = {
-            "tokenizer": _returning_ids(base_tokenizer, date),
-            "assistant_tokenizer": _returning_ids(assistant_tokenizer, date),
-            "num_thought_tokens": num_thought_tokens,
-            "device": None,
-            "base_backbone": base_tokens.published_name,
-            "base_special_token": marks,
-            "assistant_backbone": assistant_tokens.published_name,
-            "assistant_special_token": small_marks,
-        }
-        self._load(Path(folder) / "utils.py")
+            self._models[f"{prefix}tokenizer"] = _returning_ids(tokenizer, self.date)
+            self._models[f"{part}_backbone"] = tokens.published_name
+            self._models[f"{part}_special_token"] = [tokens.placeholder, tokens.begin, tokens.end]
+        function, more = FUNCTIONS[self.task.name]
+        self._models |= dict.fromkeys(more, max_len)
+        self._load(Path(folder) / "utils.py", function)
 
-    def _load(self, path):
+    def _load(self, path, name):
         """Run the file; set path, prompt_hash and the function. Raises PromptError if that fails."""
-        name, more = FUNCTIONS[self.task.name]
-        self._models |= dict.fromkeys(more, self.max_len)
         self.path, self.where = str(path), f"{path}, {name}"
         source = path.read_bytes()
         self.prompt_hash = hashlib.sha256(source).hexdigest()
@@ -109,14 +85,20 @@ class PublishedEncoder:
             )
             ids, assistant_ids = (_unpadded(found[key], found[mask]) for key, mask in MASKS.items())
             labels = [-100] * len(ids) if split == "eval" else found["labels"][: len(ids)]
-            begin, end, assistant_begin, assistant_end = found["thought_index"]
+            begin, end, first, stop = found["thought_index"]
         if self.length:
-            self._check_slot(ids, begin, end, "input_ids", where)
-            self._check_slot(assistant_ids, assistant_begin, assistant_end, "assistant_input_ids", where)
-            assistant_ids = assistant_ids[:assistant_end]  # what follows cannot change a causal model's slot
+            own = [self.assistant_placeholder] * self.length
+            around = assistant_ids[max(0, first - 1) : first] + assistant_ids[stop : stop + 1]
+            has_slot = {
+                "input_ids": begin > 0 and ids[begin - 1 : end + 1] == self.slot_ids,
+                "assistant_input_ids": first >= 0 and assistant_ids[first:stop] == own and own[0] not in around,
+            }
+            for key in (key for key, good in has_slot.items() if not good):
+                raise PromptError(f"{where}: {key} has no slot of {self.length} at thought_index")
+            assistant_ids = assistant_ids[:stop]  # what follows cannot change a causal model's slot
         else:
-            first = next((i for i, label in enumerate(labels) if label != -100), len(ids) + 1)
-            begin, end, assistant_ids = first - 1, first - 1, []
+            begin = next((i for i, label in enumerate(labels) if label != -100), len(ids) + 1) - 1
+            end, assistant_ids = begin, []
         if begin < 0 or set(labels[:end]) - {-100} or len(labels) != len(ids):
             raise PromptError(f"{where}: not one label for each token, or labels before the end of the thoughts")
         return {
@@ -126,18 +108,6 @@ class PublishedEncoder:
             "labels": labels[end:],
             "assistant_ids": assistant_ids,
         }
-
-    def hint_ids(self, text):
-        """Return the ids, at most L, of a text for the slot, as PromptEncoder.hint_ids does."""
-        return self.base_tokenizer(self._defuse(text.strip()), add_special_tokens=False)["input_ids"][: self.length]
-
-    def _check_slot(self, ids, first, end, key, where):
-        """Raise PromptError unless ids[first:end] is exactly L placeholders, the base's between begin and end token."""
-        placeholder, *marks = self._slots[key]
-        around = [ids[place] if 0 <= place < len(ids) else None for place in (first - 1, end)]
-        as_expected = around == marks if marks else placeholder not in around
-        if first < 0 or ids[first:end] != [placeholder] * self.length or not as_expected:
-            raise PromptError(f"{where}: {key} has no slot of {self.length} at thought_index, {first} to {end}")
 
 
 def _returning_ids(tokenizer, date):

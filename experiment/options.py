@@ -97,12 +97,6 @@ class Options:
     prompt_dir: str = option(
         None, "folder with a <task>.jinja that replaces the built-in prompts", check=not_empty, fixes_result=False
     )
-    published_code: str = option(
-        None,
-        "your clone of the published repository, whose functions make the prompts (of llama, qwen2.5, qwen3)",
-        check=not_empty,
-        fixes_result=False,
-    )
     dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
     base_device_map: str = option(
         None,
@@ -118,6 +112,8 @@ class Options:
         None, "PLACEHOLDER,BEGIN,END[,ID]: the same of the assistant; ID: the first of SoftCoT++'s initial tokens"
     )
     trust_remote_code: bool = flag("let a model's own code from the Hub run on this machine", fixes_result=False)
+    # Of the scripts that lack the option.
+    published_code, num_scaling_times, model_name, max_len = None, None, "", -1
 
     def check(self) -> None:
         """Raise UserError if options contradict each other."""
@@ -131,14 +127,6 @@ class Options:
         for name in OF_CLONE:
             if self.published_code and vars(self).get(name, CLONE) != CLONE:
                 yield f"--published_code decides what --{name} is: leave --{name} out"
-
-    def chains(self) -> int | None:
-        """Return N, or None for SoftCoT."""
-        return vars(self).get("num_scaling_times")
-
-    def cuts_at_max_len(self) -> bool:
-        """Return whether training and dev sequences are cut at --max_len."""
-        return vars(self).get("max_len", -1) > 0 and self.too_long == "cut"
 
     def switches(self) -> Protocol:
         """Return the script's switches. Those that it has no option for are corrected."""
@@ -210,6 +198,12 @@ class Training(Options):
     """What the training scripts share. The record has hashes of models, data and prompts instead of their names."""
 
     data_dir: str = option(None, "folder of the task's files; default data/<task>", check=not_empty, fixes_result=False)
+    published_code: str = option(
+        None,
+        "your clone of the published repository, whose functions make the prompts (of llama, qwen2.5, qwen3)",
+        check=not_empty,
+        fixes_result=False,
+    )
     large_model_id: str = option(
         "meta-llama/Llama-3.1-8B-Instruct", "base model: Hub id, directory, or embedded/...", fixes_result=False
     )
@@ -235,7 +229,8 @@ class Training(Options):
     gradient_accumulation_steps: int = option(1, "batches an optimizer step", check=positive, fixes_result=False)
     micro_batch_size: int = option(
         0,
-        "rows (question x chain) with activations in memory at once; 0: 400 tokens on a CPU, else 2048",
+        "rows (one chain of one example) in one forward and backward pass: fewer take less memory and more time; "
+        "0: as many as make 400 tokens on a CPU, 2048 on a GPU",
         check=natural,
         fixes_result=False,
     )
@@ -251,14 +246,14 @@ class Training(Options):
 
     def name_run(self) -> str:
         """Return the run's name, as published: `{output_name}-{task}-{n_epochs}-{L}[-{N}]-{large}-{small}[-nce]`."""
-        chains = [self.chains()] if self.chains() else []
+        chains = [self.num_scaling_times] if self.num_scaling_times else []
         models = map(short_name, (self.large_model_id, self.small_model_id))
         parts = [self.output_name, self.task_name, float(self.n_epochs), self.num_thought_tokens, *chains, *models]
         return "-".join(map(str, parts)) + ("-nce" if self.adds_contrast() else "")
 
     def adds_contrast(self) -> bool:
         """Return whether the loss has the contrastive term."""
-        return vars(self).get("model_name") == "scaling-nce"
+        return self.model_name == "scaling-nce"
 
     def pairs_examples(self) -> bool:
         """Return whether the token loss is one of pairs of examples; raise UserError if the base's name cannot say."""
@@ -266,12 +261,9 @@ class Training(Options):
             return False
         return self.token_loss_pairs == "yes" or size_in_name(self.large_model_id) < 4
 
-    def check(self):
-        super().check()
-        self.pairs_examples()
-
     def contradictions(self):
         yield from super().contradictions()
+        self.pairs_examples()
         if not self.num_thought_tokens and (self.tune_assistant_model or not self.tune_base_model):
             yield "--num_thought_tokens 0 trains the base model's LoRA adapter alone: give --tune_base_model"
 
@@ -317,7 +309,7 @@ class Trained(Options):
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
     # Of the evaluation scripts alone; ask.py has these values.
-    thoughts, perturb_std, engine, model_name = "projected", 0.0, "transformers", ""
+    thoughts, perturb_std, engine = "projected", 0.0, "transformers"
 
 
 @dataclass(kw_only=True)
@@ -331,18 +323,13 @@ class Sampling:
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
     greedy: bool = flag("take the likeliest token; no sampling")
 
-    def contradictions(self):
-        yield from super().contradictions()
-        sampling = (self.temperature, self.top_p, self.top_k, self.num_return_sequences)
-        if self.greedy and sampling != (1.0, 1.0, None, 1):
-            yield "--greedy does not sample: leave out --temperature, --top_p, --top_k and --num_return_sequences"
-
 
 @dataclass(kw_only=True)
 class Evaluation(Sampling, Trained):
     """What the evaluation scripts share."""
 
     data_dir: str = with_default(Training, "data_dir", None)
+    published_code: str = with_default(Training, "published_code", None)
     split: str = option("test", "file to read: test, dev, or another of --data_dir (unseen: unseen.jsonl)")
     thoughts: str = option(
         "projected",
@@ -396,8 +383,6 @@ class Evaluation(Sampling, Trained):
             yield "--num_thought_tokens 0 leaves no slot for --thoughts and --perturb_std"
         if self.num_thought_tokens and mode.reads_file and not self.params_file_name:
             yield "--params_file_name FILE is missing, the projection.bin that training wrote"
-        if mode.writes_text and self.perturb_std:
-            yield "--perturb_std moves vectors, and --thoughts assistant_text has none"
         if self.engine == "vllm" and self.quantization:
             yield "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"
 
@@ -408,19 +393,19 @@ class Evaluation(Sampling, Trained):
         adds `[-{thoughts}][-perturb_{S}]`.
         """
         parts = [f"{self.run_name}{self.task_name}", self.model_name, f"seed_{seed}", f"ntt_{self.num_thought_tokens}"]
-        parts += [f"nrs_{self.num_return_sequences}", *([f"nst_{self.chains()}"] if self.chains() else [])]
+        parts += [
+            f"nrs_{self.num_return_sequences}",
+            *([f"nst_{self.num_scaling_times}"] if self.num_scaling_times else []),
+        ]
         parts += [short_name(self.base_model_id), short_name(self.assistant_model_id)]
         parts += [self.thoughts] if self.thoughts != "projected" else []
         parts += [f"perturb_{self.perturb_std:g}"] if self.perturb_std else []
         return "-".join(parts)
 
     def result_paths(self) -> dict[int, Path]:
-        """Return seed -> result file."""
-        return {seed: Path(self.log_dir, f"{self.name_log(seed)}.jsonl") for seed in self.seeds()}
-
-    def seeds(self) -> list[int]:
-        """Return all seeds of a sweep, or the one seed."""
-        return [self.seed] if self.seed_from is None else list(range(self.seed_from, self.seed_to + 1))
+        """Return seed -> result file, for all seeds of a sweep or the one seed."""
+        seeds = [self.seed] if self.seed_from is None else range(self.seed_from, self.seed_to + 1)
+        return {seed: Path(self.log_dir, f"{self.name_log(seed)}.jsonl") for seed in seeds}
 
     def fixing_result(self):
         vllm_args = {key: value for key, value in (self.vllm_args or {}).items() if key not in FREE_OF_VLLM}
@@ -472,30 +457,20 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
             trained |= {name: getattr(CORRECTED, name) for name in own}
         return trained | given | {"params_file_name": str(path)}
 
-    def contradictions(self):
-        yield from super().contradictions()
-        if self.published_code:
-            yield "--published_code has no function for a question without its answer: leave it out"
-
 
 # ---- the command line ----
-
-
-class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults but None, and a script's docstring as it is."""
-
-    def _get_help_string(self, action):
-        return action.help if action.default in (None, REQUIRED) else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
     """The command line of an options dataclass. Help shows defaults; options are not abbreviated.
 
-    A lone backslash (of a copied command) or a blank at the end is no argument.
+    A backslash at the end, as of a copied command, alone or before a blank, is no argument.
     """
 
     def __init__(self, options, description):
-        super().__init__(description=description, formatter_class=Help, allow_abbrev=False)
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
         self.options = options
         known = {field.name: field for field in fields(options)}
         groups = {
@@ -509,7 +484,8 @@ class Parser(argparse.ArgumentParser):
                 self.add_option(group, known[name])
 
     def add_option(self, group, field):
-        more = {"help": field.metadata["help"], "default": field.default}
+        default = "" if field.default in (None, "", REQUIRED) else f" (default: {field.default})"
+        more = {"help": field.metadata["help"] + default, "default": argparse.SUPPRESS}
         if field.metadata["check"] is bool:
             more["action"] = "store_true"
         else:
@@ -521,13 +497,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, words=None):
         """Return the options dataclass. Wrong arguments end the process with exit code 2."""
         words = sys.argv[1:] if words is None else list(words)
-        last = words[-1].strip() if words else None
-        before = self._option_string_actions.get(words[-2]) if len(words) > 1 else None
-        if last == "\\" or last == "" and (before is None or before.nargs == 0):  # else it is that option's value
-            words = words[:-1]
-        absent = argparse.Namespace(**{field.name: REQUIRED for field in fields(self.options)})
-        values = vars(super().parse_args(words, absent))
-        given = {name: value for name, value in values.items() if value is not REQUIRED}
+        given = vars(super().parse_args(words[:-1] if words[-1:] in (["\\"], [" "]) else words))
         args = self.options(**self.options.implied(given))
         try:
             args.check()

@@ -8,7 +8,6 @@ import torch
 from tqdm import tqdm
 
 from data_loader.answers import clean_up
-from data_loader.collator import behind
 from model.backbone import runs_fast
 from model.causal_lm import embeddings_of
 from model.generation import Request, TransformersEngine
@@ -32,8 +31,6 @@ def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:
     """
     for start in range(0, len(todo), QUESTIONS_AT_ONCE):
         chosen = todo[start : start + QUESTIONS_AT_ONCE]
-        for example, _ in chosen:
-            behind(example, "prefix_ids", method.collate.instruction)  # the engine does not look
         prompts = soft_prompts(method, [example for example, _ in chosen])
         for (example, seeds), (prefix, tails) in zip(chosen, prompts, strict=True):
             for seed, (chain, tail), sample in product(seeds, enumerate(tails), range(num_return_sequences)):

@@ -7,30 +7,17 @@ rows. Nothing else reads or writes these files.
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 from data_loader.answers import count_votes, is_correct, majority_vote, verdicts
 from data_loader.tasks import get_task
-from experiment.run_files import VERSION, refuse_differences, with_plain_ids
+from experiment.run_files import VERSION, refuse_differences
 from utils import UserError, flush, lock_file, replaced
 
 ANOTHER_FILE = "use another --run_name or --log_dir, or --overwrite"
-ANSWER = (int, float, str, bool, type(None))  # a number, a letter, a boolean, or None if it could not be read
-# Field of a row -> its types. A row may also have: input, the base's prompt; responses; raw_responses, with special
-# tokens; unread, of those only the ones without a number; skipped, why the question was not asked of the model.
-ROW = {
-    "index": (int,),  # the question's place in its split, from 0
-    "gold": (int, float, str, bool),
-    "answers": (list,),  # of the N x R responses, chain by chain, by the published rule
-    "vote": ANSWER,
-    "correct": (bool,),
-    "answers_strict": (list,),
-    "vote_strict": ANSWER,
-    "correct_strict": (bool,),
-    "tokens": (list,),  # length of each response
-}
 
 
 # ---- rows ----
@@ -39,7 +26,9 @@ ROW = {
 def judge(task_name, question, responses, tokens):
     """Return the row of one question: published rule and strict rule side by side.
 
-    question: Instance; responses: N x R texts, chain by chain; tokens: how many each took.
+    question: Instance; responses: N x R texts, chain by chain; tokens: how many each took. A row may also have: input,
+    the base's prompt; responses; raw_responses, with special tokens; unread, of those only the ones without a number;
+    skipped, why the question was not asked of the model.
     """
     row = {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
     row |= {field: without_infinity(row[field]) for field in ("gold", "vote")}
@@ -66,19 +55,16 @@ def skipped_row(task_name, question, reason):
     return judge(task_name, question, [], []) | {"skipped": reason}
 
 
-def find_fault(row, questions_in_split=None) -> str | None:
-    """Return the field of a row that is missing, damaged or contradicts the others; None if there is none."""
-    faults = [field for field, types in ROW.items() if type(row.get(field, ...)) not in types]
-    if faults:
-        return faults[0]
-    answers = row["answers"]
-    is_whole = {
-        "index": 0 <= row["index"] < (questions_in_split or math.inf),
-        "tokens": len(row["tokens"]) == len(answers) and all(type(count) is int for count in row["tokens"]),
-        "vote": row["vote"] == majority_vote(answers),
-        "correct": row["correct"] == is_correct(row["vote"], row["gold"]),
-    }
-    return next((field for field, whole in is_whole.items() if not whole), None)
+def is_whole(row, questions: int) -> bool:
+    """Return whether a row's fields agree; raise KeyError or TypeError if one is not there or of another type."""
+    return (
+        row["index"] in range(questions)
+        and len(row["tokens"]) == len(row["answers"]) == len(row["answers_strict"])
+        and sum(row["tokens"]) >= 0
+        and row["vote"] == majority_vote(row["answers"])
+        and row["correct"] == is_correct(row["vote"], row["gold"])
+        and row["correct_strict"] in (True, False)
+    )
 
 
 # ---- reading ----
@@ -87,8 +73,8 @@ def find_fault(row, questions_in_split=None) -> str | None:
 def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
     """Return the run's record and the rows of a result file; None if it is no result file of this project.
 
-    A last line that a kill or a full disk cut off is dropped. Raises UserError, with file, line and field, if a line is
-    not what an evaluation writes or a question stands twice.
+    A last line that a kill or a full disk cut off is dropped. Raises UserError, with file and line, if a line is not
+    what an evaluation writes or a question stands twice.
     """
     lines, rows = path.read_bytes().split(b"\n")[:-1], {}
     try:
@@ -101,15 +87,13 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
     for number, text in enumerate(lines[1:], 2):
         try:
             row = json.loads(text)
-            fault = find_fault(row, run.get("questions_in_split"))
-        except (ValueError, AttributeError, TypeError):
-            row, fault = {}, "line"
-        if not fault and row["index"] in rows:
-            fault = "index (the question is there twice)"
-        if fault:
-            raise UserError(f"{path}, line {number}: damaged {fault}: correct the file, or start over with --overwrite")
+            good = is_whole(row, run.get("questions_in_split", sys.maxsize)) and row["index"] not in rows
+        except (ValueError, KeyError, TypeError):
+            good = False
+        if not good:
+            raise UserError(f"{path}, line {number}: damaged: correct the file, or start over with --overwrite")
         rows[row["index"]] = row
-    return with_plain_ids(run), list(rows.values())
+    return run, list(rows.values())
 
 
 def read_own_rows(path: Path, run: dict) -> list[dict]:
@@ -250,7 +234,7 @@ class SeedResults:
 
     def __init__(self, results_path, log_path, run, form: LogForm, overwrite=False, echo=False):
         self.path, self.form, self.echo = Path(results_path), form, echo
-        self.run = json.loads(json.dumps(run))
+        self.run = run
         new = not self.path.exists()
         self.file, self.log = open_locked(self.path), open_locked(Path(log_path))
         if new and not overwrite and Path(log_path).stat().st_size:

@@ -4,22 +4,10 @@ import contextlib
 from pathlib import Path
 
 from experiment.model_card import CARD
-from experiment.run_files import data_hash, read_training, refuse_differences, rendered_prompt
+from experiment.run_files import read_training, refuse_differences
 from model.checkpoint import checkpoints, newest_checkpoint
 from model.processes import decided_by_main
-from model.weight_files import model_hashes
-from utils import UserError, fingerprint, locked, remove_stale
-
-
-def hash_inputs(encoder, base, assistant, train_data, dev_data) -> dict:
-    """Return the hashes of prompts, data, weights and tokenizers that a training's record holds."""
-    return {
-        "prompt_hash": encoder.prompt_hash,
-        "rendered_prompt": rendered_prompt(encoder, train_data, "train"),
-        "train_hash": data_hash(train_data),
-        "dev_hash": data_hash(dev_data),
-        **model_hashes(base, assistant),
-    }
+from utils import UserError, locked, remove_stale
 
 
 def refuse_earlier_run(folder: Path, resume: bool) -> None:
@@ -49,8 +37,8 @@ def open_training(folder: Path, record: dict, resume: bool):
             remove_stale(folder)
             refuse_earlier_run(folder, resume)  # again, now that no other run can write there
             remedy = "resume with the arguments and data the run was started with, or take another --output_name"
-            if (folder / "run.json").is_file():
-                refuse_differences(finished_record(folder), record, f"{folder} holds a finished run with", remedy)
+            if finished := read_training(folder / "projection.bin"):
+                refuse_differences(finished["record"], record, f"{folder} holds a finished run with", remedy)
                 return True, None
             path, state = newest_checkpoint(folder) or (None, None)
             if state:
@@ -58,15 +46,3 @@ def open_training(folder: Path, record: dict, resume: bool):
             return False, path
 
         yield decided_by_main(begin)
-
-
-def finished_record(folder: Path) -> dict:
-    """Return the record of a finished run. Raises UserError if run.json or the projection it describes is damaged."""
-    described, file = read_training(folder / "projection.bin"), folder / "projection.bin"
-    written = described.get("projection")
-    if written and (not file.is_file() or fingerprint(file) != written):
-        raise UserError(
-            f"{folder / 'run.json'} says that the run is finished, but {file.name} is not the one that it wrote: "
-            "remove run.json, and --resume writes it again from the last checkpoint"
-        )
-    return described["record"]

@@ -87,25 +87,17 @@ def describe_run(options: dict, encoder, base, assistant, record):
     }
 
 
-def training_record(options: dict, hashes: dict, batch: int) -> dict:
-    """Return all that fixes a training's result.
+def make_record(options: dict, hashes: dict) -> dict:
+    """Return all that fixes the result of a training, or of an evaluation but for its seed, as it is read again.
 
-    options: those that fix it; hashes: of prompts, data and weights; batch: examples an optimizer step.
+    options: those that fix it; hashes: of prompts, data and weights, and what else fixes it. An adapter is known by its
+    content.
     """
-    record = {"version": VERSION, **options, **hashes, "global_batch_size": batch}
-    return json.loads(json.dumps(record, default=str))  # as it is read again
-
-
-def evaluation_record(options: dict, hashes: dict, max_new_tokens: int) -> dict:
-    """Return all that fixes an evaluation's answers, seed by seed.
-
-    options: those that fix them; hashes: of prompts, data and projection.
-    """
-    record = with_plain_ids({"version": VERSION, **options, **hashes, "max_new_tokens": max_new_tokens})
+    record = with_plain_ids({"version": VERSION, **options, **hashes})
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
-        if record[part]:
+        if record.get(part):
             record[part] = fingerprint(Path(record[part], "adapter_model.safetensors"))
-    return record
+    return json.loads(json.dumps(record, default=str))
 
 
 def data_hash(instances):
@@ -151,82 +143,60 @@ def read_training(params_file: Path) -> dict | None:
 
 
 def trained_with(params_file: Path) -> dict:
-    """Return the options of the training of a projection, as evaluation names them; {} without run.json.
-
-    A relative path is read from the working folder, else from the one that the training ran in.
-    """
+    """Return the options of the training of a projection, as evaluation names them; {} without run.json."""
     arguments, folder = (read_training(params_file) or {}).get("arguments", {}), params_file.absolute().parent
     names = {"base_model_id": "large_model_id", "assistant_model_id": "small_model_id"}
     names |= {name: name for name in AS_IN_TRAINING}
     options = {new: arguments[old] for new, old in names.items() if arguments.get(old) is not None}
-    for name in ("base_model_id", "assistant_model_id", "prompt_dir"):
-        there = folder.parent.parent / str(options.get(name, ""))
-        if name in options and not Path(str(options[name])).exists() and there.exists():
-            options[name] = str(there)
     for part in ("base_model", "assistant_model"):
         if arguments.get(f"tune_{part}") and (folder / part).is_dir():
             options[f"{part}_ckpt"] = str(folder / part)
     return options
 
 
-def check_against_training(options: dict, encoder, hashes: dict, params_file: Path) -> None:
-    """Compare an evaluation with the run.json beside a projection or an adapter's folder. hashes: of its models.
+def compare_with_training(options: dict, encoder, hashes: dict, params_file: Path) -> dict:
+    """Compare an evaluation with the training of its projection or adapter; return what its record says of that.
 
-    Raises UserError if the models are others; other weights, another prompt or protocol are a line on stderr.
+    hashes: of its prompt, models and projection. The record says trained_with: the protocol; training_seed; training: a
+    hash of all else that fixes the training's result; nothing without run.json. Raises UserError if the models are
+    others; other weights, another prompt or protocol are a line on stderr.
     """
     run, trained = params_file.absolute().with_name("run.json"), read_training(params_file)
     if not trained:
-        return
-    arguments, written = trained["arguments"], trained.get("projection")
-    if written and params_file.is_file() and written != fingerprint(params_file):  # an adapter is a folder
+        return {}
+    arguments, record = trained["arguments"], trained["record"]
+    if "projection" in hashes and trained.get("projection") != hashes["projection"]:
         raise UserError(f"{run} describes another {params_file.name}: put the two of one run together, or remove it")
     parts = [("base", "large_model_id", encoder.base_family), ("assistant", "small_model_id", encoder.assistant_family)]
     for part, name, family in parts if options["num_thought_tokens"] else parts[:1]:
-        for what, mine, wanted in (
-            (f"--{part}_model_id", short_name(options[f"{part}_model_id"]), short_name(arguments[name])),
-            (f"the family of the {part} model's thought tokens", family, trained[f"{part}_family"]),
-        ):
-            if mine != wanted:
-                raise UserError(f"{what} is {mine}, but {params_file} was trained with {wanted} ({run})")
+        mine = f"{short_name(options[f'{part}_model_id'])} (family {family})"
+        wanted = f"{short_name(arguments[name])} (family {trained[f'{part}_family']})"
+        if mine != wanted:
+            raise UserError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({run})")
         if arguments.get(f"tune_{part}_model") and not options[f"{part}_model_ckpt"]:
             raise UserError(
                 f"{params_file} was trained together with a LoRA adapter of the {part} model ({run}): "
                 f"give its folder with --{part}_model_ckpt"
             )
     # The documented commands leave scaling, the default, for every kind of projection.
-    method, trained_as = options.get("model_name"), arguments.get("model_name")
-    if method == "scaling-nce" and trained_as == "scaling":
-        raise UserError(f"--model_name is {method}, but {params_file} was trained as {trained_as} ({run})")
-    for line in list_changes(options, encoder, hashes, trained):
-        print(f"{line} ({params_file}, by {run.name})", file=sys.stderr, flush=True)
-
-
-def list_changes(options: dict, encoder, hashes: dict, trained: dict) -> list[str]:
-    """Return a line for each of protocol, models and prompt that is not the training's. trained: its run.json."""
-    ours, theirs, then = {**options, **hashes}, trained["arguments"], trained["record"]
-    switches = [f"{name} was {theirs[name]}, now {ours[name]}" for name in differing(options, theirs)]
-    lines = [f"note: trained under another protocol: {', '.join(switches)}"] if switches else []
-    parts = ("base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer")
-    other = [part for part in parts if None not in (ours[part], then.get(part)) and ours[part] != then[part]]
-    models = [f"{part.replace('_', ' ')} {ours[part]}, was {then[part]}" for part in other]
-    lines += [f"warning: trained with other models: {', '.join(models)}"] if models else []
-    if theirs["task_name"] == ours["task_name"] and trained["prompt_hash"] != encoder.prompt_hash:
-        lines.append(f"warning: trained with the prompt of {trained['prompt_file']}, which is not {encoder.path}")
-    return lines
-
-
-def describe_training(params_file) -> dict:
-    """Return what an evaluation's record says of the training of a projection or adapter; {} if it is not known.
-
-    trained_with: its protocol; training_seed; training: a hash of all else that fixes its result.
-    """
-    trained = (read_training(params_file) or {}).get("record")
-    if not trained:
-        return {}
-    of_switches = {"seed", "rendered_prompt", *SWITCHES}  # a switch may change the prompt
-    rest = {key: value for key, value in trained.items() if key not in of_switches}
-    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
-    return {"trained_with": protocol_name(trained), "training_seed": trained["seed"], "training": digest}
+    if (options.get("model_name"), arguments.get("model_name")) == ("scaling-nce", "scaling"):
+        raise UserError(f"--model_name is scaling-nce, but {params_file} was trained as scaling ({run})")
+    compared = ["base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer"]
+    compared += ["prompt_hash"] if arguments["task_name"] == options["task_name"] else []
+    lines = [f"{name} was {arguments[name]}, now {options[name]}" for name in differing(options, arguments)]
+    for name in compared:
+        if None not in (hashes.get(name), record.get(name)) and hashes[name] != record[name]:
+            lines.append(f"{name} was {record[name]}, now {hashes[name]}")
+    if lines:
+        print(
+            f"warning: {params_file} was trained otherwise ({run.name}): {', '.join(lines)}",
+            file=sys.stderr,
+            flush=True,
+        )
+    own = {"seed", "rendered_prompt", *SWITCHES}  # a switch may change the prompt
+    rest = json.dumps({key: value for key, value in record.items() if key not in own}, sort_keys=True)
+    digest = hashlib.sha256(rest.encode()).hexdigest()[:16]
+    return {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest}
 
 
 def without_training(settings: dict) -> dict:

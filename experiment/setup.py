@@ -19,8 +19,8 @@ from data_loader.loaders import load_task
 from data_loader.prompts import DATE, PromptEncoder, PromptError
 from data_loader.published import PublishedEncoder
 from experiment.options import naming
-from experiment.responses import local_engine
-from experiment.run_files import check_against_training, describe_training
+from experiment.responses import local_engine, take_next_questions_thoughts
+from experiment.run_files import compare_with_training
 from model.backbone import (
     Backbone,
     ThoughtTokensError,
@@ -91,8 +91,11 @@ def load_instances(args, split, k=0):
     return instances[:k] if k else instances
 
 
-def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_only=False, assistant_writes=False):
-    """Return base and assistant as Backbones. embeddings_only: no more of the base; without an assistant, None."""
+def load_backbones(args, base_id, assistant_id, embeddings_only=False, assistant_writes=False):
+    """Return base and assistant as Backbones, prompt encoder and collator.
+
+    assistant_id: None for no assistant; embeddings_only: no more of the base.
+    """
     if args.dtype == "bfloat16" and emulates_bfloat16():
         print("This CPU emulates bfloat16, which is slower than float32: --dtype float32", flush=True)
     code = {"trust_remote_code": args.trust_remote_code}
@@ -105,8 +108,8 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
         return backbone
 
     base = open_part("base", base_id)
-    assistant = open_part("assistant", assistant_id) if with_assistant else None
-    make_encoder(args, base, assistant)  # what is wrong with the prompts shows before the weights are read
+    assistant = open_part("assistant", assistant_id) if assistant_id else None
+    encoder, collate = make_encoder(args, base, assistant)  # what is wrong with the prompts shows before the weights
     common = {"dtype": args.dtype, "device": choose_device(), **code}
     if embeddings_only:
         load_embeddings(base, **common)
@@ -118,7 +121,7 @@ def load_backbones(args, base_id, assistant_id, with_assistant=True, embeddings_
         if backbone and (backbone is assistant or not embeddings_only) and not runs_fast(backbone.model):
             check_role(backbone, generates=backbone is base or assistant_writes)
             print(f"{backbone.model_id} runs the plain way: one row at a time, slower", flush=True)
-    return base, assistant
+    return base, assistant, encoder, collate
 
 
 def make_encoder(args, base, assistant):
@@ -126,16 +129,16 @@ def make_encoder(args, base, assistant):
     small, switches = assistant or base, args.switches()
     models = (base.tokenizer, base.thought_tokens, small.tokenizer, small.thought_tokens, args.num_thought_tokens)
     more = {"date_string": DATE if switches.date == "fixed" else None}
-    more |= {"max_len": args.max_len} if args.cuts_at_max_len() else {}
+    more |= {"max_len": args.max_len} if args.max_len > 0 and args.too_long == "cut" else {}
     if args.published_code:
         with naming("--published_code", PromptError):
-            encoder = PublishedEncoder(args.task_name, *models, args.published_code, **more)
+            encoder = PublishedEncoder(args.task_name, *models, folder=args.published_code, **more)
     else:
         by_family = base.thought_tokens.generation_prompt
         encoder = PromptEncoder(
             args.task_name,
             *models,
-            args.prompt_dir,
+            prompt_dir=args.prompt_dir,
             generation_prompt={"yes": True, "no": False, "by_family": by_family}[switches.generation_prompt],
             keep_last_token=switches.last_token == "kept",
             word_dev_label=switches.yes_no_dev_label == "word",
@@ -156,36 +159,39 @@ def keeps_instruction(model) -> bool:
     return runs_fast(model) and not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def encode_split(encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf")) -> list[dict]:
+def encode_split(
+    encoder, base, assistant, instances, split, new_tokens=0, limit=float("inf"), shuffled_in=None
+) -> list[dict]:
     """Return the encoded examples of a split that fit `limit` and the models' contexts; prints how many do not.
 
-    assistant: None if it has no part; new_tokens: room for the response. Raises UserError if --max_len cuts all labels
-    of an example away.
+    assistant: None if it has no part; new_tokens: room for the response; shuffled_in: all instances of the split, for
+    the thoughts of the next question. Raises UserError if --max_len cuts all labels of an example away.
     """
     encoded = [encoder.encode(instance, split) for instance in instances]
     for example in encoded if split != "eval" else ():
         if all(label == IGNORE for label in example["labels"]):
             raise UserError(f"--max_len cuts {split} example {example['index']} (from 0) before its first label")
-    context, of_assistant = read_context(base), read_context(assistant) if assistant else float("inf")
-    room = min(limit, context - new_tokens)
-    lengths = [len(e["prefix_ids"]) + encoder.length + len(e["suffix_ids"]) for e in encoded]
-    fits = [n <= room and len(e["assistant_ids"]) <= of_assistant for n, e in zip(lengths, encoded, strict=True)]
-    if not any(fits):
-        raise UserError(
-            f"no {split} example of {encoder.task.name} fits: the shortest has {min(lengths)} tokens and "
-            f"its response {new_tokens} (--max_new_tokens); the base model's context is {context}, the assistant's "
-            f"{of_assistant}, --max_len is {limit}"
-        )
-    if not all(fits):
-        skipped = f"{fits.count(False)} of {len(fits)} examples are longer than {room} tokens"
-        skipped += f" (or {of_assistant} of the assistant)" if of_assistant < room else ""
-        print(f"{split}: {skipped} and skipped", flush=True)
-    return [example for example, fit in zip(encoded, fits, strict=True) if fit]
+    if shuffled_in:
+        take_next_questions_thoughts(encoded, shuffled_in, encoder)
+    room, of_assistant = min(limit, read_context(base) - new_tokens), read_context(assistant)
+    fitting = [
+        example
+        for example in encoded
+        if len(example["prefix_ids"]) + encoder.length + len(example["suffix_ids"]) <= room
+        and len(example["assistant_ids"]) <= of_assistant
+    ]
+    if len(fitting) < len(encoded):
+        limits = f"{room} tokens (or {of_assistant} of the assistant)"
+        skipped = f"{split}: {len(encoded) - len(fitting)} of {len(encoded)} examples are longer than {limits}"
+        if not fitting:
+            raise UserError(f"{skipped}: see --max_new_tokens and --max_len")
+        print(f"{skipped} and skipped", flush=True)
+    return fitting
 
 
 def read_context(backbone):
-    """Return how many tokens a model's positions are for, infinity if its config has no limit."""
-    return getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
+    """Return how many tokens a model's positions are for; infinity for None or if its config has no limit."""
+    return backbone and getattr(text_config(backbone.model), "max_position_embeddings", None) or float("inf")
 
 
 # ---- the method ----
@@ -222,21 +228,23 @@ def load_method(args, chains: int | None) -> Method:
                 f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
                 "leave out --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"
             )
-    check_adapters(args)
-    with_assistant, writes = thinks and mode.needs_assistant, mode.writes_text
-    ids = args.base_model_id, args.assistant_model_id
-    base, assistant = load_backbones(args, *ids, with_assistant, embeddings_only=own_engine, assistant_writes=writes)
-    encoder, collate = make_encoder(args, base, assistant)
+    for part in ("base_model", "assistant_model"):
+        with naming(f"--{part}_ckpt"):
+            if folder := vars(args)[f"{part}_ckpt"]:
+                check_adapter(folder)
+    assistant_id = args.assistant_model_id if thinks and mode.needs_assistant else None
+    base, assistant, encoder, collate = load_backbones(
+        args, args.base_model_id, assistant_id, embeddings_only=own_engine, assistant_writes=mode.writes_text
+    )
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
     trained = file or (not thinks and args.base_model_ckpt)
     path = Path(trained) if trained else None
     if state:
         hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
     if path:
-        check_against_training(vars(args), encoder, hashes, path)
-        hashes |= describe_training(path)
+        hashes |= compare_with_training(vars(args), encoder, hashes, path)
     load_adapters(args, base, assistant, own_engine)
-    softcot = load_softcot(args, base, assistant, chains, state) if thinks and mode.has_projection else None
+    softcot = build_for_evaluation(args, base, assistant, chains, state) if thinks and mode.has_projection else None
     number = (chains or 1) if thinks else 1
     slot = None
     if thinks:
@@ -244,25 +252,16 @@ def load_method(args, chains: int | None) -> Method:
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
 
 
-def check_adapters(args) -> None:
-    """Raise UserError if a folder that the options name as an adapter holds none."""
-    for part in ("base_model", "assistant_model"):
-        with naming(f"--{part}_ckpt"):
-            if folder := vars(args)[f"{part}_ckpt"]:
-                check_adapter(folder)
-
-
 def load_adapters(args, base, assistant, own_engine: bool) -> None:
     """Put the LoRA adapters that the options name on the models, but for one that the engine loads itself."""
-    with naming("--base_model_ckpt"):
-        if args.base_model_ckpt and not own_engine and args.switches().base_adapter == "used":
-            load_lora(base, args.base_model_ckpt)
-    with naming("--assistant_model_ckpt"):
-        if args.assistant_model_ckpt and assistant:
-            load_lora(assistant, args.assistant_model_ckpt)
+    base_learns = not own_engine and args.switches().base_adapter == "used"
+    for part, backbone in (("base_model", base if base_learns else None), ("assistant_model", assistant)):
+        if backbone and (folder := vars(args)[f"{part}_ckpt"]):
+            with naming(f"--{part}_ckpt"):
+                load_lora(backbone, folder)
 
 
-def load_softcot(args, base, assistant, chains, state):
+def build_for_evaluation(args, base, assistant, chains, state):
     """Return the module in eval mode. state: of the projection, or None for the untrained one."""
     if state and "embedding" not in state:
         chains = None  # they share their thought states
@@ -297,7 +296,7 @@ def build_for_training(args, base, assistant):
             base,
             assistant,
             args.num_thought_tokens,
-            args.chains(),
+            args.num_scaling_times,
             contrastive=args.adds_contrast(),
             reduction="pairs" if args.pairs_examples() else None,
             projection_dtype=getattr(torch, args.switches().projection_dtype),

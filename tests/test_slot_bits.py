@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.slot_bits import CONTENTS, answer_bits, load, measured
-from experiment.setup import load_instances, load_softcot
+from experiment.setup import build_for_evaluation, load_instances
 from tests.tiny_runs import RUN
 
 
@@ -20,7 +20,7 @@ def loss_in_bits(softcot, collate, example):
 def test_bits_are_the_loss_with_the_thoughts_that_are_named(place, monkeypatch):
     monkeypatch.chdir(place)
     args, method = load(f"../whole/{RUN}", "../data")
-    untrained, zero = (load_softcot(args, method.base, method.assistant, None, None) for _ in range(2))
+    untrained, zero = (build_for_evaluation(args, method.base, method.assistant, None, None) for _ in range(2))
     for parameter in zero.projection.parameters():
         parameter.zero_()
     split = load_instances(args, "test")

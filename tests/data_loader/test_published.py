@@ -10,7 +10,6 @@ import pytest
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
-from data_loader.prompts import PromptEncoder
 from data_loader.published import PublishedEncoder
 from data_loader.tasks import TASKS
 from experiment.run_files import data_hash
@@ -68,7 +67,7 @@ def clone_of(folder, *changes):
 def encoder_of(clone, task, family, tokenizer, length=3, assistant=None, **options):
     """assistant: another family and tokenizer for the assistant."""
     other, small = assistant or (family, tokenizer)
-    return PublishedEncoder(task, tokenizer, TOKENS[family], small, TOKENS[other], length, clone, **options)
+    return PublishedEncoder(task, tokenizer, TOKENS[family], small, TOKENS[other], length, folder=clone, **options)
 
 
 def load(folder, task, split="test", **changes):
@@ -144,13 +143,6 @@ def test_the_functions_that_can_cut_at_max_len(tmp_path, clone, family, tokenize
     assert cut == whole | {key: whole[key][:end] for key in ("suffix_ids", "labels")}
 
 
-def test_hints_are_those_of_the_built_in_prompts(clone, family, tokenizer):
-    tokens = TOKENS[family]
-    ours = PromptEncoder("strategyqa", tokenizer, tokens, tokenizer, tokens, 3)
-    for text in ("", " Add the two ", f"a {tokens.placeholder} b"):
-        assert ours.hint_ids(text) == encoder_of(clone, "strategyqa", family, tokenizer).hint_ids(text)
-
-
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_without_thoughts_the_suffix_begins_before_the_first_label(tmp_path, clone, family, tokenizer, split):
     encoded = encoder_of(clone, "aqua", family, tokenizer, length=0).encode(load(tmp_path, "aqua"), split)
@@ -194,7 +186,7 @@ def test_the_date_of_a_chat_template(tmp_path, clone, llama_tokenizer, date, sho
     asks = "date_string + strftime_now(', in %Y') if date_string is defined else 'none given'"
     dated.chat_template = f"{{{{ 'Today: ' + ({asks}) }}}}" + llama_tokenizer.chat_template
     tokens = TOKENS["llama"]
-    encoder = PublishedEncoder("gsm8k", dated, tokens, dated, tokens, 3, clone, date_string=date)
+    encoder = PublishedEncoder("gsm8k", dated, tokens, dated, tokens, 3, folder=clone, date_string=date)
     encoded = encoder.encode(load(tmp_path, "gsm8k"), "eval")
     for key in ("prefix_ids", "assistant_ids"):
         assert f"Today: {shown}" in dated.decode(encoded[key])

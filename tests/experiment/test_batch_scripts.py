@@ -91,7 +91,7 @@ def test_one_call_serves_all_seeds(sweep, script, words, seeds):
     assert done.returncode == 0, done.stderr
     _, called, args = sweep.call()
     assert Path(called).resolve() == ROOT / SCRIPTS[script][0]
-    assert (args.seeds(), args.log_dir, args.run_name) == (seeds, "inference_logs", "")
+    assert (list(args.result_paths()), args.log_dir, args.run_name) == (seeds, "inference_logs", "")
 
 
 @every_script

@@ -28,7 +28,7 @@ def test_training_writes_a_card_whose_header_the_hub_reads(inputs, folder, run):
 
 def test_the_header_names_models_of_the_hub():
     args = TrainSoftCoTPlusPlus(output_name="x", large_model_id="embedded/SmolLM2-135M-Instruct", protocol="published")
-    card = ModelCard(model_card(vars(args), args.chains(), [{"eval_loss": 0.5}]))
+    card = ModelCard(model_card(vars(args), args.num_scaling_times, [{"eval_loss": 0.5}]))
     assert card.data.base_model == ["HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B"]
     assert "SoftCoT++" in card.text and "N = 10" in card.text and "protocol published" in card.text
 

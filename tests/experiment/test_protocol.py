@@ -260,11 +260,11 @@ def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(model
     ids = f"{models}/Qwen3-8B", f"{models}/Qwen3-0.6B"
     for value, family, begin in (("own", "qwen3", "<think>"), ("qwen2.5", "qwen2.5", "<|box_start|>")):
         args = parse(script, f"--qwen3_tokens {value} --dtype float32")
-        pair = load_backbones(args, *ids)
+        *pair, encoder, _ = load_backbones(args, *ids)
         assert all((b.thought_tokens.family, b.thought_tokens.begin) == (family, begin) for b in pair)
     assert get_task("gsm8k").generation_length(pair[0].thought_tokens.long_responses) == 1024
     # Template and tokenizer are Qwen3's: the prompt is Qwen2.5's, but for what its chat template writes around it.
-    piece = make_encoder(args, *pair)[0].encode(EXAMPLES["gsm8k"], "train")
+    piece = encoder.encode(EXAMPLES["gsm8k"], "train")
     own = PromptEncoder("gsm8k", *(qwen2_5_tokenizer, TOKENS["qwen2.5"]) * 2, 2).encode(EXAMPLES["gsm8k"], "train")
     texts = [text_of(b.tokenizer, piece["prefix_ids"]) for b in pair], text_of(qwen2_5_tokenizer, own["prefix_ids"])
     assert texts[0][0].split("<|im_start|>user\n")[1] == texts[1].split("<|im_start|>user\n")[1]
@@ -272,7 +272,7 @@ def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(model
 
 def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
     args = parse("evaluate_softcot", "--dtype float32")
-    llama, qwen = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Qwen3-0.6B")
+    llama, qwen, *_ = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Qwen3-0.6B")
     assert end_ids_of(llama) == {128001, 128008, 128009} and end_ids_of(qwen) == {151645, 151643}
     assert end_ids_of(llama, of_tokenizer_only=True) == {128009}
     assert end_ids_of(qwen, of_tokenizer_only=True) == {151645}
@@ -290,7 +290,7 @@ def inputs(tmp_path_factory):
         make_inputs(folder)
         # A trained LoRA adapter of the base, far from zero.
         args = parse("evaluate_softcot", TOKEN_OPTIONS)
-        base, _ = load_backbones(args, str(folder / "base"), None, with_assistant=False)
+        base = load_backbones(args, str(folder / "base"), None)[0]
         add_lora(base)
         torch.manual_seed(0)
         for name, parameter in base.model.named_parameters():
@@ -334,7 +334,7 @@ def weight(folder):
 
 
 def notes(text):
-    return [line for line in text.splitlines() if line.startswith("note: ")]
+    return [line for line in text.splitlines() if line.startswith("warning: ")]
 
 
 def test_training_under_both_protocols(run):

@@ -61,8 +61,6 @@ def test_what_is_written_is_read(tmp_path):
         b"{damaged\n",
         b"[1]\n",
         b'{"index": 0, "gold": 1}\n',
-        line(correct=1),
-        line(index=True),
         line(gold=None),
         line(tokens=["3"]),
         line(tokens=[]),

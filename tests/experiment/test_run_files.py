@@ -9,11 +9,7 @@ from experiment.options import (
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
 )
-from experiment.run_files import (
-    evaluation_record,
-    method_of,
-    training_record,
-)
+from experiment.run_files import make_record, method_of
 from utils import fingerprint
 
 
@@ -37,10 +33,10 @@ def test_published_names_of_logs():
     assert args.name_log(42) == "gsm8k-scaling-seed_42-ntt_2-nrs_3-nst_10-base-assistant"
 
 
-def test_a_training_s_record_holds_the_whole_batch_and_the_hashes():
+def test_a_training_s_record_holds_hashes_for_names():
     args = TrainSoftCoT(output_name="x", batch_size=2, gradient_accumulation_steps=3)
-    record = training_record(args.fixing_result(), {"train_hash": "a"}, batch=24)
-    assert (record["global_batch_size"], record["train_hash"], record["seed"]) == (24, "a", 42)
+    record = make_record(args.fixing_result(), {"train_hash": "a"})
+    assert (record["train_hash"], record["seed"]) == ("a", 42)
     assert not {"batch_size", "output_name", "large_model_id"} & record.keys()
 
 
@@ -48,9 +44,9 @@ def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):
     adapter = tmp_path / "adapter_model.safetensors"
     adapter.write_bytes(b"weights")
     args = EvaluateSoftCoT(base_model_ckpt=str(tmp_path))
-    record = evaluation_record(args.fixing_result(), {"prompt_hash": "p", "projection": "q"}, 1024)
+    record = make_record(args.fixing_result(), {"prompt_hash": "p", "projection": "q"})
     assert record["base_model_ckpt"] == fingerprint(adapter) and record["assistant_model_ckpt"] is None
-    assert (record["max_new_tokens"], record["prompt_hash"], record["projection"]) == (1024, "p", "q")
+    assert (record["prompt_hash"], record["projection"]) == ("p", "q")
     assert not {"seed", "log_dir", "params_file_name", "test_k"} & record.keys()
 
 

@@ -367,7 +367,7 @@ def test_other_weights_than_those_trained_with_are_one_warning(inputs, place, ru
     change_weights(place.parent / "assistant")
     code, output = run(evaluate_softcot, [*EVALUATE, *params(), "--test_k", "1"])
     (line,) = re.findall("warning: .*", output)
-    assert code == 0 and "assistant weights" in line and "base" not in line.replace(str(RUN), "") and "run.json" in line
+    assert code == 0 and "assistant_weights" in line and "base" not in line.replace(str(RUN), "") and "run.json" in line
 
 
 @pytest.mark.parametrize(
@@ -375,12 +375,15 @@ def test_other_weights_than_those_trained_with_are_one_warning(inputs, place, ru
     [
         (
             lambda record: record["arguments"].update(large_model_id="x/other"),
-            "--base_model_id is base, but .* with other",
+            "--base_model_id is base .* with other",
         ),
-        (lambda record: record["arguments"].update(small_model_id="other"), "--assistant_model_id is assistant, but"),
+        (
+            lambda record: record["arguments"].update(small_model_id="other"),
+            "--assistant_model_id is assistant .* with other",
+        ),
         (
             lambda record: record.update(assistant_family="llama"),
-            "assistant model's thought tokens .* custom, .* llama",
+            "--assistant_model_id is .*custom.* llama",
         ),
         (lambda record: record["arguments"].update(tune_assistant_model=True), "folder with --assistant_model_ckpt"),
         (lambda record: record.update(projection="1 abc"), "run.json describes another projection.bin"),

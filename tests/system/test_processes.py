@@ -162,10 +162,3 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_
     assert read_checkpoint(newest) and 3 <= int(newest.stem.split("-")[1]) < 18
     here(f"{command} stopped --batch_size 2 --resume", **values)
     assert difference(projection(tmp_path, "whole"), projection(tmp_path, "stopped")) < 1e-5
-
-
-@pytest.mark.slow
-def test_an_evaluation_of_two_processes_is_refused_once(models, data, tmp_path):
-    done = torchrun(f"python evaluate_softcot.py --num_thought_tokens 0 {SMALL}", tmp_path, code=1, data=data)
-    assert done.stderr.count("error: ") == 1 and "one process a seed" in done.stderr
-    assert not list(tmp_path.iterdir())
