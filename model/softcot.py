@@ -250,7 +250,7 @@ class SoftCoT(nn.Module):
     def projection_state(self) -> dict[str, torch.Tensor]:
         """Return what projection.bin holds: `weight` [d_b, d_a], `bias` [d_b] and, for SoftCoT++, `embedding` [N, d_a].
 
-        `embedding` holds the initial tokens, in the projection's dtype. Learned vectors are `soft_thoughts` [N, L, d_b].
+        `embedding` holds the initial tokens, in the projection's dtype. Learned vectors: `soft_thoughts` [N, L, d_b].
         """
         if "learned" in self._parameters:
             return {"soft_thoughts": self.learned.detach().cpu().clone()}
