@@ -26,7 +26,8 @@ from experiment.setup import (
     share_instructions,
 )
 from model.checkpoint import read_checkpoint
-from model.thought_states import add_thought_states
+from model.slot import MEAN
+from model.thought_states import add_thought_states, mean_thoughts
 from model.training import Recipe, training_loop
 from model.weight_files import model_hashes
 from model.weights import save_projection
@@ -42,7 +43,7 @@ ADVICE = {
 def train(args, dev_k):
     """Train and write the run's files. dev_k: the dev loss is on the first dev_k dev examples; 0: on all."""
     quiet_libraries()
-    thinks = args.num_thought_tokens > 0
+    thinks = args.thinks()
     name = args.name_run()
     folder = Path("ckpt", name)
 
@@ -86,6 +87,8 @@ def train(args, dev_k):
             splits, weights = {"train": train_set, "dev": dev_set}, hashes["assistant_weights"]
             if all(add_thought_states(softcot, splits[split], collate, folder, split, weights) for split in splits):
                 softcot.assistant.to("cpu")
+        if args.thought_scaling == "standardized":
+            softcot.standardize(train_set)
 
         # 7) the training loop
         recipe = Recipe(
@@ -101,6 +104,8 @@ def train(args, dev_k):
         history = training_loop(softcot, train_set, dev_set, collate, recipe, folder, record, accelerator, state)
         # 8) files
         if accelerator.is_main_process:
+            if thinks:
+                save_projection({"soft_thoughts": mean_thoughts(softcot, train_set, collate)}, folder / MEAN)
             description = describe_run(vars(args), encoder, base, assistant, record)
             write_results(args, name, folder, softcot, base, assistant, description, history)
     accelerator.end_training()
@@ -122,7 +127,8 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
     if args.num_thought_tokens:
         written = folder / "projection.bin"
         save_projection(softcot.projection_state(), written)
-        write_model_card(folder, vars(args), args.num_scaling_times, history)
+        if args.thinks():
+            write_model_card(folder, vars(args), args.num_scaling_times, history)
         description["projection"] = fingerprint(written)
     write_json(description, folder / "run.json")
     print(f"Wrote {written} and {results / 'loss.png'}", flush=True)

@@ -220,6 +220,22 @@ class Training(Options):
     dev_k: int = option(0, "first k dev examples; 0: all (SoftCoT++: as many as --k_shot)", check=natural)
     tune_base_model: bool = flag("LoRA on the base model too: r 16, alpha 32, dropout 0.1, on q_proj and v_proj")
     tune_assistant_model: bool = flag("the same on the assistant too")
+    thoughts: str = option(
+        "projected",
+        "what learns: the projection of thought states, or as a control L free vectors in the slot, without assistant",
+        choices=("projected", "learned"),
+    )
+    thought_filler: str = option(
+        None,
+        "token or id whose embedding fills the assistant's placeholders, instead of the published one; of SoftCoT++ N, "
+        "with commas between",
+    )
+    thought_scaling: str = option(
+        "none",
+        "standardized: thought states are centred and scaled per feature before the projection, which the saved weight "
+        "and bias then contain",
+        choices=("none", "standardized"),
+    )
     max_len: int = option(
         -1,
         "longest training example in base tokens; longer ones are left out, or by --too_long cut; -1: no limit",
@@ -249,7 +265,8 @@ class Training(Options):
         chains = [self.num_scaling_times] if self.num_scaling_times else []
         models = map(short_name, (self.large_model_id, self.small_model_id))
         parts = [self.output_name, self.task_name, float(self.n_epochs), self.num_thought_tokens, *chains, *models]
-        return "-".join(map(str, parts)) + ("-nce" if self.adds_contrast() else "")
+        learned = "-learned" if self.thoughts == "learned" else ""
+        return "-".join(map(str, parts)) + ("-nce" if self.adds_contrast() else "") + learned
 
     def adds_contrast(self) -> bool:
         """Return whether the loss has the contrastive term."""
@@ -266,6 +283,15 @@ class Training(Options):
         self.pairs_examples()
         if not self.num_thought_tokens and (self.tune_assistant_model or not self.tune_base_model):
             yield "--num_thought_tokens 0 trains the base model's LoRA adapter alone: give --tune_base_model"
+        scales = self.thought_scaling == "standardized"
+        if not self.thinks() and (self.tune_assistant_model or self.thought_filler or scales):
+            yield "without an assistant leave out --tune_assistant_model, --thought_filler and --thought_scaling"
+        if scales and (self.tune_assistant_model or self.projection_dtype == "bfloat16"):
+            yield "--thought_scaling needs a frozen assistant and a float32 projection"
+
+    def thinks(self) -> bool:
+        """Return whether an assistant has a part."""
+        return self.num_thought_tokens > 0 and self.thoughts == "projected"
 
 
 @dataclass(kw_only=True)
@@ -300,12 +326,15 @@ class Trained(Options):
     assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model")
     params_file_name: str = option(
         None,
-        "projection.bin, or user/repo or user/repo/file.bin on the Hub, of projected and shuffled thoughts",
+        "projection.bin, or user/repo or user/repo/file.bin on the Hub, of all thoughts that training makes",
         check=path_or_none,
         fixes_result=False,
     )
     base_model_ckpt: str = option(None, "LoRA adapter of the base model; None: none", check=path_or_none)
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
+    thought_filler: str = option(
+        None, "that of the training; without it, as run.json beside the projection says", fixes_result=False
+    )
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
     # Of the evaluation scripts alone; ask.py has these values.
@@ -381,7 +410,7 @@ class Evaluation(Sampling, Trained):
                 yield f"--tune_{part} needs the adapter that training wrote: --{part}_ckpt FOLDER"
         if not self.num_thought_tokens and (self.thoughts != "projected" or self.perturb_std):
             yield "--num_thought_tokens 0 leaves no slot for --thoughts and --perturb_std"
-        if self.num_thought_tokens and mode.reads_file and not self.params_file_name:
+        if self.num_thought_tokens and mode.reads and not self.params_file_name:
             yield "--params_file_name FILE is missing, the projection.bin that training wrote"
         if self.engine == "vllm" and self.quantization:
             yield "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"

@@ -167,8 +167,11 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     arguments, record = trained["arguments"], trained["record"]
     if "projection" in hashes and trained.get("projection") != hashes["projection"]:
         raise UserError(f"{run} describes another {params_file.name}: put the two of one run together, or remove it")
+    filler = arguments.get("thought_filler")
+    if options["thought_filler"] not in (None, filler):
+        raise UserError(f"--thought_filler is {options['thought_filler']!r}, but the training had {filler!r} ({run})")
     parts = [("base", "large_model_id", encoder.base_family), ("assistant", "small_model_id", encoder.assistant_family)]
-    for part, name, family in parts if options["num_thought_tokens"] else parts[:1]:
+    for part, name, family in parts if options["num_thought_tokens"] and trained["assistant_family"] else parts[:1]:
         mine = f"{short_name(options[f'{part}_model_id'])} (family {family})"
         wanted = f"{short_name(arguments[name])} (family {trained[f'{part}_family']})"
         if mine != wanted:
@@ -196,7 +199,8 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     own = {"seed", "rendered_prompt", *SWITCHES}  # a switch may change the prompt
     rest = json.dumps({key: value for key, value in record.items() if key not in own}, sort_keys=True)
     digest = hashlib.sha256(rest.encode()).hexdigest()[:16]
-    return {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest}
+    found = {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest}
+    return found | ({"thought_filler": filler} if filler else {})
 
 
 def without_training(settings: dict) -> dict:

@@ -32,11 +32,11 @@ from model.backbone import (
     runs_fast,
     tokens_of_family,
 )
-from model.causal_lm import text_config
+from model.causal_lm import embedding_table, text_config
 from model.frozen_lm import IGNORE
 from model.generation import end_ids_of
 from model.plain import PlainEngine
-from model.slot import MODES, UNTRAINED_SEED, ThoughtSlot
+from model.slot import MEAN, MODES, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT
 from model.vllm_engine import VllmEngine
 from model.weight_files import model_hashes
@@ -218,12 +218,15 @@ def load_method(args, chains: int | None) -> Method:
     """
     thinks, mode = args.num_thought_tokens > 0, MODES[args.thoughts]
     own_engine = args.engine == "vllm"  # it loads the base model and its adapter itself
-    file = state = None
-    if thinks and mode.reads_file:
+    file = state = vectors = None
+    if thinks and mode.reads:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
-            state = load_projection(file)
-        if chains and "embedding" not in state and not args.perturb_std:
+            state = load_projection(file.with_name(MEAN) if mode.reads == MEAN else file)
+            if not mode.has_projection:
+                vectors = cut_vectors(state, args.num_thought_tokens, chains or 1)
+        own_chains = "embedding" in state or vectors is not None and len(vectors) > 1
+        if chains and not own_chains and not args.perturb_std:
             raise UserError(
                 f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
                 "leave out --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"
@@ -240,16 +243,44 @@ def load_method(args, chains: int | None) -> Method:
     trained = file or (not thinks and args.base_model_ckpt)
     path = Path(trained) if trained else None
     if state:
-        hashes |= {"projection": fingerprint(path), "own_chains": "embedding" in state}
+        hashes |= {"projection": fingerprint(path), "own_chains": own_chains}
     if path:
         hashes |= compare_with_training(vars(args), encoder, hashes, path)
     load_adapters(args, base, assistant, own_engine)
-    softcot = build_for_evaluation(args, base, assistant, chains, state) if thinks and mode.has_projection else None
+    softcot = None
+    if thinks and mode.has_projection:
+        filler = read_filler(assistant, hashes.get("thought_filler", args.thought_filler), chains)
+        softcot = build_for_evaluation(args, base, assistant, chains, state, filler)
     number = (chains or 1) if thinks else 1
     slot = None
     if thinks:
-        slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std)
+        slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std, vectors)
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
+
+
+def cut_vectors(state: dict, length: int, chains: int) -> torch.Tensor:
+    """Return the first L of the vectors of each of the first N chains, `[1 or N, L, d_b]`, of a file that has them."""
+    vectors = state.get("soft_thoughts", torch.empty(0, 0, 0))
+    if vectors.shape[1] < length or len(vectors) not in (1, *range(chains, len(vectors) + 1)):
+        raise UserError(
+            f"wanted are {length} vectors in each of {chains} chains, and the file holds {list(vectors.shape[:2])}"
+        )
+    return vectors[:chains, :length]
+
+
+def read_filler(assistant, text: str | None, chains: int | None) -> list[int] | None:
+    """Return the ids of --thought_filler, one a chain; None for the published ones. Raises UserError."""
+    if not text:
+        return None
+    ids, known = [], embedding_table(assistant.model).shape[0]
+    for part in [text] if chains is None else text.split(","):
+        found = [int(part)] if part.isdigit() else assistant.tokenizer(part, add_special_tokens=False)["input_ids"]
+        if len(found) != 1 or found[0] >= known:
+            raise UserError(f"--thought_filler: {part!r} is not one token of {assistant.model_id}: {found}")
+        ids += found
+    if len(set(ids)) != (chains or 1):
+        raise UserError(f"--thought_filler: {chains} chains need as many different tokens, with commas; got {text!r}")
+    return ids
 
 
 def load_adapters(args, base, assistant, own_engine: bool) -> None:
@@ -261,13 +292,13 @@ def load_adapters(args, base, assistant, own_engine: bool) -> None:
                 load_lora(backbone, folder)
 
 
-def build_for_evaluation(args, base, assistant, chains, state):
-    """Return the module in eval mode. state: of the projection, or None for the untrained one."""
+def build_for_evaluation(args, base, assistant, chains, state, filler):
+    """Return the module in eval mode. state: of the projection, None for the untrained one; filler: its ids or None."""
     if state and "embedding" not in state:
         chains = None  # they share their thought states
     torch.manual_seed(UNTRAINED_SEED)
     options = {"projection_dtype": getattr(torch, args.switches().projection_dtype)}
-    options["plain_way"] = args.engine == "reference"
+    options |= {"plain_way": args.engine == "reference", "filler": filler}
     with naming("--num_scaling_times, --assistant_thought_tokens"):
         softcot = SoftCoT(base, assistant, args.num_thought_tokens, chains, **options).eval()
     if state:
@@ -301,6 +332,8 @@ def build_for_training(args, base, assistant):
             reduction="pairs" if args.pairs_examples() else None,
             projection_dtype=getattr(torch, args.switches().projection_dtype),
             micro_batch_size=args.micro_batch_size,
+            filler=assistant and read_filler(assistant, args.thought_filler, args.num_scaling_times),
+            learned=args.thoughts == "learned",
         )
 
 

@@ -139,6 +139,8 @@ class SoftCoT(nn.Module):
         Mean and standard deviation are over the examples' `thought_states`, their chains and positions. A feature that
         never changes keeps its scale. `projection_state` folds both into weight and bias, so the file is as published.
         """
+        if "thought_states" not in examples[0]:
+            raise UserError("to standardize thought states they must be on the disk, and there is no room: make some")
 
         def average(values):
             return sum(values(example["thought_states"].double()).mean((0, 1)) for example in examples) / len(examples)
@@ -147,13 +149,6 @@ class SoftCoT(nn.Module):
         scale = average(lambda states: (states - shift) ** 2).sqrt()
         scale[scale == 0] = 1.0
         self.shift, self.scale = (value.to(self.projection.weight) for value in (shift, scale))
-
-    @torch.no_grad()
-    def mean_thoughts(self, examples, collate, batch_size: int) -> torch.Tensor:
-        """Return the mean of the examples' soft thoughts, `[N, L, d_b]`: one set for all questions."""
-        starts = range(0, len(examples), batch_size)
-        sums = (self.batch_thoughts(collate(examples[i : i + batch_size])).double().sum(0) for i in starts)
-        return (sum(sums) / len(examples)).float().cpu()
 
     def losses(self, batch: dict, count=None, backward: bool = False) -> dict[str, torch.Tensor]:
         """Return the losses of a batch by name: `loss` and its terms `token` and, in training, `contrastive`.

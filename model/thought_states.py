@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from model.processes import decided_by_main
 from model.softcot import assistant_part
+from model.training import on_device
 from utils import replaced
 
 BATCH_SIZE = 16
@@ -87,3 +88,12 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
             part = assistant_part(collate([examples[i] for i in chosen]), model.device_name)
             states[chosen] = model.thought_states(**part).cpu()
             bar.update(len(chosen))
+
+
+@torch.no_grad()
+def mean_thoughts(model, examples, collate) -> torch.Tensor:
+    """Return the mean of the examples' soft thoughts, `[N, L, d_b]`: one set for all questions, a control."""
+    model.eval()
+    parts = (collate(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE))
+    sums = (model.batch_thoughts(on_device(part, model.device_name)).double().sum(0) for part in parts)
+    return (sum(sums) / len(examples)).float().cpu()

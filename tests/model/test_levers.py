@@ -5,6 +5,7 @@ import torch
 
 from data_loader.collator import Collator
 from model.softcot import SoftCoT
+from model.thought_states import mean_thoughts
 from tests.model import oracle
 from tests.tiny import batch_of, ragged_examples, tiny_backbone
 
@@ -84,5 +85,5 @@ def test_mean_thoughts_are_the_mean_over_the_examples(chains):
     softcot.standardize(examples)
     with torch.no_grad():
         each = [softcot.soft_thoughts(example["thought_states"]) for example in examples]
-    found = softcot.mean_thoughts(examples, Collator(0, 0), batch_size=2)
+    found = mean_thoughts(softcot, examples, Collator(0, 0))
     assert torch.allclose(found, torch.stack(each).mean(0), atol=1e-5)
