@@ -322,6 +322,7 @@ def build_for_training(args, base, assistant):
         if tuned:
             add_lora(backbone)
     set_seed(args.seed)  # again: the projection begins at the same weights beside an adapter
+    filler = assistant and read_filler(assistant, args.thought_filler, args.num_scaling_times)
     with naming("--num_scaling_times, --assistant_thought_tokens"):
         return SoftCoT(
             base,
@@ -332,7 +333,7 @@ def build_for_training(args, base, assistant):
             reduction="pairs" if args.pairs_examples() else None,
             projection_dtype=getattr(torch, args.switches().projection_dtype),
             micro_batch_size=args.micro_batch_size,
-            filler=assistant and read_filler(assistant, args.thought_filler, args.num_scaling_times),
+            filler=filler,
             learned=args.thoughts == "learned",
         )
 
