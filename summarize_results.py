@@ -31,13 +31,10 @@ def arguments():
     shown = "show these even if all is missing: "
     option("--tasks", shown + ", ".join(TASKS), [], nargs="+", choices=list(TASKS), metavar="TASK")
     option("--methods", shown + ", ".join(METHODS), [], nargs="+", choices=METHODS, metavar="METHOD")
-    pair = "paired bootstrap of two methods or labels; may be given again (default: all against --baseline, and "
+    pair = "paired bootstrap of two methods or labels; may be given again (default: all against zero-shot CoT, and "
     pair += "what ran under another protocol against the corrected)"
     option("--compare", pair, [], nargs=2, action="append", metavar=("A", "B"))
-    option("--baseline", "what methods are compared with", "Zero-Shot CoT", choices=METHODS, metavar="METHOD")
-    option("--note", "one more line of the notes; may be given again", [], action="append", metavar="TEXT")
     option("--include_incomplete", "average incomplete runs too, flagged", False, action="store_true")
-    option("--no_plots", "tables only", False, action="store_true")
     return parser.parse_args()
 
 
@@ -54,21 +51,21 @@ def main():
     table = make_table(cells, args.tasks, args.methods)
 
     # 4) Paired differences
-    comparisons, not_compared = compare_methods(cells, args.compare, args.baseline)
+    comparisons, not_compared = compare_methods(cells, args.compare)
 
     # 5) Files
-    folder, report = Path(args.out), markdown(table, comparisons, args.note)
+    folder, report = Path(args.out), markdown(table, comparisons)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "table.md": report,
         "table.csv": comma_separated(table),
-        "table.json": json_text(table, comparisons, not_compared, args.note),
+        "table.json": json_text(table, comparisons, not_compared),
         "table.tex": latex(table),
     }
     for name, text in texts.items():
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
-    missing = {} if args.no_plots else plot_summary(table, comparisons, folder)
+    missing = plot_summary(table, comparisons, folder)
 
     print(report)
     for line in (*not_compared, *(f"no {name}: {reason}" for name, reason in missing.items() if reason)):

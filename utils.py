@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import glob
 import hashlib
 import json
 import os
@@ -29,57 +28,43 @@ class Stop(BaseException):
 def replaced(path: str | Path):
     """Yield a temporary path; what is written there is flushed and renamed to `path`, after an error removed."""
     path = Path(path)
-    remove_stale(path.parent, f"{glob.escape(path.name)}.*")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(scratch, "wb") as mark:
-        try:
-            try_lock(mark)  # shows that the writer lives: a kill releases it
-            yield scratch
-            flush(scratch)
-            os.replace(scratch, path)
-            flush(path.parent)
-        except OSError as error:  # a failed write names no file
-            error.filename = error.filename or str(path)
-            raise
-        finally:
-            scratch.unlink(missing_ok=True)
+    try:
+        yield scratch
+        flush(scratch)
+        os.replace(scratch, path)
+        flush(path.parent)
+    except OSError as error:  # a failed write names no file
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replaced_folder(folder: Path):
     """Yield a temporary folder beside `folder`; flushed, it replaces `folder`. For one writer at a time."""
-    scratch = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    scratch, old = (folder.with_name(f".{folder.name}{kind}.tmp") for kind in ("", ".old"))
     try:
+        for path in (scratch, old):  # of a killed writer
+            shutil.rmtree(path, ignore_errors=True)
+        scratch.mkdir(parents=True)
         yield scratch
         for path in (*scratch.iterdir(), scratch):
             flush(path)
-        remove_folder(folder)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)  # a kill while it is removed would leave a part of it under its name
         scratch.rename(folder)
         flush(folder.parent)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        for path in (scratch, old):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder; after a kill half-way, no part of it is left under its name."""
-    removed = folder.with_name(f".{folder.name}.removed.tmp")
-    shutil.rmtree(removed, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(removed)
-    shutil.rmtree(removed, ignore_errors=True)
-
-
-def remove_stale(folder: Path, name: str = "*") -> None:
-    """Remove temporary files of `name` (a pattern) whose writer is dead, and temporary folders, which have no lock."""
-    for path in folder.glob(f".{name}.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path)
-            continue
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            if try_lock(file, blocking=False):
-                path.unlink()
+def remove_stale(folder: Path) -> None:
+    """Remove what killed writers left in a folder. The caller holds the folder's lock, so no writer lives."""
+    for path in folder.glob(".*.tmp"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def flush(path: str | Path) -> None:
@@ -114,20 +99,16 @@ def locked(path: str | Path, busy: str | None = None):
         yield
 
 
-def try_lock(file, blocking: bool = True) -> bool | None:
-    """Lock an open file until it is closed. Return whether that worked; None if the file system has no locks."""
+def lock_file(file, busy: str | None = None) -> None:
+    """Lock an open file until it is closed; `busy` as for `locked`."""
     try:
-        return lock_descriptor(file.fileno(), blocking=blocking)
+        free = lock_descriptor(file.fileno(), blocking=busy is None)
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
-
-
-def lock_file(file, busy: str | None = None) -> None:
-    """Lock an open file until it is closed; `busy` as for `locked`."""
-    if (free := try_lock(file, blocking=busy is None)) is None:
         print(f"warning: {file.name}: this file system has no locks; start no second run there", flush=True)
-    elif not free:
+        return
+    if not free:
         file.seek(0)
         raise UserError(busy + (f" ({file.read(200).strip()})" if file.readable() else ""))
 

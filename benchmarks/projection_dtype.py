@@ -107,7 +107,7 @@ def main():
         "difference": mean(differences),
         "interval": bootstrap_interval(differences),
         "questions": len(questions),
-        "machine": machine("cpu"),
+        "machine": machine(),
     }
     write_json(found, RESULTS / "projection_dtype.json")
     plot_curves(curves, RESULTS / "projection_dtype.png", "the projection's dtype, learning rate 2e-05")

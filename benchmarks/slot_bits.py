@@ -95,7 +95,7 @@ def main():
             rows.append(measured(run, split, bits))
             print(table(rows[-1:]).splitlines()[-1], flush=True)
     OUT.mkdir(parents=True, exist_ok=True)
-    write_json({"machine": machine("cpu"), "rows": rows}, OUT / "slot_bits.json")
+    write_json({"machine": machine(), "rows": rows}, OUT / "slot_bits.json")
     print("\n" + table(rows))
 
 

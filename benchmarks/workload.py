@@ -17,13 +17,11 @@ from model.attention import NAME, group_heads
 from model.backbone import Backbone, ThoughtTokens
 from model.causal_lm import DTYPE_ARGUMENT
 from model.frozen_lm import IGNORE
-from model.prefix import positions, real_columns
+from model.prefix import causal_mask, positions, real_columns
 from model.softcot import SoftCoT, assistant_part
 from model.training import on_device
 
 RESULTS = Path(__file__).resolve().parent / "results"
-DEV_LABELS = 5  # the last tokens
-STATES_BATCH = 16  # examples of the assistant's pass
 EPOCHS = 10  # of the papers: over which the one pass of the assistant is spread
 PLACEHOLDER, FIRST_INITIAL = 7, 40
 # Shares of the mean prompts that all examples begin with: this project's GSM8K prompts, Llama 3.1's tokenizer.
@@ -49,8 +47,8 @@ class Preset:
     response: int = 150  # mean
 
 
-def shape(kind, width, layers, heads, shared, inner, tied, vocabulary, head_dim=None):
-    """Return the config of a model family `kind` with the given shape."""
+def shape(kind, width, layers, heads, shared, inner, tied, vocabulary=128256, head_dim=None):
+    """Return the config of a model family `kind` with the given shape; by default with Llama 3's vocabulary."""
     return kind(
         hidden_size=width,
         num_hidden_layers=layers,
@@ -64,26 +62,23 @@ def shape(kind, width, layers, heads, shared, inner, tied, vocabulary, head_dim=
     )
 
 
-def llama(*numbers):
-    return shape(LlamaConfig, *numbers, 128256)
+def pair(kind, base, assistant, **more):
+    """Return a preset of two models of a family, each given by the numbers of `shape`."""
+    return Preset(shape(kind, *base), shape(kind, *assistant), **more)
 
 
-QWEN2 = (
-    shape(Qwen2Config, 3584, 28, 28, 4, 18944, False, 152064),
-    shape(Qwen2Config, 1536, 28, 12, 2, 8960, True, 151936),
-)
-QWEN3 = (
-    shape(Qwen3Config, 4096, 36, 32, 8, 12288, False, 151936, 128),
-    shape(Qwen3Config, 1024, 28, 16, 8, 3072, True, 151936, 128),
-)
-LLAMA = llama(4096, 32, 32, 8, 14336, False), llama(2048, 16, 32, 8, 8192, True)
+LARGE = {"questions": 64, "rows": 256}
 SHORT = {"prefix": 40, "thoughts": 4, "suffix": 20, "chains": 3, "max_new_tokens": 16, "response": 8}
+SHORT |= {"rows": 8, "questions": 4, "seeds": 2}
+LLAMA = (4096, 32, 32, 8, 14336, False), (2048, 16, 32, 8, 8192, True)
+QWEN2 = (3584, 28, 28, 4, 18944, False, 152064), (1536, 28, 12, 2, 8960, True, 151936)
+QWEN3 = (4096, 36, 32, 8, 12288, False, 151936, 128), (1024, 28, 16, 8, 3072, True, 151936, 128)
 PRESETS = {
-    "cpu": Preset(llama(576, 30, 9, 3, 1536, True), llama(384, 12, 6, 2, 1024, True)),
-    "llama-8b-1b": Preset(*LLAMA, questions=64, rows=256),
-    "qwen2.5-7b-1.5b": Preset(*QWEN2, questions=64, rows=256),
-    "qwen3-8b-0.6b": Preset(*QWEN3, questions=64, rows=256),
-    "tiny": Preset(llama(64, 2, 4, 2, 128, True), llama(32, 2, 4, 2, 64, True), **SHORT, rows=8, questions=4, seeds=2),
+    "cpu": pair(LlamaConfig, (576, 30, 9, 3, 1536, True), (384, 12, 6, 2, 1024, True)),
+    "llama-8b-1b": pair(LlamaConfig, *LLAMA, **LARGE),
+    "qwen2.5-7b-1.5b": pair(Qwen2Config, *QWEN2, **LARGE),
+    "qwen3-8b-0.6b": pair(Qwen3Config, *QWEN3, **LARGE),
+    "tiny": pair(LlamaConfig, (64, 2, 4, 2, 128, True), (32, 2, 4, 2, 64, True), **SHORT),
 }
 
 
@@ -115,8 +110,8 @@ def build(preset, method, device, dtype, backbones=None, micro_batch_size=0):
     return SoftCoT(base, assistant, preset.thoughts, chains, **options).train(), (base, assistant)
 
 
-def examples(preset, count, dev=False):
-    """Return encoded examples of random ids and drawn lengths; every suffix token is a label, of the dev set few."""
+def examples(preset, count):
+    """Return encoded examples of random ids and drawn lengths; every suffix token is a label."""
     draw = torch.Generator().manual_seed(3)
     vocabulary = min(preset.base.vocab_size, preset.assistant.vocab_size)
 
@@ -134,18 +129,18 @@ def examples(preset, count, dev=False):
                 "index": index,
                 "prefix_ids": start + ids(prefix - len(start)),
                 "suffix_ids": suffix,
-                "labels": [IGNORE] * (len(suffix) - DEV_LABELS) + suffix[-DEV_LABELS:] if dev else suffix,
+                "labels": suffix,
                 "assistant_ids": assistant_start + ids(prefix - len(assistant_start)) + [PLACEHOLDER] * preset.thoughts,
             }
         )
     return made
 
 
-def sharing_collator(preset, made, shared=True) -> Collator:
-    """Return a collator that leaves out the instructions of these examples (shared=False: that leaves out nothing)."""
+def sharing_collator(preset, made) -> Collator:
+    """Return a collator that leaves out the instructions of these examples."""
     collate = Collator(0, 0)
     # Of a single example everything would be in common.
-    collate.share_instructions(made if len(made) > 1 else examples(preset, 2), preset.thoughts, shared, shared)
+    collate.share_instructions(made if len(made) > 1 else examples(preset, 2), preset.thoughts, True, True)
     return collate
 
 
@@ -158,11 +153,8 @@ def use_heads(model, name):
 # ---- one step, plain and ours: both leave the projection's gradient behind ----
 
 
-def plain_batch(preset, made, device, mask_of=lambda real: real.long()) -> dict[str, torch.Tensor]:
-    """Return whole prompts, padded, with their masks and positions.
-
-    mask_of: makes what transformers gets of whether each token is real `[B, T]`.
-    """
+def plain_batch(preset, made, device, dtype) -> dict[str, torch.Tensor]:
+    """Return whole prompts, padded, with their masks and positions. dtype: of the models."""
     found = on_device(Collator(0, 0)(made), device)
     prefix, suffix, assistant = (
         real_columns(found[f"{part}_lengths"], 0, found[f"{part}_ids"].shape[1], device)
@@ -170,8 +162,8 @@ def plain_batch(preset, made, device, mask_of=lambda real: real.long()) -> dict[
     )
     suffix = suffix.flip(1)
     whole = torch.cat([prefix, prefix.new_ones(len(prefix), preset.thoughts), suffix], 1)
-    found |= {"base_mask": mask_of(whole), "base_positions": positions(whole)}
-    found |= {"assistant_mask": mask_of(assistant), "assistant_positions": positions(assistant)}
+    for part, real in (("base", whole), ("assistant", assistant)):
+        found |= {f"{part}_mask": causal_mask(real, real.shape[1], dtype), f"{part}_positions": positions(real)}
     return found | {"labels": found["suffix_ids"].masked_fill(~suffix, IGNORE)}
 
 
@@ -194,17 +186,16 @@ def plain_chain(model, batch, initial):
     return losses.sum() / counts.sum() if model.reduction == "tokens" else (losses.sum(-1) / counts).mean(), states
 
 
-def plain_step(model, batch, backward=True):
+def plain_step(model, batch):
     """Return the loss of a batch of `plain_batch`; each chain's graph is freed before the next one is built."""
     use_heads(model, "sdpa")
     total, chains = 0.0, []
     for initial in model.embedding:
         loss, states = plain_chain(model, batch, initial)
-        if backward:
-            loss.backward()
+        loss.backward()
         total += loss.detach()
         chains.append(states)
-    if len(chains) > 1 and backward:
+    if len(chains) > 1:
         contrast = model.contrast(model.projection(torch.stack(chains, dim=1))).mean()
         contrast.backward()
         total += contrast.detach()

@@ -99,7 +99,6 @@ def examples_of(file, source_dir, folder, report):
     """Return the examples of a file as (line or item, value), None if it is optional and not there."""
     content, path = read(file, source_dir, folder)
     if content is None:
-        note(report, f"{path} is not there: done without it")
         return None
     digest, expected = hashlib.sha256(content).hexdigest(), SHA256.get(file.url, "")
     known = {"": "not known beforehand", digest: "as known"}.get(expected, "DIFFERS")
@@ -120,7 +119,7 @@ def examples_of(file, source_dir, folder, report):
 
 def joined(file, source_dir, report):
     """Return the examples of the published repository's own split of StrategyQA, train before dev."""
-    note(report, "train.json and dev.json are joined in this order. The publisher's single file "
+    warn(report, "train.json and dev.json are joined in this order. The publisher's single file "
          f"{file.source} has 2,290 questions, maybe in another order: then the cut at 80 % puts other "
          "questions into the test set than the papers'")  # fmt: skip
     parts = [examples_of(file._replace(source=name), source_dir, None, report) for name in ("train.json", "dev.json")]
@@ -269,11 +268,6 @@ def warn(report, text):
     print(f"warning: {report['task']}: {text}", file=sys.stderr)
 
 
-def note(report, text):
-    report["notes"].append(text)
-    print(f"  note: {text}")
-
-
 def write(path, content):
     """Write a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +281,7 @@ def prepare(task, source_dir, output_dir):
     print(task)
     folder, (directory, sources) = Path(output_dir) / task, SOURCES[task]
     source_dir = source_dir and Path(source_dir) / directory
-    report = {"task": task, "sources": [], "splits": {}, "dropped": [], "repaired": [], "notes": [], "warnings": []}
+    report = {"task": task, "sources": [], "splits": {}, "dropped": [], "repaired": [], "warnings": []}
     files = {}
     for file in sources:
         if task == "strategyqa" and source_dir and not (source_dir / file.source).is_file():
@@ -316,17 +310,14 @@ def main(argv=None):
     folder = str(Path(__file__).resolve().parent)
     parser.add_argument("--output_dir", default=folder, help="where <task>/ is written (default: %(default)s)")
     args = parser.parse_args(argv)
-    tasks, failed = list(SOURCES) if args.task == "all" else [args.task], []
-    for task in tasks:
+    failed = False
+    for task in SOURCES if args.task == "all" else [args.task]:
         try:
             prepare(task, args.source_dir, args.output_dir)
         except (PrepareError, OSError) as error:
             print(f"error: {task}: {error}", file=sys.stderr)
-            failed.append(task)
-    if failed and args.task == "all":
-        done = [task for task in SOURCES if task not in failed]
-        print(f"error: unavailable: {', '.join(failed)}; ready: {', '.join(done) or 'none'}", file=sys.stderr)
-    return 1 if failed else 0
+            failed = True
+    return int(failed)
 
 
 if __name__ == "__main__":

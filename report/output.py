@@ -90,14 +90,14 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
-def markdown(table: pd.DataFrame, comparisons: list[dict], notes=()) -> str:
+def markdown(table: pd.DataFrame, comparisons: list[dict]) -> str:
     """Return the report: an overview and the details of each base model, then comparisons and notes."""
     parts = ["# Results\n", HEAD]
     for base, part in table.groupby("base", sort=False):
         parts += [f"## {base}\n", markdown_table(overview(part)), markdown_table(details(part))]
     if comparisons:
         parts += ["## Paired differences\n", HEAD_OF_DIFFERENCES, markdown_table(comparison_table(comparisons))]
-    if notes := [*list_notes(table), *notes]:
+    if notes := list_notes(table):
         parts += ["## Notes\n", "".join(f"- {note}\n" for note in notes)]
     return "\n".join(parts)
 
@@ -125,7 +125,7 @@ def comma_separated(table: pd.DataFrame) -> str:
     return flat.assign(flags=table["flags"].str.join("; ")).to_csv(index=False, lineterminator="\n")
 
 
-def json_text(table: pd.DataFrame, comparisons: list[dict], not_compared: list[str], notes=()) -> str:
-    cells, notes = json.loads(table.to_json(orient="records", double_precision=15)), [*list_notes(table), *notes]
-    whole = {"cells": cells, "comparisons": comparisons, "not_compared": not_compared, "notes": notes}
+def json_text(table: pd.DataFrame, comparisons: list[dict], not_compared: list[str]) -> str:
+    whole = {"cells": json.loads(table.to_json(orient="records", double_precision=15)), "comparisons": comparisons}
+    whole |= {"not_compared": not_compared, "notes": list_notes(table)}
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

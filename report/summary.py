@@ -16,8 +16,9 @@ from utils import UserError
 
 NUMBERS = ["mean", "std", "strict_mean", "strict_std", "tokens", "published", "published_std", "difference"]
 COLUMNS = ["base", "task", "method", "label", "status", *NUMBERS, "source", "seeds", "questions", "votes", "flags"]
+BASELINE = "Zero-Shot CoT"
 # Only the JSON has them, and the plots use settings.
-MORE = ["accuracies", "files", "runs", "left_out", "settings"]
+MORE = ["accuracies", "runs", "left_out", "settings"]
 # Settings in a label only if no others tell its cell from the rest: `evaluated_with` and `trained_with` sum them up.
 SUMMED_UP = {*SWITCHES, "training", "rendered_prompt"}
 OF_PROTOCOL = {*SWITCHES, "evaluated_with", "trained_with", "projection", "training_seed", "several_trainings"}
@@ -157,7 +158,7 @@ def make_table(cells: list[Cell], tasks=(), methods=()) -> pd.DataFrame:
         most_seeds = max(len(cell.runs) for cell in mine)
         for label in sorted(labels, key=lambda label: METHODS.index(labels[label])):
             empty = dict.fromkeys(COLUMNS + MORE) | {"base": mine[0].base, "label": label, "method": labels[label]}
-            empty |= {"status": "missing", "seeds": [], "flags": [], "files": [], "runs": [], "left_out": []}
+            empty |= {"status": "missing", "seeds": [], "flags": [], "runs": [], "left_out": []}
             empty |= {"model": short_name(mine[0].settings["base_model_id"])}
             known = {cell.task: make_row(cell, most_seeds) for cell in mine if cell.label == label}
             settings = next((row["settings"] for row in known.values()), None)
@@ -190,7 +191,6 @@ def make_row(cell, most_seeds) -> dict:
         "votes": count_answers(cell.settings),
         "flags": list_flags(cell, most_seeds),
         "accuracies": {str(run.seed): run.scores["correct"] for run in cell.runs},
-        "files": [str(run.path) for run in cell.runs],
         "runs": [run.describe() for run in cell.runs],
         "left_out": [run.describe() for run in cell.left_out],
         "settings": cell.settings,
@@ -252,16 +252,16 @@ def bootstrap_interval(differences, resamples=10000) -> tuple[float, float]:
     return tuple(map(float, np.percentile(means, [2.5, 97.5])))
 
 
-def compare_methods(cells, pairs, baseline="Zero-Shot CoT") -> tuple[list[dict], list[str]]:
+def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
     """Return the paired differences of pairs (methods or labels), and a line for each that is refused.
 
-    Without pairs every method is compared with the baseline, and what ran under another protocol with the corrected.
+    Without pairs every method is compared with zero-shot CoT, and what ran under another protocol with the corrected.
     """
     names = {cell.method for cell in cells} | {cell.label for cell in cells}
     for name in {name for pair in pairs for name in pair} - names:
         raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
     if not pairs:
-        pairs = [(method, baseline) for method in dict.fromkeys(c.method for c in cells) if method != baseline]
+        pairs = [(method, BASELINE) for method in dict.fromkeys(c.method for c in cells) if method != BASELINE]
         pairs += pair_protocols(cells)
     found, refused = [], []
     for left, right in pairs:

@@ -26,11 +26,8 @@ refuse() {
     echo "error: $1" >&2
     exit 2
 }
-if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-    exec awk 'FNR > 1 { if (!/^#/) nextfile; sub(/^# ?/, ""); print }' "$0" "${BASH_SOURCE[0]}"
-fi
 [[ ${1:-} != -* ]] && (($# % 2 == 0)) ||
-    refuse "'$*': give pairs of a base model and its assistant; options are environment variables (--help)"
+    refuse "'$*': give pairs of a base model and its assistant; options are environment variables (tables/common.sh)"
 for task in "${TASKS[@]}"; do
     [[ " gsm8k asdiv-aug aqua strategyqa du " == *" $task "* ]] || refuse "TASKS has '$task', which is no task"
 done

@@ -6,7 +6,6 @@
 # On gsm8k, by default data/mini with its own prompts; each seed has its own training, and greedy evaluation.
 # (TASKS has no effect here; N_EPOCHS is 1 and L_TRAIN 16 by default.) More environment variables:
 #   SEEDS           of the trainings, each with the evaluation of the same seed (default: "42 43 44")
-#   SWITCHES        run these alone only, such as "date last_token" (default: all of PLAN below)
 #   SOFTCOTPP=1     SoftCoT++ (N = 2, scaling-nce) instead, with the switch that it alone has: --token_loss_pairs
 #   TUNED=1         SoftCoT with a tuned base model instead, and the switch that needs one: --base_adapter
 # Each of these has its own OUT by default: results/switches_softcotpp, results/switches_tuned.
@@ -19,7 +18,7 @@ NAME=${NAME:-switches${KIND/_softcotpp/}} OUT=${OUT:-results/switches$KIND} N_EP
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || refuse "$# models: give one pair, a base model and its assistant"
-BASE=${1%/} ASSISTANT=${2%/} METHOD=softcot OF_METHOD=() NOTES=()
+BASE=${1%/} ASSISTANT=${2%/} METHOD=softcot OF_METHOD=()
 case $KIND in # PLAN: where a switch is turned (training, evaluation or both), its name, its value
 _tuned) OF_METHOD=(--tune_base_model) PLAN=("evaluation base_adapter ignored") ;;
 _softcotpp)
@@ -27,7 +26,6 @@ _softcotpp)
     PLAN=("training token_loss_pairs small_base" "training token_loss_pairs yes") # yes: whatever the size
     ;;
 *)
-    NOTES=(--note "In tables of their own: \`--token_loss_pairs\` (SOFTCOTPP=1) and \`--base_adapter\` (TUNED=1).")
     PLAN=(
         "both projection_dtype bfloat16"
         "training last_token dropped"
@@ -42,9 +40,6 @@ _softcotpp)
     )
     ;;
 esac
-for switch in ${SWITCHES:-}; do
-    [[ " ${PLAN[*]} " == *" $switch "* ]] || refuse "$switch in SWITCHES: known are $(printf '%s, ' "${PLAN[@]}")"
-done
 read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
 SHARED=(--data_dir "$ROOT/data/mini" --prompt_dir "$ROOT/data/mini/prompts" --dtype float32 --num_thought_tokens "$L_TRAIN"
     "${OF_METHOD[@]}")
@@ -79,7 +74,6 @@ done
 # 2) Each switch alone.
 for entry in "${PLAN[@]}"; do
     read -r where switch value <<<"$entry"
-    [[ " ${SWITCHES:-$switch} " == *" $switch "* ]] || continue
     name=$switch-$value trained=corrected turned=()
     [[ $where == evaluation ]] || trained=$name
     [[ $where == training ]] || turned=("--$switch" "$value")
@@ -91,4 +85,4 @@ for entry in "${PLAN[@]}"; do
 done
 
 # 3) The table, and each cell against the corrected one, question by question.
-run python summarize_results.py "${CELLS[@]}" --out "$OUT/summary" "${NOTES[@]}"
+run python summarize_results.py "${CELLS[@]}" --out "$OUT/summary"

@@ -11,11 +11,10 @@ from transformers import AutoTokenizer
 import evaluate_softcot
 import train_softcot
 import train_softcotpp
-from benchmarks import soak
-from benchmarks.tiny import byte_level_tokenizer
 from tests import warm
 from tests.commands import save_data
-from tests.tiny import once, save_documented
+from tests.system import soak
+from tests.tiny import byte_level_tokenizer, make_inputs, once, save_documented
 from tests.tiny_runs import EVALUATE, RUN, TRAIN
 from tests.tokenizers import FIXTURES, real_tokenizer_dir
 from utils import run_main
@@ -102,7 +101,7 @@ def inputs(tmp_path_factory):
     """Folder with base, assistant and data; the undisturbed runs are there too."""
 
     def make(folder):
-        soak.make_inputs(folder)
+        make_inputs(folder)
         for script, more, name in ((train_softcot, [], "whole"), (train_softcotpp, soak.CHAINS, "whole_pp")):
             soak.finish(script, [*TRAIN, *more], folder / name)
         soak.finish(

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks.tiny import make_inputs
 from tests.commands import ROOT, environment, rows_of
+from tests.tiny import make_inputs
 
 TEMPLATE = '{% extends "gsm8k.jinja" %}{% block task %}\nGuess the riddle.\n{% endblock %}'
 # It answers with one token, whose id is the mean of the slot's vectors plus `more`.

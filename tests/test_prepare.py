@@ -96,7 +96,7 @@ def test_strategyqa_joined_train_first_or_the_single_file(tmp_path):
     put(source / "dev.json", [FACTS | {"question": "second"}])
     assert prepare.main(arguments) == 0
     assert [row["question"] for row in read(out)] == ["first", "second"]
-    assert len(read(tmp_path / "strategyqa/report.json")["notes"]) == 1
+    assert "joined" in read(tmp_path / "strategyqa/report.json")["warnings"][0]
     put(source / "strategyqa_train.json", [FACTS])
     assert prepare.main(arguments) == 0
     assert read(out) == [{"question": FACTS["question"], "facts": FACTS["facts"], "answer": False}]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tiny import TOKENS, make_inputs
 from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, switches_in
 from experiment.run_files import method_of
 from tests.commands import environment
 from tests.test_docs import NAMES, commands, parser_of
+from tests.tiny import TOKEN_OPTIONS, make_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 REPRODUCING = (ROOT / "docs" / "REPRODUCING.md").read_text(encoding="utf-8")
@@ -209,7 +209,7 @@ def test_a_variable_that_the_table_cannot_follow_is_refused(name, value, tmp_pat
 @pytest.mark.slow
 def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     make_inputs(tmp_path)
-    common = f"--data_dir data --dtype float32 {TOKENS}"
+    common = f"--data_dir data --dtype float32 {TOKEN_OPTIONS}"
     variables = {
         "TASKS": "gsm8k",
         "TRAIN_OPTIONS": f"{common} --k_shot 2 --dev_k 1",

@@ -1,4 +1,4 @@
-"""Tiny random-weight causal LMs: in memory with a small vocabulary, or saved with a real tokenizer.
+"""Tiny random-weight causal LMs: in memory with a small vocabulary, saved with a real tokenizer, or a pair beside data.
 
 Weights are drawn wide (initializer_range 0.15), so that logits are far from uniform and a wrong
 column, mask or position moves every number that a test compares.
@@ -7,9 +7,19 @@ column, mask or position moves every number that a test compares.
 import json
 import os
 import shutil
+from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from data_loader.collator import Collator
 from model.attention import group_heads
@@ -17,7 +27,9 @@ from model.backbone import Backbone, ThoughtTokens, runs_fast
 from tests.tokenizers import real_tokenizer_dir
 from utils import locked
 
-CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}
+CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
+CONFIGS |= {"gemma3": Gemma3TextConfig, "mistral": MistralConfig}
+MINI = Path(__file__).resolve().parent.parent / "data" / "mini"
 VOCABULARY = 64
 MERGES = 4000  # of the real tokenizers' 280,000 and 151,000: they load in a third of the time, with all ids
 TOKENS = ThoughtTokens("tiny", "<3>", "<4>", "<5>", initial_id=40, max_chains=10)
@@ -30,6 +42,20 @@ DOCUMENTED = {
     "Qwen2.5-7B-Instruct": ("qwen2", "qwen2_5", 48, [151645, 151643]),
     "Qwen2.5-1.5B-Instruct": ("qwen2", "qwen2_5", 32, [151645, 151643]),
 }
+# The pair of `make_inputs`: its special tokens (ids 0 to 4), and options of the scripts in a folder beside it.
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<begin>", "<end>"]
+TOKEN_OPTIONS = (
+    "--base_thought_tokens <|endoftext|>,<begin>,<end> --assistant_thought_tokens <|endoftext|>,<begin>,<end>,20"
+)
+COMMON = f"--data_dir ../data --dtype float32 --num_thought_tokens 3 {TOKEN_OPTIONS}"
+TRAINED = f"--large_model_id ../base --small_model_id ../assistant {COMMON}"
+EVALUATED = f"--base_model_id ../base --assistant_model_id ../assistant --seed_from 41 --seed_to 42 {COMMON}"
+WIDTHS = {"base": 48, "assistant": 32}
+WINDOW = "window"  # a base model of the same shape that runs the plain way
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 class NumberTokenizer:
@@ -158,3 +184,30 @@ def save_documented(folder):
         settings = json.loads((real / "tokenizer.json").read_text(encoding="utf-8"))
         del settings["model"]["merges"][MERGES:]
         (folder / name / "tokenizer.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+
+
+def byte_level_tokenizer(special):
+    """Return a tokenizer without merges: the special tokens have the first ids, then each byte has one."""
+    vocabulary = special + sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(vocabulary)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def make_inputs(folder):
+    """Write base/, assistant/, window/ (tiny models with a byte-level tokenizer) and data/ (from data/mini)."""
+    tokenizer = byte_level_tokenizer(SPECIAL)
+    more = {"max_position_embeddings": 4096, "eos_token_id": 2, "bos_token_id": None, "pad_token_id": 2}
+    window = ("mistral", WIDTHS["base"], {"sliding_window": 16})
+    kinds = [(name, "llama", width, {}) for name, width in WIDTHS.items()] + [(WINDOW, *window)]
+    for seed, (name, family, width, own) in enumerate(kinds):
+        tiny_model(family, width, len(tokenizer), seed, **more, **own).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    (folder / "data").mkdir()
+    for split, count in (("train", 12), ("test", 8)):
+        lines = (MINI / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()[:count]
+        (folder / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

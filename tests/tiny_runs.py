@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from benchmarks import soak
+from tests.system import soak
 
 EPOCHS = 2
 STEPS = 3  # an epoch: 6 examples, 2 a batch

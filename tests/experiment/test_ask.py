@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import ask
-from benchmarks.tiny import TOKENS
 from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
 from experiment.options import Ask
@@ -18,7 +17,7 @@ from model.softcot import SoftCoT
 from model.weights import save_projection
 from tests.commands import ROOT, rows_of
 from tests.model.oracle import states_of
-from tests.tiny import tiny_model
+from tests.tiny import TOKEN_OPTIONS, tiny_model
 from tests.tiny_runs import ANSWERS, RUN, RUN_PP, params, refused
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,7 +94,7 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
     model = ask.load_softcot(None, None, of[1], max_new_tokens=8)
     (thoughts,) = model.method.slot.fill([model.encode(f"{question} $")], model.method.collate)
     found = ask.describe(model.method.base, thoughts.float(), 3)
-    _, base_tokens, _, assistant_tokens, *_ = TOKENS.split()
+    _, base_tokens, _, assistant_tokens, *_ = TOKEN_OPTIONS.split()
     backbones = [
         load_backbone(open_backbone(str(inputs / name), custom_tokens=tokens), dtype="float32")
         for name, tokens in (("base", base_tokens), ("assistant", assistant_tokens))

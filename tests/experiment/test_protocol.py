@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 import evaluate_softcot
 import train_softcot
-from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS, get_task
 from experiment.options import (
@@ -32,7 +31,16 @@ from model.generation import end_ids_of
 from model.softcot import SoftCoT
 from model.weights import add_lora
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of, whole
-from tests.tiny import batch_of, once, ragged_examples, tiny_backbone, tiny_model
+from tests.tiny import (
+    EVALUATED,
+    TRAINED,
+    batch_of,
+    make_inputs,
+    once,
+    ragged_examples,
+    tiny_backbone,
+    tiny_model,
+)
 from utils import UserError, run_main
 
 OPTIONS = {

@@ -23,9 +23,9 @@ import evaluate_softcot
 import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
-from benchmarks import soak
 from model.checkpoint import checkpoints, read_checkpoint
 from tests.commands import ROOT, rows_of
+from tests.system import soak
 from tests.tiny import Attack
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, STEPS, TRAIN, params, refused, stopped
 from utils import locked

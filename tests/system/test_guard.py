@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from benchmarks.guard import compare
+from tests.system.guard import compare
 
 WEIGHT = torch.arange(6.0).reshape(2, 3)
 ROWS = [{"index": 0, "vote": 3, "responses": ["a\u2028b"]}, {"index": 1, "vote": None, "responses": ["c"]}]

@@ -1,4 +1,4 @@
-"""Kill and restart training and evaluation at random moments: python -m benchmarks.soak
+"""Kill and restart training and evaluation at random moments: python -m tests.system.soak
 
 Tiny random models, the project's own scripts. Every start is a real process, forked after the imports
 (which take longer than the run), that gets SIGKILL after a random time, some SIGTERM; the next start goes
@@ -32,9 +32,9 @@ import evaluate_softcot
 import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
-from benchmarks.tiny import EVALUATED, TRAINED, make_inputs
 from experiment.results import read_result_file
 from model.checkpoint import newest_checkpoint, step_of
+from tests.tiny import EVALUATED, TRAINED, make_inputs
 from utils import run_main, write_json
 
 LAZY = ("accelerate", "matplotlib.pyplot", "torch.utils.tensorboard")  # what the scripts import later on

@@ -1,4 +1,4 @@
-"""Compare what two versions of the project write: python -m benchmarks.guard BEFORE [AFTER]
+"""Compare what two versions of the project write: python -m tests.system.guard BEFORE [AFTER]
 
 BEFORE and AFTER are commits or folders of the project; AFTER is this working tree by default. Each version trains
 and evaluates tiny random models by the command line, with one thread, in float32, on the same inputs.
@@ -16,7 +16,6 @@ import json
 import math
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -29,9 +28,9 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.tiny import WIDTHS, WINDOW, make_inputs
+from tests.tiny import EVALUATED, TRAINED, WIDTHS, WINDOW, make_inputs
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TRAIN = "--output_name guard --batch_size 2 --n_epochs 4 --learning_rate 1e-3"
 EVALUATE = "--max_new_tokens 32 --log_dir logs --print_input --print_response"
 SOFTCOT, SOFTCOTPP = "--params_file_name ../softcot.bin", "--params_file_name ../softcotpp.bin --num_scaling_times 2"
@@ -108,9 +107,8 @@ def write_projections(folder):
 def run_case(case, project, folder, no_dropout):
     """Run a case of the version in `project`, its files in `folder`. Return a finding if it failed, else None."""
     script, more = CASES[case]
-    own = runpy.run_path(str(project / "benchmarks" / "tiny.py"))  # a version's own names of options
-    first, common = (own["TRAINED"], TRAIN) if script.startswith("train") else (own["EVALUATED"], EVALUATE)
-    words = f"{first} {common} {more}".split()
+    common = f"{TRAINED} {TRAIN}" if script.startswith("train") else f"{EVALUATED} {EVALUATE}"
+    words = f"{common} {more}".split()
     command = [sys.executable, *(["-c", WITHOUT_DROPOUT] if no_dropout else []), str(project / script), *words]
     folder.mkdir()
     with open(folder / "output", "w") as output:
