@@ -97,16 +97,11 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
 
 
 def read_own_rows(path: Path, run: dict) -> list[dict]:
-    """Return the rows of an earlier start of the same run, [] if its first line was cut off.
-
-    Raises UserError if the file is another's, or of another run.
-    """
-    found = read_result_file(path)
-    if found is None:
-        content = path.read_bytes()
-        if b"\n" in content or content.strip(b"\0") and not b'{"run": '.startswith(content[:8]):
-            raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
+    """Return the rows of an earlier start of the same run. Raises UserError if the file is of another run."""
+    if not path.stat().st_size:  # a kill before the first line
         return []
+    if not (found := read_result_file(path)):
+        raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
     refuse_differences(found[0], run, f"{path} holds results of", ANOTHER_FILE)
     return found[1]
 

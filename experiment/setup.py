@@ -15,7 +15,7 @@ from transformers import set_seed
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
-from data_loader.prompts import DATE, PromptEncoder, PromptError
+from data_loader.prompts import DATE, PromptEncoder
 from data_loader.published import PublishedEncoder
 from experiment.options import naming
 from experiment.responses import local_engine, take_next_questions_thoughts
@@ -131,7 +131,7 @@ def make_encoder(args, base, assistant):
     more = {"date_string": DATE if switches.date == "fixed" else None}
     more |= {"max_len": args.max_len} if args.max_len > 0 and args.too_long == "cut" else {}
     if args.published_code:
-        with naming("--published_code", PromptError):
+        with naming("--published_code"):
             encoder = PublishedEncoder(args.task_name, *models, folder=args.published_code, **more)
     else:
         by_family = base.thought_tokens.generation_prompt
