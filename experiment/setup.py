@@ -218,7 +218,7 @@ def load_method(args, chains: int | None) -> Method:
     """
     thinks, mode = args.num_thought_tokens > 0, MODES[args.thoughts]
     own_engine = args.engine == "vllm"  # it loads the base model and its adapter itself
-    file = state = None
+    file, state, slot = None, None, None
     if thinks and mode.reads_file:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
@@ -245,8 +245,7 @@ def load_method(args, chains: int | None) -> Method:
         hashes |= compare_with_training(vars(args), encoder, hashes, path)
     load_adapters(args, base, assistant, own_engine)
     softcot = build_for_evaluation(args, base, assistant, chains, state) if thinks and mode.has_projection else None
-    number = (chains or 1) if thinks else 1
-    slot = None
+    number = chains if chains and thinks else 1
     if thinks:
         slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std)
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
@@ -278,8 +277,10 @@ def build_for_evaluation(args, base, assistant, chains, state):
 
 def check_tuned_models(args) -> None:
     """Raise UserError if LoRA cannot tune a model that the options want tuned."""
-    pair = (args.large_model_id, args.tune_base_model), (args.small_model_id, args.tune_assistant_model)
-    for model_id, tuned in pair:
+    for model_id, tuned in (
+        (args.large_model_id, args.tune_base_model),
+        (args.small_model_id, args.tune_assistant_model),
+    ):
         if tuned:
             check_lora_modules(model_id, args.trust_remote_code)
 
