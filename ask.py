@@ -3,12 +3,7 @@
     python ask.py "A box has 3 bags of 4 red balls. How many red balls are in 5 boxes?" --params_file_name FILE
 
 FILE is the projection.bin that training wrote (`make demo`: results/demo/ckpt/<run>/projection.bin). Models, task,
-prompts, L, chains and dtype are those of its training, by the run.json beside it. In Python:
-
-    from ask import load_softcot
-
-    model = load_softcot("embedded/SmolLM2-135M-Instruct", "embedded/SmolLM2-135M-Instruct", "FILE")
-    texts, answers, vote = model.answer("A box has 3 bags of 4 red balls. How many red balls are in 5 boxes?")
+prompts, L, chains and dtype are those of its training, by the run.json beside it. Python: `load_softcot`.
 """
 
 from experiment.options import Ask, Parser, naming

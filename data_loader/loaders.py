@@ -1,6 +1,6 @@
 """Files of a task -> fastNLP DataBundle of Instances.
 
-Knows the files' format (data/README.md) and nothing of prompts or token ids. A bad line is a DataError of one line
+Knows the files' format (data/README.md) and nothing of prompts or token ids. A bad line is a UserError of one line
 that names file, line, field and what to do.
 """
 
@@ -19,66 +19,49 @@ with warnings.catch_warnings():
     # fastNLP 0.7.0 imports pkg_resources, which warns that it is deprecated.
     warnings.simplefilter("ignore")
     from fastNLP import DataSet, Instance
-    from fastNLP.io import DataBundle, Loader
+    from fastNLP.io import DataBundle
 
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 STRATEGYQA_TRAIN_SHARE = 0.8  # 1,832 of 2,290: the papers' split
 
 
-class DataError(UserError):
-    """The data cannot be used as they are: file, line, field, what to do."""
-
-
 def load_task(task_name, data_dir=None, split=None):
-    """Return the task's data: a DataBundle with train, dev and test as far as there are files.
+    """Return a DataBundle of the task's train, dev and test as far as there are files, or of one split alone.
 
-    data_dir: folder of the files (default data/<task> beside the code). split: only this data set; a name other than
-    train, dev or test loads the file of that name ("unseen" -> unseen.jsonl). Raises DataError; ValueError for an
-    unknown task.
+    data_dir: folder of the files (default data/<task> beside the code). split: a name other than train, dev or test
+    loads the file of that name ("unseen" -> unseen.jsonl). Instances have the fields index (int), question (str),
+    options (list[str], "A) text"; empty if the question has them), steps (list[str]: the reference solution's lines,
+    the "####" line too), answer (str), facts (list[str]), raw (dict: the file's own question and answer; strategyqa:
+    the answer as a boolean, and facts). Raises UserError; ValueError for an unknown task.
     """
     task = get_task(task_name)
-    return TaskLoader(task, split).load(DATA_DIR / task.name if data_dir is None else data_dir)
+    folder = DATA_DIR / task.name if data_dir is None else Path(data_dir)
+    others = (*task.files["other"], "{split}.jsonl", "{split}.json")
+    wanted, datasets = {}, {}
+    for part in [split] if split else ["train", "dev", "test"]:
+        names = task.files.get(part) or [name.format(split=part) for name in others]
+        wanted |= dict.fromkeys(names)
+        if path := next((folder / name for name in names if (folder / name).is_file()), None):
+            datasets[part] = _load_file(task, path, part)
+    if not datasets:
+        raise UserError(
+            f"{folder}: {task.name} has no {split or 'data'} here, expected {' or '.join(wanted)}: "
+            f"run `python data/prepare.py {task.name}`, or give the folder that holds it (see data/README.md)"
+        )
+    return DataBundle(datasets=datasets)
 
 
-class TaskLoader(Loader):
-    """fastNLP Loader of one task. Instances have the fields index (int), question (str), options (list[str], "A) text";
-    empty if the question has them), steps (list[str]: the reference solution's lines, the "####" line too), answer
-    (str), facts (list[str]), raw (dict: the file's own question and answer; strategyqa: the answer as a boolean, and
-    facts)."""
-
-    def __init__(self, task, split=None):
-        super().__init__()
-        self.task, self.split = get_task(task), split
-
-    def load(self, paths):
-        """Return the DataBundle of a folder. Raises DataError if it has no file of the task."""
-        folder = Path(paths)
-        names = {split: self._names(split) for split in ([self.split] if self.split else ["train", "dev", "test"])}
-        found = {split: [folder / name for name in names[split] if (folder / name).is_file()] for split in names}
-        if not any(found.values()):
-            wanted = " or ".join(dict.fromkeys(name for split in names for name in names[split]))
-            raise DataError(
-                f"{folder}: {self.task.name} has no {self.split or 'data'} here, expected {wanted}: "
-                f"run `python data/prepare.py {self.task.name}`, or give the folder that holds it (see data/README.md)"
-            )
-        return DataBundle(datasets={split: self._load(files[0], split) for split, files in found.items() if files})
-
-    def _load(self, path, split=None):
-        """Return the DataSet of one file, of StrategyQA's the part of a split. Raises DataError."""
-        rows = [_read_example(self.task, row, where) for row, where in read_json(path)]
-        if self.task.papers_form not in path.name:
-            _note_other_form(path.parent, self.task.papers_form)
-        if self.task.name == "strategyqa" and split in self.task.files:
-            cut = int(STRATEGYQA_TRAIN_SHARE * len(rows))
-            rows = rows[:cut] if split == "train" else rows[cut:]
-        if not rows:
-            raise DataError(f"{path}: no examples in it for {split}")
-        return DataSet([Instance(index=index, **row) for index, row in enumerate(rows)])
-
-    def _names(self, split):
-        """Return the names that the file of a split may have, the preferred one first."""
-        patterns = (*self.task.files["other"], "{split}.jsonl", "{split}.json")
-        return self.task.files.get(split) or tuple(pattern.format(split=split) for pattern in patterns)
+def _load_file(task, path, split):
+    """Return the DataSet of one file, of StrategyQA's the part of a split."""
+    rows = [_read_example(task, row, where) for row, where in read_json(path)]
+    if task.papers_form not in path.name:
+        _note_other_form(path.parent, task.papers_form)
+    if task.name == "strategyqa" and split in task.files:
+        cut = int(STRATEGYQA_TRAIN_SHARE * len(rows))
+        rows = rows[:cut] if split == "train" else rows[cut:]
+    if not rows:
+        raise UserError(f"{path}: no examples in it for {split}")
+    return DataSet([Instance(index=index, **row) for index, row in enumerate(rows)])
 
 
 @functools.cache
@@ -90,12 +73,12 @@ def _note_other_form(folder, papers_form):
 def read_json(path):
     """Return (value, where) of each example of a JSON list or of JSON lines, with any suffix.
 
-    `where` names file and line (file and item of a list) for messages. Raises DataError.
+    `where` names file and line (file and item of a list) for messages. Raises UserError.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")  # a BOM, if any, is no data
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8") from None
+        raise UserError(f"{path}: byte {error.start} is not UTF-8: save it as UTF-8") from None
     if text.lstrip().startswith("["):
         return [(row, f"{path}, item {i}") for i, row in enumerate(_parse(text, path), 1)]
     # Not splitlines(): it would also cut at U+2028, which JSON strings may hold.
@@ -107,13 +90,13 @@ def _parse(text, where):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # no JSON, too many digits, too deep
-        raise DataError(f"{where}: not JSON ({str(error)[:80]}): one object a line, or one list in all") from None
+        raise UserError(f"{where}: not JSON ({str(error)[:80]}): one object a line, or one list in all") from None
 
 
 def _read_example(task, row, where):
-    """Return the fields of an example (see `TaskLoader`; data/README.md has the forms). Raises DataError."""
+    """Return the fields of an example (see `load_task`; data/README.md has the forms). Raises UserError."""
     if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object, found {type(row).__name__}: see data/README.md")
+        raise UserError(f"{where}: expected an object, found {type(row).__name__}: see data/README.md")
     question = _text(row.get("question"), f"{where}, field question")
     steps, facts, answer = [], [], row.get("answer")
     if task.form == "facts":
@@ -127,7 +110,7 @@ def _read_example(task, row, where):
     value = gold(task, answer)
     if value in (None, math.inf, -math.inf) or (task.choices and value not in task.choices):
         expected = f"one letter of {task.choices}" if task.choices else task.answer_kind.replace("_", "/")
-        raise DataError(f"{where}, field answer: {answer[-80:]!r} is not {expected}: fix it")
+        raise UserError(f"{where}, field answer: {answer[-80:]!r} is not {expected}: fix it")
     raw = {"question": row["question"], "answer": row["answer"]}
     if task.form == "facts":
         answer, raw = "Yes" if value else "No", raw | {"answer": value, "facts": row["facts"]}
@@ -144,13 +127,13 @@ def _read_example(task, row, where):
 def _text(value, where):
     # Half of a surrogate pair, as "\\ud83d" alone: no tokenizer takes it.
     if not isinstance(value, str) or not value.strip() or re.search("[\0\ud800-\udfff]", value):
-        raise DataError(f"{where}: expected a text, found {ascii(value)[:80]}: fix it or drop the example")
+        raise UserError(f"{where}: expected a text, found {ascii(value)[:80]}: fix it or drop the example")
     return value.strip().replace("\r\n", "\n")
 
 
 def _texts(value, where):
     if not isinstance(value, list):
-        raise DataError(f"{where}: expected a list of strings, found {ascii(value)[:80]}: fix it or drop the example")
+        raise UserError(f"{where}: expected a list of strings, found {ascii(value)[:80]}: fix it or drop the example")
     return [_text(one, f"{where}[{i}]") for i, one in enumerate(value)]
 
 
@@ -160,7 +143,7 @@ def _options(task, row, question, where):
         return []
     options = _texts(row["options"], f"{where}, field options")
     if len(options) > len(task.choices):
-        raise DataError(f"{where}, field options: {len(options)}, but {task.name} has letters for {len(task.choices)}")
+        raise UserError(f"{where}, field options: {len(options)}, but {task.name} has letters for {len(task.choices)}")
     labelled = [
         (letter, re.sub(rf"^\(?{letter}\s*[).:]\s*", "", option))
         for letter, option in zip(task.choices, options, strict=False)

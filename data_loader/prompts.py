@@ -26,10 +26,6 @@ FIELDS = ("question", "options", "steps", "answer", "facts")
 DATE = "26 Jul 2024"
 
 
-class PromptError(UserError):
-    """A template or a tokenizer does not give the prompt that is needed."""
-
-
 def date_options(date_string):
     """Return what makes a chat template print this date ("26 Jul 2024"), however it asks for one; None: today's."""
     if date_string is None:
@@ -39,20 +35,20 @@ def date_options(date_string):
 
 
 def chat_text(tokenizer, messages, **options):
-    """Return the text that a tokenizer's chat template makes of messages. Raises PromptError if it fails."""
+    """Return the text that a tokenizer's chat template makes of messages. Raises UserError if it fails."""
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False, **options)
     except Exception as error:  # a chat template may raise anything; transformers runs it in Jinja's sandbox
-        raise PromptError(f"the chat template of {tokenizer.name_or_path!r}: {describe(error)}") from None
+        raise UserError(f"the chat template of {tokenizer.name_or_path!r}: {describe(error)}") from None
 
 
 def check_tokenizer(tokenizer, date):
-    """Raise PromptError if a tokenizer has no end-of-text token or a chat template that leaves out the user's text."""
+    """Raise UserError if a tokenizer has no end-of-text token or a chat template that leaves out the user's text."""
     if tokenizer.eos_token is None:
-        raise PromptError(f"{tokenizer.name_or_path!r} has no end-of-text token: set its eos_token")
+        raise UserError(f"{tokenizer.name_or_path!r} has no end-of-text token: set its eos_token")
     text = "What is 26 + 7?"
     if text not in chat_text(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True, **date):
-        raise PromptError(
+        raise UserError(
             f"the chat template of {tokenizer.name_or_path!r} does not print a message that is a string: give another"
         )
 
@@ -152,7 +148,7 @@ class PromptEncoder(Encoder):
         split "train": the whole conversation, loss on what follows the user's turn; "dev": the same, loss on the last
         tokens or on the answer's word (tasks.py has both); "eval": the prompt alone, no loss. With L = 0 the prompt is
         all prefix in evaluation; in training its last token begins the suffix, as the end token does, and the loss is
-        on the answer. Raises PromptError unless slot, user's turn and answer are found.
+        on the answer. Raises UserError unless slot, user's turn and answer are found.
         """
         seen = {"train": "train", "dev": "train", "eval": "eval"}[split]
         fields = {field: instance[field] for field in FIELDS}
@@ -210,7 +206,7 @@ class PromptEncoder(Encoder):
         return ids[:cut], ids[cut:]
 
     def _first_label(self, user, prefix, suffix):
-        """Return the index in `suffix` of the first token with a loss. Raise PromptError if it is not found."""
+        """Return the index in `suffix` of the first token with a loss. Raise UserError if it is not found."""
         if not self.length:
             return 1
         turn = self._ids(self._chat(self.base_tokenizer, user, False))
@@ -220,7 +216,7 @@ class PromptEncoder(Encoder):
             while first and self.base_tokenizer.decode([suffix[first - 1]]).isspace():
                 first -= 1
         if not first:
-            raise PromptError(
+            raise UserError(
                 f"the chat template of {self.base_tokenizer.name_or_path!r} writes the user's turn differently with a "
                 "generation prompt, so that its end cannot be found: use another chat template"
             )
@@ -233,13 +229,13 @@ class PromptEncoder(Encoder):
         return self._word_tokens(answer, suffix, labelled.start) if self.word_dev_label else labelled[-3:-2]
 
     def _word_tokens(self, word, suffix, first):
-        """Return the range of the last tokens of `suffix` that hold `word`. Raise PromptError if there are none."""
+        """Return the range of the last tokens of `suffix` that hold `word`. Raise UserError if there are none."""
         word_in, decode = re.compile(rf"\b{re.escape(word)}\b").search, self.base_tokenizer.decode
         for start in reversed(range(first, len(suffix))):
             if word_in(decode(suffix[start:])):
                 stops = range(start + 1, len(suffix) + 1)
                 return range(start, next(stop for stop in stops if word_in(decode(suffix[start:stop]))))
-        raise PromptError(f"{self.path}, block target: no {word!r} in it, which the dev loss is on: print answer there")
+        raise UserError(f"{self.path}, block target: no {word!r} in it, which the dev loss is on: print answer there")
 
     def _assistant_ids(self, context):
         text = self._chat(self.assistant_tokenizer, self._render("assistant", context), True)
@@ -252,7 +248,7 @@ class PromptEncoder(Encoder):
         slot, width = self.slot_ids, len(self.slot_ids)
         found = [i for i, token in enumerate(ids) if token == slot[0] and ids[i : i + width] == slot]
         if len(found) != 1:
-            raise PromptError(
+            raise UserError(
                 f"{self.path}: the slot of {self.length} thought tokens is there {len(found)} times: block base must "
                 f"print soft_thoughts once, alone and without a filter: {text!r}"
             )
@@ -264,7 +260,7 @@ class PromptEncoder(Encoder):
         template = f"{self.task.name}.jinja"
         self.path = str(folders[0] / template)
         if not Path(self.path).is_file():
-            raise PromptError(f"{self.path}: no such template: copy {PROMPT_DIR / template} there and edit it")
+            raise UserError(f"{self.path}: no such template: copy {PROMPT_DIR / template} there and edit it")
         env = SandboxedEnvironment(
             loader=FileSystemLoader(folders),
             undefined=StrictUndefined,
@@ -283,7 +279,7 @@ class PromptEncoder(Encoder):
                 for block, render in env.get_template(name).blocks.items():
                     self._blocks.setdefault(block, []).append(render)
         except (TemplateError, UnicodeDecodeError) as error:
-            raise PromptError(f"{self.path}: {describe(error)}") from None
+            raise UserError(f"{self.path}: {describe(error)}") from None
         self._template = env.get_template(template)
         self.prompt_hash = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
 
@@ -291,7 +287,7 @@ class PromptEncoder(Encoder):
         try:
             return "".join(self._blocks[block][0](context)).strip()
         except Exception as error:  # a template is code and may raise anything
-            raise PromptError(f"{self.path}, block {block}: {describe(error)}") from None
+            raise UserError(f"{self.path}, block {block}: {describe(error)}") from None
 
 
 def describe(error):
@@ -302,7 +298,7 @@ def describe(error):
 def token_id(tokenizer, token):
     ids = tokenizer(token, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
-        raise PromptError(
+        raise UserError(
             f"thought token {token!r} is {len(ids)} tokens of {tokenizer.name_or_path!r}: choose a special one"
         )
     return ids[0]

@@ -12,8 +12,9 @@ import inspect
 import types
 from pathlib import Path
 
-from data_loader.prompts import DATE, Encoder, PromptError, describe
+from data_loader.prompts import DATE, Encoder, describe
 from data_loader.tasks import RAW
+from utils import UserError
 
 # Task -> the function that encodes its examples, and the arguments that only this function has.
 FUNCTIONS = {
@@ -32,7 +33,7 @@ class PublishedEncoder(Encoder):
 
     pair: as for `Encoder`, from task to num_thought_tokens. folder: the clone. max_len: where the functions that can
     cut training and dev sequences; -1: nowhere. Whether a prompt ends in a generation prompt is up to the functions.
-    Raises PromptError if they do not know a model's family, or the clone lacks the function or has it with other
+    Raises UserError if they do not know a model's family, or the clone lacks the function or has it with other
     arguments.
     """
 
@@ -44,7 +45,7 @@ class PublishedEncoder(Encoder):
             ("assistant_", "assistant", self.assistant_tokenizer, self.assistant_tokens),
         ):
             if not tokens.published_name:
-                raise PromptError(f"the published functions know no {tokens.family}, only llama, qwen2.5 and qwen3")
+                raise UserError(f"the published functions know no {tokens.family}, only llama, qwen2.5 and qwen3")
             self._models[f"{prefix}tokenizer"] = _returning_ids(tokenizer, self.date)
             self._models[f"{part}_backbone"] = tokens.published_name
             self._models[f"{part}_special_token"] = [tokens.placeholder, tokens.begin, tokens.end]
@@ -53,7 +54,7 @@ class PublishedEncoder(Encoder):
         self._load(Path(folder) / "utils.py", function)
 
     def _load(self, path, name):
-        """Run the file; set path, prompt_hash and the function. Raises PromptError if that fails."""
+        """Run the file; set path, prompt_hash and the function. Raises UserError if that fails."""
         self.path, self.where = str(path), f"{path}, {name}"
         source = path.read_bytes()
         self.prompt_hash = hashlib.sha256(source).hexdigest()
@@ -68,12 +69,12 @@ class PublishedEncoder(Encoder):
         """Return what PromptEncoder.encode returns: index, prefix_ids, suffix_ids, labels, assistant_ids.
 
         instance: an example of loaders.py with its raw field. With L = 0 the prompt is all prefix in evaluation; in
-        training the suffix begins with the token before the first label. Raises PromptError if the function fails or
+        training the suffix begins with the token before the first label. Raises UserError if the function fails or
         returns no slot of exactly L placeholders.
         """
         where = f"{self.where}, {split} example {instance['index']}"
         if instance["options"]:
-            raise PromptError(
+            raise UserError(
                 f"{where}: options beside the question are not read: run `python data/prepare.py {self.task.name}`"
             )
         with _naming(where):
@@ -94,13 +95,13 @@ class PublishedEncoder(Encoder):
                 "assistant_input_ids": first >= 0 and assistant_ids[first:stop] == own and own[0] not in around,
             }
             for key in (key for key, good in has_slot.items() if not good):
-                raise PromptError(f"{where}: {key} has no slot of {self.length} at thought_index")
+                raise UserError(f"{where}: {key} has no slot of {self.length} at thought_index")
             assistant_ids = assistant_ids[:stop]  # what follows cannot change a causal model's slot
         else:
             begin = next((i for i, label in enumerate(labels) if label != -100), len(ids) + 1) - 1
             end, assistant_ids = begin, []
         if begin < 0 or set(labels[:end]) - {-100} or len(labels) != len(ids):
-            raise PromptError(f"{where}: not one label for each token, or labels before the end of the thoughts")
+            raise UserError(f"{where}: not one label for each token, or labels before the end of the thoughts")
         return {
             "index": instance["index"],
             "prefix_ids": ids[:begin],
@@ -127,8 +128,8 @@ def _unpadded(ids, mask):
 
 @contextlib.contextmanager
 def _naming(where):
-    """Turn what the user's file raises into a PromptError that names it."""
+    """Turn what the user's file raises into a UserError that names it."""
     try:
         yield
     except Exception as error:
-        raise PromptError(f"{where}: {describe(error)}: is it the published repository's last commit?") from error
+        raise UserError(f"{where}: {describe(error)}: is it the published repository's last commit?") from error

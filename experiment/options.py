@@ -337,24 +337,18 @@ class Trained(Options):
     )
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
-    # Of the evaluation scripts alone; ask.py has these values.
-    thoughts, perturb_std, engine = "projected", 0.0, "transformers"
-
-
-@dataclass(kw_only=True)
-class Sampling:
-    """What the scripts that generate share."""
-
     num_return_sequences: int = option(1, "R, samples a chain", check=positive)
     max_new_tokens: int = option(0, "longest response; 0: 1024, for Qwen3 4096 (du, strategyqa: 1024)", check=natural)
     temperature: float = option(1.0, "of sampling", check=above_zero)
     top_p: float = option(1.0, "of sampling", check=share)
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
     greedy: bool = flag("take the likeliest token; no sampling")
+    # Of the evaluation scripts alone; ask.py has these values.
+    thoughts, perturb_std, engine = "projected", 0.0, "transformers"
 
 
 @dataclass(kw_only=True)
-class Evaluation(Sampling, Trained):
+class Evaluation(Trained):
     """What the evaluation scripts share."""
 
     data_dir: str = with_default(Training, "data_dir", None)
@@ -455,7 +449,7 @@ class EvaluateSoftCoTPlusPlus(Chains, Evaluation, switches_of("evaluate_softcotp
 
 
 @dataclass(kw_only=True)
-class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
+class Ask(Trained, switches_of("evaluate_softcot")):
     """Options of ask.py. What is not given is as in the training, by the run.json beside the projection."""
 
     question: str = option("", "the question's text, with its options if it has any", positional=True)
@@ -480,10 +474,8 @@ class Ask(Sampling, Trained, switches_of("evaluate_softcot")):
         trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
         if "protocol" in given:  # it decides on the switches, not the training
             trained = {name: value for name, value in trained.items() if name not in SWITCHES}
-        if (trained | given).get("num_scaling_times"):  # SoftCoT++'s scripts have fewer switches
-            theirs = EvaluateSoftCoTPlusPlus.__dataclass_fields__
-            own = [name for name in SWITCHES if name in cls.__dataclass_fields__ and name not in theirs]
-            trained |= {name: getattr(CORRECTED, name) for name in own}
+        if (trained | given).get("num_scaling_times"):  # SoftCoT++'s scripts lack this switch
+            trained["qwen3_tokens"] = CORRECTED.qwen3_tokens
         return trained | given | {"params_file_name": str(path)}
 
 

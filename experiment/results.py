@@ -97,16 +97,11 @@ def read_result_file(path: Path) -> tuple[dict, list[dict]] | None:
 
 
 def read_own_rows(path: Path, run: dict) -> list[dict]:
-    """Return the rows of an earlier start of the same run, [] if its first line was cut off.
-
-    Raises UserError if the file is another's, or of another run.
-    """
-    found = read_result_file(path)
-    if found is None:
-        content = path.read_bytes()
-        if b"\n" in content or content.strip(b"\0") and not b'{"run": '.startswith(content[:8]):
-            raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
+    """Return the rows of an earlier start of the same run. Raises UserError if the file is of another run."""
+    if not path.stat().st_size:  # a kill before the first line
         return []
+    if not (found := read_result_file(path)):
+        raise UserError(f"{path}, line 1: not what an evaluation writes: move the file away, or {ANOTHER_FILE}")
     refuse_differences(found[0], run, f"{path} holds results of", ANOTHER_FILE)
     return found[1]
 
@@ -196,7 +191,10 @@ def input_lines(row, form) -> list[str]:
 
 
 def response_lines(row, form) -> list[str]:
-    """Return a line a response if the row has them, else one for each response whose number is unread."""
+    """Return a line a response if the row has them, else one for each response whose number is unread.
+
+    As published, SoftCoT numbers samples, SoftCoT++ chains and samples, but with one sample a chain, 1 and chains.
+    """
     texts = row.get("raw_responses", row.get("responses"))
     places = range(len(row["answers"]))
     if texts is None:
@@ -204,21 +202,12 @@ def response_lines(row, form) -> list[str]:
         start, end = "None Model Answer", ""
     else:
         start, end = "Answer", "<|end-of-response|>"
-    return [
-        f"{start} ({row['index'] + 1}-{number_response(place, form)}/{form.questions}): {text}{end}"
-        for place, text in zip(places, texts, strict=False)
-    ]
-
-
-def number_response(place: int, form: LogForm) -> str:
-    """Return a response's number within its question, from 1. place: among its N x R responses, from 0.
-
-    SoftCoT counts samples. SoftCoT++ counts chains and samples, but with one sample a chain, 1 and chains.
-    """
-    if not form.lists_answers:
-        return f"{place + 1}"
-    chain, sample = divmod(place, form.samples) if form.samples > 1 else (0, place)
-    return f"{chain + 1}-{sample + 1}"
+    lines = []
+    for place, text in zip(places, texts, strict=False):
+        chain, sample = divmod(place, form.samples) if form.samples > 1 else (0, place)
+        number = f"{chain + 1}-{sample + 1}" if form.lists_answers else place + 1
+        lines.append(f"{start} ({row['index'] + 1}-{number}/{form.questions}): {text}{end}")
+    return lines
 
 
 # ---- writing ----

@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from data_loader.collator import Collator
 from data_loader.loaders import load_task
-from data_loader.prompts import DATE, PromptEncoder, PromptError
+from data_loader.prompts import DATE, PromptEncoder
 from data_loader.published import PublishedEncoder
 from experiment.options import naming
 from experiment.responses import local_engine, take_next_questions_thoughts
@@ -131,7 +131,7 @@ def make_encoder(args, base, assistant):
     more = {"date_string": DATE if switches.date == "fixed" else None}
     more |= {"max_len": args.max_len} if args.max_len > 0 and args.too_long == "cut" else {}
     if args.published_code:
-        with naming("--published_code", PromptError):
+        with naming("--published_code"):
             encoder = PublishedEncoder(args.task_name, *models, folder=args.published_code, **more)
     else:
         by_family = base.thought_tokens.generation_prompt
@@ -218,7 +218,7 @@ def load_method(args, chains: int | None) -> Method:
     """
     thinks, mode = args.num_thought_tokens > 0, MODES[args.thoughts]
     own_engine = args.engine == "vllm"  # it loads the base model and its adapter itself
-    file = state = vectors = None
+    file = state = vectors = slot = None
     if thinks and mode.reads:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
@@ -249,10 +249,8 @@ def load_method(args, chains: int | None) -> Method:
     load_adapters(args, base, assistant, own_engine)
     softcot = None
     if thinks and mode.has_projection:
-        filler = read_filler(assistant, hashes.get("thought_filler", args.thought_filler), chains)
-        softcot = build_for_evaluation(args, base, assistant, chains, state, filler)
-    number = (chains or 1) if thinks else 1
-    slot = None
+        softcot = build_for_evaluation(args, base, assistant, chains, state, hashes)
+    number = chains if chains and thinks else 1
     if thinks:
         slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std, vectors)
     return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
@@ -292,13 +290,14 @@ def load_adapters(args, base, assistant, own_engine: bool) -> None:
                 load_lora(backbone, folder)
 
 
-def build_for_evaluation(args, base, assistant, chains, state, filler):
-    """Return the module in eval mode. state: of the projection, None for the untrained one; filler: its ids or None."""
+def build_for_evaluation(args, base, assistant, chains, state, hashes):
+    """Return the module in eval mode. state: of the projection, None for the untrained one; hashes: of the training."""
     if state and "embedding" not in state:
         chains = None  # they share their thought states
+    filler = read_filler(assistant, hashes.get("thought_filler", args.thought_filler), chains)
     torch.manual_seed(UNTRAINED_SEED)
-    options = {"projection_dtype": getattr(torch, args.switches().projection_dtype)}
-    options |= {"plain_way": args.engine == "reference", "filler": filler}
+    options = {"projection_dtype": getattr(torch, args.switches().projection_dtype), "filler": filler}
+    options["plain_way"] = args.engine == "reference"
     with naming("--num_scaling_times, --assistant_thought_tokens"):
         softcot = SoftCoT(base, assistant, args.num_thought_tokens, chains, **options).eval()
     if state:
@@ -309,8 +308,10 @@ def build_for_evaluation(args, base, assistant, chains, state, filler):
 
 def check_tuned_models(args) -> None:
     """Raise UserError if LoRA cannot tune a model that the options want tuned."""
-    pair = (args.large_model_id, args.tune_base_model), (args.small_model_id, args.tune_assistant_model)
-    for model_id, tuned in pair:
+    for model_id, tuned in (
+        (args.large_model_id, args.tune_base_model),
+        (args.small_model_id, args.tune_assistant_model),
+    ):
         if tuned:
             check_lora_modules(model_id, args.trust_remote_code)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import evaluate_softcot
 import train_softcot
 from data_loader.answers import extract, gold, is_correct, majority_vote
-from data_loader.loaders import DataError, load_task
+from data_loader.loaders import UserError, load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS
 from experiment.results import judge
@@ -74,7 +74,7 @@ BAD_FILES = [  # task, content, what the error names
 @pytest.mark.parametrize("task, content, named", BAD_FILES)
 def test_a_bad_file_is_one_line_that_names_file_line_and_field(tmp_path, task, content, named):
     (tmp_path / FILES[task]).write_bytes(content)
-    with pytest.raises(DataError, match=named) as error:
+    with pytest.raises(UserError, match=named) as error:
         load_task(task, tmp_path, split="test")
     assert str(tmp_path / FILES[task]) in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
@@ -97,7 +97,7 @@ def test_any_bytes_are_data_or_one_clear_line(tmp_path, content, task):
     (tmp_path / FILES[task]).write_bytes(content)
     try:
         data = load_task(task, tmp_path, split="test").get_dataset("test")
-    except DataError as error:
+    except UserError as error:
         assert str(tmp_path / FILES[task]) in str(error) and "\n" not in str(error)
         return
     for instance in data:
@@ -186,12 +186,12 @@ def test_the_command_ends_with_one_line(place, run):
 def test_only_overlong_questions_are_an_error(place, run):
     (place.parent / "data" / "test.jsonl").write_bytes(line(question="word " * 10_000))
     text = refused(run(evaluate_softcot, [*EVALUATE, *params()]))
-    assert re.search(r"no eval example of gsm8k .* 5\d{4} tokens .* 8 \(--max_new_tokens\).* context is 4096", text)
+    assert re.search(r"eval: 1 of 1 .* 4088 tokens .*--max_new_tokens", text)
 
 
 def test_a_limit_below_every_training_example_is_an_error_that_gives_both(place, run):
     text = refused(run(train_softcot, [*TRAIN, "--max_len", "9"]))
-    assert re.search(r"no train example of gsm8k .* \d{3} tokens.* 4096.*--max_len is 9", text)
+    assert re.search(r"train: .* 9 tokens .* 4096 .*--max_len", text)
 
 
 # ---- answers ----

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from data_loader.loaders import DATA_DIR, DataError, load_task
+from data_loader.loaders import DATA_DIR, UserError, load_task
 from data_loader.tasks import TASKS, get_task
 
 EXAMPLE = {
@@ -107,7 +107,7 @@ def test_strategyqa_is_cut_at_80_percent(tmp_path):
     found = [(i["index"], i["answer"], i["facts"]) for i in test]
     assert found == [(0, "Yes", ["F8."]), (1, "No", ["F9."])]
     (tmp_path / "strategyqa_train.json").write_text(lines(rows[0]))
-    with pytest.raises(DataError, match="train"):
+    with pytest.raises(UserError, match="train"):
         load_task("strategyqa", tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_options_get_one_form_and_are_not_said_twice(tmp_path):
 
 @pytest.mark.parametrize("folder, split", [("none", None), ("", None), ("", "unseen")])
 def test_without_files_it_says_which_ones_are_expected(tmp_path, folder, split):
-    with pytest.raises(DataError, match=f"{split or 'train'}_socratic.jsonl.*prepare.py gsm8k"):
+    with pytest.raises(UserError, match=f"{split or 'train'}_socratic.jsonl.*prepare.py gsm8k"):
         load_task("gsm8k", tmp_path / folder, split)
 
 

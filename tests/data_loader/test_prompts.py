@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_loader.prompts import PROMPT_DIR, PromptEncoder, PromptError, plain
+from data_loader.prompts import PROMPT_DIR, PromptEncoder, UserError, plain
 from data_loader.tasks import TASKS
 from model.backbone import FAMILIES
 from tests.tokenizers import FIXTURES
@@ -259,7 +259,7 @@ def test_chat_template_that_writes_a_past_turn_differently(chatml_tokenizer):
 
 def test_chat_template_with_another_user_turn_before_a_header(chatml_tokenizer):
     chatml_tokenizer.chat_template = "{{ add_generation_prompt }}" + chatml_tokenizer.chat_template
-    with pytest.raises(PromptError, match="chat template"):
+    with pytest.raises(UserError, match="chat template"):
         encoder_of("gsm8k", "smollm2", chatml_tokenizer).encode(MATH, "train")
 
 
@@ -332,7 +332,7 @@ def test_a_yes_no_target_without_the_answer_has_no_dev_label(tmp_path, chatml_to
     text = (PROMPT_DIR / "strategyqa.jinja").read_text().replace("{{ answer }}", "true")
     (tmp_path / "strategyqa.jinja").write_text(text)
     encoder = encoder_of("strategyqa", "smollm2", chatml_tokenizer, prompt_dir=tmp_path)
-    with pytest.raises(PromptError, match="block target.*'Yes'"):
+    with pytest.raises(UserError, match="block target.*'Yes'"):
         encoder.encode({**EXAMPLES["strategyqa"], "question": "Is it?"}, "dev")
 
 
@@ -368,14 +368,14 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
     ],
 )
 def test_a_bad_template_is_named_with_what_is_wrong(tmp_path, chatml_tokenizer, blocks, named):
-    with pytest.raises(PromptError, match=f"gsm8k.jinja.*{named}"):
+    with pytest.raises(UserError, match=f"gsm8k.jinja.*{named}"):
         with_template(tmp_path, chatml_tokenizer, **blocks).encode(MATH, "train")
 
 
 def test_a_folder_without_the_template_and_a_token_of_another_tokenizer_are_refused(tmp_path, chatml_tokenizer):
-    with pytest.raises(PromptError, match=r"gsm8k\.jinja"):
+    with pytest.raises(UserError, match=r"gsm8k\.jinja"):
         encoder_of("gsm8k", "smollm2", chatml_tokenizer, prompt_dir=tmp_path)
-    with pytest.raises(PromptError, match="<think>"):
+    with pytest.raises(UserError, match="<think>"):
         encoder_of("gsm8k", "qwen3", chatml_tokenizer)
 
 
