@@ -246,6 +246,8 @@ def load_method(args, chains: int | None) -> Method:
         hashes |= {"projection": fingerprint(path), "own_chains": own_chains}
     if path:
         hashes |= compare_with_training(vars(args), encoder, hashes, path)
+    if args.thought_filler:
+        hashes["thought_filler"] = args.thought_filler
     load_adapters(args, base, assistant, own_engine)
     softcot = None
     if thinks and mode.has_projection:
@@ -294,7 +296,7 @@ def build_for_evaluation(args, base, assistant, chains, state, hashes):
     """Return the module in eval mode. state: of the projection, None for the untrained one; hashes: of the training."""
     if state and "embedding" not in state:
         chains = None  # they share their thought states
-    filler = read_filler(assistant, hashes.get("thought_filler", args.thought_filler), chains)
+    filler = read_filler(assistant, hashes.get("thought_filler"), chains)
     torch.manual_seed(UNTRAINED_SEED)
     options = {"projection_dtype": getattr(torch, args.switches().projection_dtype), "filler": filler}
     options["plain_way"] = args.engine == "reference"

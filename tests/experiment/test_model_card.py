@@ -23,7 +23,7 @@ def test_training_writes_a_card_whose_header_the_hub_reads(inputs, folder, run):
     assert f"{history[-1]['eval_loss']:.4f}" in card.text
     ignored = (path / ".gitignore").read_text().split()
     published = [file.name for file in path.iterdir() if not any(Path(file.name).match(p) for p in ignored)]
-    assert sorted(published) == [".gitignore", "README.md", "projection.bin", "run.json"]
+    assert sorted(published) == [".gitignore", "README.md", "mean_thoughts.bin", "projection.bin", "run.json"]
 
 
 def test_the_header_names_models_of_the_hub():

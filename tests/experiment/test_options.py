@@ -43,7 +43,7 @@ def test_help_shows_every_option_once(options, capsys):
     for field in fields(options):
         name = f"  {field.name}" if field.metadata["positional"] else f"  --{field.name}"
         assert len(re.findall(rf"^{re.escape(name)}\b", text, re.MULTILINE)) == 1
-    assert len({field.name for options in ALL for field in fields(options)}) <= 67
+    assert len({field.name for options in ALL for field in fields(options)}) <= 69
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -133,7 +133,8 @@ def test_the_switches_that_a_clone_decides_are_recorded_as_its_own():
         (
             EvaluateSoftCoT,
             "data_dir prompt_dir published_code base_device_map trust_remote_code params_file_name print_input "
-            "print_response test_k seed seed_from seed_to eval_batch_size log_dir run_name overwrite protocol",
+            "print_response test_k seed seed_from seed_to eval_batch_size log_dir run_name overwrite protocol "
+            "thought_filler",
         ),
     ],
 )
