@@ -45,7 +45,7 @@ def soft_prompts(method, examples) -> list[tuple[torch.Tensor, list[torch.Tensor
     """
     model = method.base.model
     if not method.slot:
-        return [(prefix, [tail]) for prefix, tail in (plain_prompt(model, e["prefix_ids"]) for e in examples)]
+        return [(prefix, [tail]) for prefix, tail in (embed_prompt(model, e["prefix_ids"]) for e in examples)]
     prompts = []
     for example, chains in zip(examples, method.slot.fill(examples, method.collate), strict=True):
         suffix = embeddings_of(model, example["suffix_ids"])
@@ -55,7 +55,7 @@ def soft_prompts(method, examples) -> list[tuple[torch.Tensor, list[torch.Tensor
 
 
 @torch.no_grad()
-def plain_prompt(model, ids) -> tuple[torch.Tensor, torch.Tensor]:
+def embed_prompt(model, ids) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the embeddings of a prompt without a slot: all but the last token `[P, d]` and the last `[1, d]`."""
     prompt = embeddings_of(model, ids)
     return prompt[:-1], prompt[-1:]
@@ -103,7 +103,7 @@ def write_hints(assistant, encoder, examples, batch_size: int) -> None:
     engine = local_engine(assistant, batch_size, greedy=True)
     by_index = {example["index"]: example for example in examples}
     requests = (
-        Request((0, index, 0, 0), *plain_prompt(assistant.model, example["assistant_ids"][: -encoder.length]))
+        Request((0, index, 0, 0), *embed_prompt(assistant.model, example["assistant_ids"][: -encoder.length]))
         for index, example in by_index.items()
     )
     written = engine.generate(requests, encoder.length)

@@ -167,14 +167,18 @@ def test_a_bad_question_leaves_the_others_unharmed(place, run):
 
 
 @pytest.mark.slow
-def test_a_question_over_the_assistants_context_is_left_out(place, run):
+@pytest.mark.parametrize("thoughts, left_out", [("projected", 8), ("shuffled", 7)])
+def test_a_question_over_the_assistants_context_is_left_out(place, run, thoughts, left_out):
     Path("x").mkdir()
     shutil.copytree("../assistant", "x/assistant")
     config = json.loads(Path("x/assistant/config.json").read_text())
     Path("x/assistant/config.json").write_text(json.dumps({**config, "max_position_embeddings": 1300}))
     append(place, "word " * 300)
-    code, output = run(evaluate_softcot, [*EVALUATE, *params(), "--test_k", "9", "--assistant_model_id", "x/assistant"])
+    more = ["--test_k", "9", "--assistant_model_id", "x/assistant", "--thoughts", thoughts]
+    code, output = run(evaluate_softcot, [*EVALUATE, *params(), *more])
     assert code == 0 and "1 of 9 examples are longer than 4088 tokens (or 1300 of the assistant)" in output
+    for file in Path("logs").glob("*.jsonl"):
+        assert [row["index"] for row in rows_of(file) if "skipped" in row] == [left_out]
 
 
 def test_the_command_ends_with_one_line(place, run):

@@ -33,7 +33,8 @@ run_main(evaluate_softcot.main)
 
 
 @pytest.mark.slow
-def test_a_downloaded_projection_answers_as_the_local_one_does(inputs, place, tmp_path):
+def test_a_downloaded_projection_answers_as_the_local_one_does(inputs, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(place)
     softcot, softcotpp = inputs / "whole" / RUN, inputs / "whole_pp" / RUN_PP
     files = {name: softcot / name for name in ("projection.bin", "run.json")}
     files |= {"more/pp.bin": softcotpp / "projection.bin", "more/run.json": softcotpp / "run.json"}
