@@ -36,7 +36,6 @@ METHODS = {
         1,
     ),
     "switches": (["SoftCoT"] * 3 * 12, 1, 1),  # three seeds
-    "information": (["SoftCoT", "Shuffled thoughts", "Untrained projection", "Zero vectors"] * 2, 1, 1),  # two prompts
 }
 
 
@@ -79,7 +78,6 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
     assert {options.num_thought_tokens for options in evaluated} == {
         "mini": {0, 16},
         "switches": {16},
-        "information": {16},
         "softcotpp": {4},
         "sweep_thought_tokens": {1, 2, 4, 8, 16, 32},
     }.get(table, {0, 4})
