@@ -18,11 +18,15 @@ evaluate_task() {
     evaluate softcot untrained 4 --thoughts untrained
     # Soft thoughts of the next question.
     evaluate softcot shuffled 4 --thoughts shuffled --params_file_name "$projection"
+    # The same thoughts for every question: their mean over the training set.
+    evaluate softcot mean 4 --thoughts mean --params_file_name "$projection"
     evaluate softcot softcot 4 --params_file_name "$projection"
 }
 each_pair "$@"
 
 # The table, and SoftCoT against each control, question by question.
-summarize --methods "Zero-Shot CoT" CoT-Unk "Zero vectors" "Untrained projection" "Shuffled thoughts" SoftCoT \
+summarize --methods "Zero-Shot CoT" CoT-Unk "Zero vectors" "Untrained projection" "Shuffled thoughts" \
+    "Mean thoughts" SoftCoT \
     --compare SoftCoT "Zero-Shot CoT" --compare SoftCoT CoT-Unk --compare SoftCoT "Zero vectors" \
-    --compare SoftCoT "Untrained projection" --compare SoftCoT "Shuffled thoughts"
+    --compare SoftCoT "Untrained projection" --compare SoftCoT "Shuffled thoughts" \
+    --compare SoftCoT "Mean thoughts"

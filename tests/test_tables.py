@@ -24,7 +24,8 @@ METHODS = {
     "softcot": (["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT"], 2, 5),
     "softcotpp": (["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"], 3, 5),  # Qwen3's pair: two ways of sampling
     "controls": (
-        ["Zero-Shot CoT", "CoT-Unk", "Zero vectors", "Untrained projection", "Shuffled thoughts", "SoftCoT"],
+        ["Zero-Shot CoT", "CoT-Unk", "Zero vectors", "Untrained projection", "Shuffled thoughts", "Mean thoughts"]
+        + ["SoftCoT"],
         1,
         5,
     ),
