@@ -21,7 +21,7 @@ class UserError(ValueError):
 
 
 class Stop(BaseException):
-    """SIGINT or SIGTERM, its number in `args`. As with KeyboardInterrupt, `except Exception` does not catch it."""
+    """SIGINT or SIGTERM, by its number. As with KeyboardInterrupt, `except Exception` does not catch it."""
 
 
 @contextlib.contextmanager
@@ -136,9 +136,10 @@ def run_main(main, on_stop: str = "run it again", on_memory: str = "more memory 
     try:
         return main()
     except Stop as stop:
+        number = int(str(stop))
         if is_main:
-            print(f"\nstopped by {signal.Signals(*stop.args).name}; {on_stop}", file=sys.stderr, flush=True)
-        sys.exit(128 + stop.args[0])
+            print(f"\nstopped by {signal.Signals(number).name}; {on_stop}", file=sys.stderr, flush=True)
+        sys.exit(128 + number)
     except Exception as error:
         if (line := one_line(error, on_stop, on_memory)) is None:
             raise

@@ -135,7 +135,7 @@ def measure_states(assistant_id: str, questions: int, chains: int) -> dict:
     options = EvaluateSoftCoT(base_model_id=assistant_id, assistant_model_id=assistant_id, thoughts="untrained")
     method = load_method(dataclasses.replace(options, num_thought_tokens=PLACES[-1], dtype="float32"), None)
     prompts = [method.encoder.encode(instance, "eval")["assistant_ids"] for instance in split]
-    tables = {name: method.softcot.embedding for name in FILLERS}
+    tables = {name: method.slot.softcot.embedding for name in FILLERS}
     for name, text in FILLERS.items():
         if text:
             tables[name] = embeddings_of(assistant.model, assistant.tokenizer(text, add_special_tokens=False).input_ids)

@@ -205,7 +205,6 @@ class Method:
     assistant: Backbone | None
     encoder: object  # data_loader.prompts.PromptEncoder
     collate: object  # data_loader.collator.Collator
-    softcot: SoftCoT | None  # None for zero-shot CoT and controls without a projection
     slot: ThoughtSlot | None  # None for zero-shot CoT
     chains: int  # sets of soft thoughts a question
     hashes: dict  # of prompts, models and projection, and what the projection was trained with, for the record
@@ -255,7 +254,7 @@ def load_method(args, chains: int | None) -> Method:
     number = chains if chains and thinks else 1
     if thinks:
         slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std, vectors)
-    return Method(base, assistant, encoder, collate, softcot, slot, number, hashes)
+    return Method(base, assistant, encoder, collate, slot, number, hashes)
 
 
 def cut_vectors(state: dict, length: int, chains: int) -> torch.Tensor:

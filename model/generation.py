@@ -216,7 +216,7 @@ class CacheRows(DynamicCache):
 
     # What transformers' models call in a step of one token a row.
 
-    def update(self, keys, values, layer_idx, *args, **kwargs):
+    def update(self, keys, values, layer_idx, *_, **__):
         buffer, count = self.buffers[layer_idx], len(self.lengths)
         rows, last = torch.arange(count, device=keys.device), self.last.to(keys.device)
         buffer[0, rows, :, last] = keys[:, :, 0]
@@ -244,15 +244,9 @@ class TransformersEngine:
         self.shared = len(instruction)
         self.eos, self.penalty, self.sampling = read_settings(backbone, Sampling(**sampling))
 
+    @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
         """Yield each request with its token ids up to the end-of-text token (kept), in the order they finish."""
-        for request, ids, finished in self.stream(requests, max_new_tokens):
-            if finished:
-                yield request, ids
-
-    @torch.no_grad()
-    def stream(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int], bool]]:
-        """Yield after each step every row in work: request, token ids so far, whether it is finished."""
         waiting, batch = iter(requests), Batch(self, max_new_tokens)
         while True:
             free = self.rows - len(batch.requests)
@@ -260,10 +254,7 @@ class TransformersEngine:
                 batch.add(list(islice(waiting, free)))
             if not batch.requests:
                 return
-            for request, ids in batch.step():
-                yield request, ids, True
-            for request, ids in zip(batch.requests, batch.ids, strict=True):
-                yield request, ids, False
+            yield from batch.step()
 
     def pick(self, logits, uniforms, ids):
         """Return the next token of each row `[R]`, NO_TOKEN if none can be drawn; ids: each row's tokens so far."""

@@ -115,11 +115,6 @@ class PlainEngine:
             output = self.sample(torch.stack(prompts), rows, seed, max_new_tokens)
             yield from zip(rows, map(self.without_padding, output), strict=True)
 
-    def stream(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int], bool]]:
-        """Yield request, token ids and True for each finished row; see `TransformersEngine.stream`."""
-        for request, ids in self.generate(requests, max_new_tokens):
-            yield request, ids, True
-
     @torch.no_grad()
     def sample(self, prompts: torch.Tensor, rows: list[Request], seed: int, max_new_tokens: int) -> list[list[int]]:
         """Return the ids of one call of `generate`, as many rows for each of the prompts `[B, T, d_b]`."""
