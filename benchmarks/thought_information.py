@@ -43,20 +43,20 @@ FILLERS = {"published": None, "newline": "\n", " the": " the", ",": ",", "...": 
 STANDARDIZED = {"thought_scaling": "standardized"}
 ROWS = {  # of the trainings: options beside those of all
     "published": {},
+    "learned": {"thoughts": "learned"},  # every other row is read against it
     "newline": {"thought_filler": "\n"},
     " the": {"thought_filler": " the"},
     "published, standardized": STANDARDIZED,
     "newline, standardized": {"thought_filler": "\n", **STANDARDIZED},
     " the, standardized": {"thought_filler": " the", **STANDARDIZED},
-    "learned": {"thoughts": "learned"},
 }
-GSM8K = ("published", "published, standardized", "newline", "newline, standardized", "learned")
+GSM8K = ("published", "learned", "published, standardized", "newline", "newline, standardized")
 MINI = str(ROOT / "data/mini")
 CELLS = (  # data, whether the base sees the question, rows: in the order in which they run
     (MINI, "hidden", tuple(ROWS)),
     (MINI, "visible", tuple(ROWS)),
     ("gsm8k", "visible", GSM8K),
-    ("gsm8k", "hidden", ("published", "newline, standardized", "learned")),
+    ("gsm8k", "hidden", ("published", "learned", "newline, standardized")),
 )
 SIZES = {  # whether it is data/mini -> options of the training, of the evaluation
     True: ({"k_shot": 800, "dev_k": 32}, {"test_k": 200, "max_new_tokens": 120}),
@@ -284,6 +284,7 @@ def cell_table(out: Path) -> pd.DataFrame:
     for cell in cells:
         bits, correct = cell["bits"], cell["correct"]
         others = bits | {"learned": learned.get((cell["data"], cell["question"], cell["seed"]))}
+        others |= {"learned": None} if cell["row"] == "learned" else {}
         saved = [
             interval([b - a for a, b in zip(bits["own"], others[name], strict=True)]) if others.get(name) else ""
             for name in ("learned", "mean", "shuffled")
