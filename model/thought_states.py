@@ -78,16 +78,14 @@ def add_thought_states(model, examples, collate, folder: Path, split: str, weigh
 def compute(model, examples, collate, path: Path, shape, dtype) -> None:
     """Write the thought states of `examples`, `shape`, to `path`: longest first, so that too long ones fail at once."""
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i]["assistant_ids"]))
-    bar = tqdm(total=len(order), desc="Thought states", unit="question")
-    with replaced(path) as scratch, bar:
+    with replaced(path) as scratch:
         with open(scratch, "wb") as file:  # a full disk is an OSError here, but a SIGBUS in mapped memory
             os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
         states = torch.from_file(str(scratch), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
-        for start in range(0, len(order), BATCH_SIZE):
+        for start in tqdm(range(0, len(order), BATCH_SIZE), desc=f"Thought states, {BATCH_SIZE} questions a batch"):
             chosen = order[start : start + BATCH_SIZE]
             part = assistant_part(collate([examples[i] for i in chosen]), model.device_name)
             states[chosen] = model.thought_states(**part).cpu()
-            bar.update(len(chosen))
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ BASE, ASSISTANT = "base", "assistant"
 IDS = f"--base_model_id {{m}}/{BASE} --assistant_model_id {{m}}/{ASSISTANT}"
 SMALL = f"--prompt_dir {ROOT}/data/mini/prompts --data_dir {{data}} --dtype float32"
 PLUS = "--assistant_thought_tokens '<|endoftext|>,<issue_start>,<issue_closed>,30'"
+ONE_SET = {"mean": "mean_thoughts.bin", "learned": "learned.bin"}  # the same vectors for all questions
 WITHOUT_FILE = ("untrained", "zero", "placeholder", "assistant_text")
 
 
@@ -126,6 +127,8 @@ def work(tmp_path_factory):
     state = {key: 4 * value for key, value in nn.Linear(32, 48).state_dict().items()}  # so that they matter
     torch.save(state, folder / "projection.bin")
     torch.save(state | {"embedding": 0.15 * torch.randn(2, 32)}, folder / "plus.bin")
+    for file in ONE_SET.values():
+        torch.save({"soft_thoughts": torch.randn(1, L + 1, 48)}, folder / file)  # L may be smaller than in training
     return folder
 
 
@@ -143,7 +146,8 @@ def evaluate(work, models, data, monkeypatch, capsys):
     """Evaluate with --thoughts MODE and more options: the result rows of the one new file, and the output."""
 
     def run(mode, options="", script="evaluate_softcot.py", log_dir="logs"):
-        file = "" if mode in WITHOUT_FILE else "--params_file_name projection.bin"
+        file = "learned.bin" if mode == "learned" else "projection.bin"  # the mean lies beside the projection
+        file = "" if mode in WITHOUT_FILE else f"--params_file_name {file}"
         out = here(
             f"{script} {IDS} {file} --num_thought_tokens {L} --thoughts {mode} --max_new_tokens {NEW} "
             f"--print_response --log_dir {log_dir} {SMALL} {options}",
@@ -169,13 +173,14 @@ class Plain:
             AutoModelForCausalLM.from_pretrained(models / name).eval() for name in (BASE, ASSISTANT)
         )
         encoder = PromptEncoder(
-            "gsm8k", self.tokenizer, tokens, self.tokenizer, tokens, L, ROOT / "data" / "mini" / "prompts"
+            "gsm8k", self.tokenizer, tokens, self.tokenizer, tokens, L, prompt_dir=ROOT / "data" / "mini" / "prompts"
         )
         self.examples = [
             encoder.encode(instance, "eval") for instance in load_task("gsm8k", str(data), "test").get_dataset("test")
         ]
         self.placeholder = self.tokenizer.convert_tokens_to_ids(tokens.placeholder)
         self.trained, self.plus = (torch.load(work / name) for name in ("projection.bin", "plus.bin"))
+        self.fixed = {mode: torch.load(work / file)["soft_thoughts"][0, :L] for mode, file in ONE_SET.items()}
 
     def greedy(self, model, embeds, steps):
         """Return the text of greedy decoding, the whole sequence again for every token."""
@@ -200,6 +205,8 @@ class Plain:
         if mode == "untrained":
             set_seed(TrainSoftCoT.__dataclass_fields__["seed"].default)
             return self.soft(example, nn.Linear(32, 48).state_dict())
+        if mode in self.fixed:
+            return self.fixed[mode]
         if mode == "zero":
             return torch.zeros(L, 48)
         if mode == "placeholder":
@@ -232,7 +239,7 @@ def test_every_mode_answers_as_whole_forward_passes_with_that_slot(evaluate, pla
     (file,) = (work / f"{engine}_{mode}").glob("*.jsonl")
     record = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["run"]
     assert record["thoughts"] == mode and record["perturb_std"] == 0
-    assert ("projection" in record) is (mode in ("projected", "shuffled"))
+    assert ("projection" in record) is (mode not in WITHOUT_FILE)
     assert file.stem == f"gsm8k--seed_42-ntt_{L}-nrs_1-{BASE}-{ASSISTANT}" + ("" if mode == "projected" else f"-{mode}")
 
 
