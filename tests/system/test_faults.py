@@ -496,8 +496,7 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
     assert "projection.bin: weight" in refused(run(evaluate_softcot, arguments))
     state["weight"][0] = 3e38  # finite, but what it makes is not
     torch.save(state, "projection.bin")
-    assert "the soft thoughts hold NaN or inf" in (line := refused(run(evaluate_softcot, arguments)))
-    assert "from 0: 0" in line
+    assert "the soft thoughts hold NaN or inf" in refused(run(evaluate_softcot, arguments))
 
 
 @pytest.mark.parametrize("capability", ["avx2", "default"])
