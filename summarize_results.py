@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data_loader.tasks import TASKS
 from experiment.run_files import METHODS
+from report.harness import write_harness_files
 from report.output import comma_separated, json_text, latex, markdown
 from report.plots import plot_summary
 from report.runs import read_runs
@@ -37,6 +38,7 @@ def arguments():
     option("--baseline", "what methods are compared with", "Zero-Shot CoT", choices=METHODS, metavar="METHOD")
     option("--note", "one more line of the notes; may be given again", [], action="append", metavar="TEXT")
     option("--include_incomplete", "average incomplete runs too, flagged", False, action="store_true")
+    option("--lm_eval", "write the result files as lm-evaluation-harness does, into this folder", metavar="FOLDER")
     option("--no_plots", "tables only", False, action="store_true")
     return parser.parse_args()
 
@@ -68,6 +70,8 @@ def main():
     for name, text in texts.items():
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
+    if args.lm_eval:
+        write_harness_files((run.path for run in runs if run.path.suffix == ".jsonl"), Path(args.lm_eval))
     missing = {} if args.no_plots else plot_summary(table, comparisons, folder)
 
     print(report)
