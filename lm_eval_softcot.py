@@ -9,6 +9,7 @@ stands at the end of the last user turn. Clone i of a repeated question is chain
 model alone.
 """
 
+import functools
 import importlib.util
 import logging
 
@@ -37,17 +38,25 @@ def check_prompts():
         raise UserError("leave out --cache_requests: its prompts have lost their turns")
 
 
-def main():
-    if importlib.util.find_spec("lm_eval") is None:
-        raise UserError(INSTALL)
-    from lm_eval.__main__ import cli_evaluate
+@functools.cache
+def register():
+    """Register the model `softcot` with lm-eval, once a process."""
+    import lm_eval.models  # noqa: F401 - lm-eval registers its own models only into an empty registry
     from lm_eval.api.model import LM
     from lm_eval.api.registry import register_model
 
     from experiment.harness import HarnessModel
 
-    check_prompts()
     register_model("softcot")(type("SoftCoTModel", (HarnessModel, LM), {}))
+
+
+def main():
+    if importlib.util.find_spec("lm_eval") is None:
+        raise UserError(INSTALL)
+    from lm_eval.__main__ import cli_evaluate
+
+    check_prompts()
+    register()
     cli_evaluate()
 
 

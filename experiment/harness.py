@@ -7,7 +7,6 @@ import dataclasses
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -27,16 +26,6 @@ NOT_OF_HARNESS = (
 )
 GENERATION_KWARGS = ("until", "do_sample", "temperature", "top_p", "max_gen_toks")
 DEFAULT_TOKENS = 256  # the longest response, as of lm-eval's own models
-
-
-class Settings(NamedTuple):
-    """How a question is answered; questions with equal settings share an engine."""
-
-    greedy: bool
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-    samples: int  # R
 
 
 class Arguments(Parser):
@@ -61,17 +50,18 @@ def read_model_args(given: dict):
     return dataclasses.replace(Arguments(options, "").parse_args(words), task_name=HARNESS)
 
 
-def settings_of(request, count: int, chains: int) -> Settings:
-    """Return the settings of a question that is asked `count` times; raise UserError for what is not known here."""
+def options_of(request, count: int, chains: int) -> tuple[tuple[str, object], ...]:
+    """Return a request's sampling as options and values. count: responses to it. Raises UserError for other kwargs."""
     asked, task = request.args[1], f"task {request.task_name}"
     if unknown := sorted(asked.keys() - set(GENERATION_KWARGS)):
         raise UserError(f"{task}: generation_kwargs may be {', '.join(GENERATION_KWARGS)}, not {', '.join(unknown)}")
     if count % chains:
         raise UserError(f"{task}: `repeats: {count}` is no multiple of the {chains} chains: set it in the task's file")
     temperature, length = asked.get("temperature"), int(asked.get("max_gen_toks", DEFAULT_TOKENS))
+    options = {"max_new_tokens": length, "num_return_sequences": count // chains}
     if temperature == 0 or not asked.get("do_sample", temperature):
-        return Settings(True, 1.0, 1.0, length, count // chains)
-    return Settings(False, float(temperature or 1), float(asked.get("top_p", 1)), length, count // chains)
+        return tuple((options | {"greedy": True}).items())
+    return tuple((options | {"temperature": float(temperature or 1), "top_p": float(asked.get("top_p", 1))}).items())
 
 
 class HarnessModel:
@@ -130,17 +120,18 @@ class HarnessModel:
         texts = [""] * len(requests)
         for own in places.values():
             request = requests[own[0]]
-            settings = settings_of(request, len(own), self.method.chains)
+            options = options_of(request, len(own), self.method.chains)
             example = self.examples[request.args[0]] | {"index": request.doc_id}
-            if not self.fits(example, settings.max_new_tokens):
+            if not self.fits(example, dict(options)["max_new_tokens"]):
                 print(f"task {request.task_name}: question {request.doc_id} is too long for the models", flush=True)
                 continue
             # In a round each index is there once: another task's question of this index is in the next round.
-            groups[settings][seen[settings, request.doc_id]][request.doc_id] = example, own
-            seen[settings, request.doc_id] += 1
+            groups[options][seen[options, request.doc_id]][request.doc_id] = example, own
+            seen[options, request.doc_id] += 1
         with tqdm(total=len(requests), desc="Responses") as bar:
-            for settings, rounds in groups.items():
-                for place, ids in self.generate(settings, rounds.values()):
+            for options, rounds in groups.items():
+                args = dataclasses.replace(self.args, **dict(options))
+                for place, ids in self.generate(args, rounds.values()):
                     asked = requests[place].args
                     texts[place] = self.text_of(ids, asked[1].get("until") or [])
                     self.cache_hook.add_partial("generate_until", asked, texts[place])
@@ -154,19 +145,18 @@ class HarnessModel:
         of_assistant = read_context(assistant) if assistant else float("inf")
         return length <= read_context(base) and len(example["assistant_ids"]) <= of_assistant
 
-    def generate(self, settings: Settings, rounds: Iterable[dict]) -> Iterator[tuple[int, list[int]]]:
+    def generate(self, args, rounds: Iterable[dict]) -> Iterator[tuple[int, list[int]]]:
         """Yield place and token ids of each response. rounds: index -> (example, places), in the order to run."""
-        method, samples, tokens = self.method, settings.samples, settings.max_new_tokens
+        method, samples = self.method, args.num_return_sequences
         examples = [example for questions in rounds for example, _ in questions.values()]
-        args = dataclasses.replace(self.args, **{k: v for k, v in settings._asdict().items() if k != "samples"})
         if args.engine != "reference":
             share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
-        if method.slot and method.slot.mode.writes_text:
-            write_hints(method.assistant, method.encoder, examples, args.eval_batch_size)
-        engine = make_engine(args, method, examples, tokens)
+        engine = make_engine(args, method, examples, args.max_new_tokens)
         for questions in rounds:
             todo = [(example, [args.seed]) for example, _ in questions.values()]
-            generated = engine.generate(requests_of(todo, method, samples), tokens)
+            if method.slot and method.slot.mode.writes_text:
+                write_hints(method.assistant, method.encoder, [example for example, _ in todo], args.eval_batch_size)
+            generated = engine.generate(requests_of(todo, method, samples), args.max_new_tokens)
             for _, example, rows in finished_questions(generated, todo, method.chains * samples):
                 for clone, place in enumerate(questions[example["index"]][1]):
                     sample, chain = divmod(clone, method.chains)

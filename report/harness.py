@@ -9,13 +9,13 @@ from statistics import mean, stdev
 
 from experiment.results import read_result_file
 from report.runs import count_answers
-from utils import UserError, replaced
+from utils import UserError, replaced, write_json
 
 RULES = {"published": ("vote", "correct"), "strict": ("vote_strict", "correct_strict")}  # the filters, for lm-eval
 NOT_KNOWN = (  # fields of lm-eval's file that a result file has no value for
-    *("git_hash", "pretty_env_info", "transformers_version", "lm_eval_version", "upper_git_hash"),
-    *("tokenizer_pad_token", "tokenizer_eos_token", "tokenizer_bos_token", "eot_token_id", "max_length"),
-    *("system_instruction", "system_instruction_sha", "chat_template", "chat_template_sha", "fewshot_as_multiturn"),
+    *("git_hash", "pretty_env_info", "transformers_version", "lm_eval_version", "upper_git_hash", "max_length"),
+    *("tokenizer_pad_token", "tokenizer_eos_token", "tokenizer_bos_token", "eot_token_id", "fewshot_as_multiturn"),
+    *("system_instruction", "system_instruction_sha", "chat_template", "chat_template_sha"),
     "total_evaluation_time_seconds",
 )
 
@@ -26,16 +26,14 @@ def write_harness_files(paths, folder: Path) -> None:
         record, rows = read_result_file(path)
         if any("skipped" not in row and not {"input", "responses"} <= row.keys() for row in rows):
             raise UserError(f"{path} has no prompts or no responses: evaluate with --print_input --print_response")
-        task, time = record["task_name"], path.stat().st_mtime
-        samples = [make_sample(record, row, rule) for rule in RULES for row in rows]
+        time, out = path.stat().st_mtime, folder / path.stem
         date = datetime.fromtimestamp(time).isoformat(timespec="microseconds").replace(":", "-")
-        lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
-        summary = make_results(record, samples) | {"date": time}
-        texts = {f"samples_{task}_{date}.jsonl": lines, f"results_{date}.json": json.dumps(summary, indent=2)}
-        (folder / path.stem).mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with replaced(folder / path.stem / name) as scratch:
-                scratch.write_text(text, encoding="utf-8")
+        samples = [make_sample(record, row, rule) for rule in RULES for row in rows]
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(make_results(record, samples) | {"date": time}, out / f"results_{date}.json")
+        with replaced(out / f"samples_{record['task_name']}_{date}.jsonl") as scratch:
+            lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+            scratch.write_text("".join(lines), encoding="utf-8")
 
 
 def make_sample(record, row, rule) -> dict:
