@@ -16,7 +16,7 @@ GUARD_ARGS ?=
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(VENV)/.done: $(REQUIREMENTS) requirements-dev.txt requirements-embedded.txt
 	"$(PYTHON)" -m venv "$(VENV)"

@@ -25,11 +25,13 @@ def check_prompts():
     from lm_eval.config.evaluate_config import EvaluatorConfig
 
     args = HarnessCLI().parse_args()
-    if args.command != "run" or args.model != "softcot":
+    if args.command != "run":
         return
     logging.disable(logging.WARNING)  # lm-eval says it again
     config = EvaluatorConfig.from_cli(args)
     logging.disable(logging.NOTSET)
+    if config.model != "softcot":
+        return
     if config.apply_chat_template is not True:
         raise UserError("--apply_chat_template is needed: the slot stands at the end of the last user turn")
     if not config.fewshot_as_multiturn:

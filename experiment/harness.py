@@ -16,6 +16,7 @@ from experiment.protocol import protocol_name
 from experiment.responses import finished_questions, requests_of, write_hints
 from experiment.run_files import evaluation_record
 from experiment.setup import load_method, make_engine, quiet_libraries, read_context, share_instructions
+from model.vllm_engine import check_can_start
 from utils import UserError
 
 # Options of an evaluation that the harness decides, or that need a data set of this project.
@@ -51,17 +52,17 @@ def read_model_args(given: dict):
 
 
 def options_of(request, count: int, chains: int) -> tuple[tuple[str, object], ...]:
-    """Return a request's sampling as options and values. count: responses to it. Raises UserError for other kwargs."""
+    """Return a request's sampling as options and values. count: of its responses. Raises UserError for other kwargs."""
     asked, task = request.args[1], f"task {request.task_name}"
     if unknown := sorted(asked.keys() - set(GENERATION_KWARGS)):
         raise UserError(f"{task}: generation_kwargs may be {', '.join(GENERATION_KWARGS)}, not {', '.join(unknown)}")
     if count % chains:
         raise UserError(f"{task}: `repeats: {count}` is no multiple of the {chains} chains: set it in the task's file")
     temperature, length = asked.get("temperature"), int(asked.get("max_gen_toks", DEFAULT_TOKENS))
-    options = {"max_new_tokens": length, "num_return_sequences": count // chains}
-    if temperature == 0 or not asked.get("do_sample", temperature):
-        return tuple((options | {"greedy": True}).items())
-    return tuple((options | {"temperature": float(temperature or 1), "top_p": float(asked.get("top_p", 1))}).items())
+    greedy = temperature == 0 or not asked.get("do_sample", temperature)
+    sampling = {"temperature": float(temperature or 1), "top_p": float(asked.get("top_p", 1))}
+    options = {"greedy": True} if greedy else sampling
+    return tuple({"max_new_tokens": length, "num_return_sequences": count // chains, **options}.items())
 
 
 class HarnessModel:
@@ -75,6 +76,8 @@ class HarnessModel:
         quiet_libraries()
         rows = 64 if str(batch_size).startswith("auto") else int(batch_size)
         self.args = dataclasses.replace(read_model_args(model_args), eval_batch_size=rows)
+        if self.args.engine == "vllm":
+            check_can_start()
         self.method = load_method(self.args, self.args.chains())
         self.tokenizer = self.method.base.tokenizer
         self.examples = {}  # of each prompt, by its text
@@ -140,10 +143,10 @@ class HarnessModel:
 
     def fits(self, example, new_tokens: int) -> bool:
         """Return whether prompt and response fit the models' contexts."""
-        base, assistant = self.method.base, self.method.assistant
-        length = len(example["prefix_ids"]) + self.args.num_thought_tokens + len(example["suffix_ids"]) + new_tokens
-        of_assistant = read_context(assistant) if assistant else float("inf")
-        return length <= read_context(base) and len(example["assistant_ids"]) <= of_assistant
+        method, prompt = self.method, len(example["prefix_ids"]) + len(example["suffix_ids"])
+        room = read_context(method.base) - self.args.num_thought_tokens - new_tokens
+        of_assistant = read_context(method.assistant) if method.assistant else float("inf")
+        return prompt <= room and len(example["assistant_ids"]) <= of_assistant
 
     def generate(self, args, rounds: Iterable[dict]) -> Iterator[tuple[int, list[int]]]:
         """Yield place and token ids of each response. rounds: index -> (example, places), in the order to run."""
