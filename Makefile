@@ -1,6 +1,7 @@
 # VENV, PYTHON and REQUIREMENTS can be set: make test VENV=/tmp/venv PYTHON=python3.12
 VENV ?= .venv
 VENV_VLLM ?= .venv-vllm
+VENV_LM_EVAL ?= .venv-lm-eval
 PYTHON ?= python3
 REQUIREMENTS ?= requirements.txt
 PYTEST_ARGS ?=
@@ -11,11 +12,11 @@ BEFORE ?= HEAD
 AFTER ?=
 GUARD_ARGS ?=
 
-.PHONY: help setup demo test test-fast bench soak guard setup-vllm test-vllm lint clean
+.PHONY: help setup demo test test-fast bench soak guard setup-vllm test-vllm setup-lm-eval test-lm-eval lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(VENV)/.done: $(REQUIREMENTS) requirements-dev.txt requirements-embedded.txt
 	"$(PYTHON)" -m venv "$(VENV)"
@@ -59,10 +60,23 @@ setup-vllm: $(VENV_VLLM)/.done ## virtual environment with vLLM for CPUs, in .ve
 test-vllm: setup-vllm ## tests of the vLLM engine, in .venv-vllm
 	"$(VENV_VLLM)/bin/python" -m pytest -q tests/model/test_vllm.py $(PYTEST_ARGS)
 
+# torch first: what comes with lm-eval must not fetch another build.
+$(VENV_LM_EVAL)/.done: requirements-lm-eval.txt requirements.txt requirements-dev.txt requirements-embedded.txt
+	"$(PYTHON)" -m venv "$(VENV_LM_EVAL)"
+	"$(VENV_LM_EVAL)/bin/python" -m pip install torch==2.13.0
+	"$(VENV_LM_EVAL)/bin/python" -m pip install -r requirements-lm-eval.txt -r requirements-dev.txt
+	"$(VENV_LM_EVAL)/bin/python" -m pip install --no-deps -r requirements-embedded.txt
+	touch "$@"
+
+setup-lm-eval: $(VENV_LM_EVAL)/.done ## virtual environment with lm-evaluation-harness, in .venv-lm-eval
+
+test-lm-eval: setup-lm-eval ## tests of lm_eval_softcot.py, in .venv-lm-eval
+	"$(VENV_LM_EVAL)/bin/python" -m pytest -q tests/test_lm_eval.py $(PYTEST_ARGS)
+
 lint: setup ## ruff: rules and format
 	"$(VENV)/bin/python" -m ruff check .
 	"$(VENV)/bin/python" -m ruff format --check .
 
 clean: ## remove the virtual environment and caches; results and checkpoints stay
-	rm -rf "$(VENV)" "$(VENV_VLLM)" .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf "$(VENV)" "$(VENV_VLLM)" "$(VENV_LM_EVAL)" .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data_loader.tasks import TASKS
 from experiment.run_files import METHODS
+from report.harness import write_harness_files
 from report.output import comma_separated, json_text, latex, markdown
 from report.plots import plot_summary
 from report.runs import read_runs
@@ -35,6 +36,7 @@ def arguments():
     pair += "what ran under another protocol against the corrected)"
     option("--compare", pair, [], nargs=2, action="append", metavar=("A", "B"))
     option("--include_incomplete", "average incomplete runs too, flagged", False, action="store_true")
+    option("--lm_eval", "write the result files as lm-evaluation-harness does, into this folder", metavar="FOLDER")
     return parser.parse_args()
 
 
@@ -65,6 +67,8 @@ def main():
     for name, text in texts.items():
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
+    if args.lm_eval:
+        write_harness_files((run.path for run in runs if run.path.suffix == ".jsonl"), Path(args.lm_eval))
     missing = plot_summary(table, comparisons, folder)
 
     print(report)

@@ -150,10 +150,7 @@ class PromptEncoder(Encoder):
         all prefix in evaluation; in training its last token begins the suffix, as the end token does, and the loss is
         on the answer. Raises UserError unless slot, user's turn and answer are found.
         """
-        seen = {"train": "train", "dev": "train", "eval": "eval"}[split]
-        fields = {field: instance[field] for field in FIELDS}
-        context = self._template.new_context({**fields, **self._fixed, "split": seen})
-        context.blocks = self._blocks
+        context = self._context(instance, {"train": "train", "dev": "train", "eval": "eval"}[split])
         user = self._render("base", context)
         if split == "eval":
             prefix, suffix = self._cut(self._chat(self.base_tokenizer, user, self.generation_prompt))
@@ -176,6 +173,29 @@ class PromptEncoder(Encoder):
             "labels": [token if i in labelled else -100 for i, token in enumerate(suffix)],
             "assistant_ids": self._assistant_ids(context) if self.length else [],
         }
+
+    def encode_turns(self, turns):
+        """Return a chat, `[{"role", "content"}, ...]` up to a user turn, as an evaluation example with its text.
+
+        The template makes the base's last turn and the assistant's prompt of the last turn. Without a slot that turn
+        stays as it is.
+        """
+        context = self._context(dict.fromkeys(FIELDS, ()) | {"question": turns[-1]["content"]}, "eval")
+        messages = [{"role": turn["role"], "content": self._defuse(turn["content"])} for turn in turns]
+        if self.length:
+            messages[-1]["content"] = self._render("base", context)
+        text = chat_text(self.base_tokenizer, messages, add_generation_prompt=self.generation_prompt, **self.date)
+        prefix, suffix = self._cut(text)
+        assistant = self._assistant_ids(context) if self.length else []
+        labels = [-100] * len(suffix)
+        return {"prefix_ids": prefix, "suffix_ids": suffix, "labels": labels, "assistant_ids": assistant, "text": text}
+
+    def _context(self, instance, split):
+        """Return what the template's blocks see of an example."""
+        fields = {field: instance[field] for field in FIELDS}
+        context = self._template.new_context({**fields, **self._fixed, "split": split})
+        context.blocks = self._blocks
+        return context
 
     def _chat(self, tokenizer, user, generation_prompt, *reply):
         """Return the chat template's text of a user turn (and a reply)."""

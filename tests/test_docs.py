@@ -28,8 +28,9 @@ NAMES = (
     "data/make_mini.py",
 )
 SCRIPT = rf"(?:python|bash|torchrun(?: --\S+)*) (?:{'|'.join(map(re.escape, NAMES))})(?!\S)"
-# Options of pip, torchrun and Ray, and one that is gone.
+# Options of pip, lm-eval, torchrun and Ray, and one that is gone.
 FOREIGN = {"--no-deps", "--help", "--assistant_adapter"}
+FOREIGN |= {"--model", "--model_args", "--tasks", "--apply_chat_template", "--log_samples", "--output_path", "--device"}
 FOREIGN |= {"--nnodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint"}
 
 

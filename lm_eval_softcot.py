@@ -1,0 +1,66 @@
+"""Run lm-evaluation-harness on SoftCoT: its own command line, with the model `softcot`.
+
+    python lm_eval_softcot.py --model softcot --tasks gsm8k_platinum_cot_zeroshot --apply_chat_template \\
+        --model_args base_model_id=ID,assistant_model_id=ID,params_file_name=FILE,num_thought_tokens=4 \\
+        --batch_size 64 --log_samples --output_path DIR
+
+--model_args are options of evaluate_softcot.py; with num_scaling_times=N those of evaluate_softcotpp.py. The slot
+stands at the end of the last user turn. Clone i of a repeated question is chain i mod N. num_thought_tokens=0: the base
+model alone.
+"""
+
+import functools
+import importlib.util
+import logging
+
+from utils import UserError, run_main
+
+ADVICE = {"on_memory": "a smaller --batch_size needs less memory"}
+INSTALL = "lm-evaluation-harness is not installed: pip install -r requirements-lm-eval.txt, or make setup-lm-eval"
+
+
+def check_prompts():
+    """Raise UserError if the command line asks for prompts without turns."""
+    from lm_eval._cli import HarnessCLI
+    from lm_eval.config.evaluate_config import EvaluatorConfig
+
+    args = HarnessCLI().parse_args()
+    if args.command != "run":
+        return
+    logging.disable(logging.WARNING)  # lm-eval says it again
+    config = EvaluatorConfig.from_cli(args)
+    logging.disable(logging.NOTSET)
+    if config.model != "softcot":
+        return
+    if config.apply_chat_template is not True:
+        raise UserError("--apply_chat_template is needed: the slot stands at the end of the last user turn")
+    if not config.fewshot_as_multiturn:
+        raise UserError("leave out --fewshot_as_multiturn: the assistant would read the examples as its question")
+    if config.cache_requests:
+        raise UserError("leave out --cache_requests: its prompts have lost their turns")
+
+
+@functools.cache
+def register():
+    """Register the model `softcot` with lm-eval, once a process."""
+    import lm_eval.models  # noqa: F401 - lm-eval registers its own models only into an empty registry
+    from lm_eval.api.model import LM
+    from lm_eval.api.registry import register_model
+
+    from experiment.harness import HarnessModel
+
+    register_model("softcot")(type("SoftCoTModel", (HarnessModel, LM), {}))
+
+
+def main():
+    if importlib.util.find_spec("lm_eval") is None:
+        raise UserError(INSTALL)
+    from lm_eval.__main__ import cli_evaluate
+
+    check_prompts()
+    register()
+    cli_evaluate()
+
+
+if __name__ == "__main__":
+    run_main(main, **ADVICE)
