@@ -76,10 +76,10 @@ def train(args, dev_k):
         if finished:
             print(f"{folder} holds this run, finished: nothing to do", flush=True)
             return accelerator.end_training()
-        learned = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
+        trained = sum(p.numel() for p in softcot.parameters() if p.requires_grad)
         print(
             f"{name}: {len(train_set)} training examples, {len(dev_set)} dev examples, "
-            f"{learned:,} trained parameters, resuming from {checkpoint or 'nothing'}",
+            f"{trained:,} trained parameters, resuming from {checkpoint or 'nothing'}",
             flush=True,
         )
         # 6) thought states, once
@@ -104,9 +104,10 @@ def train(args, dev_k):
         history = training_loop(softcot, train_set, dev_set, collate, recipe, folder, record, accelerator, state)
         # 8) files
         if accelerator.is_main_process:
+            description = describe_run(vars(args), encoder, base, assistant, record)
             if thinks:
                 save_projection({"soft_thoughts": mean_thoughts(softcot, train_set, collate)}, folder / MEAN)
-            description = describe_run(vars(args), encoder, base, assistant, record)
+                description["mean_thoughts"] = fingerprint(folder / MEAN)
             write_results(args, name, folder, softcot, base, assistant, description, history)
     accelerator.end_training()
 

@@ -1,9 +1,10 @@
 """Measure what thoughts carry about their question: python -m benchmarks.thought_information states | cells | table
 
 `states`, before any training: which share of the thought states' energy differs between questions, and what a ridge
-probe reads from them, by filler, layer and scaling. `cells`: trainings of one row and learning rate each. The learning
-rate with the lowest dev loss is measured: the target's bits (its cross-entropy, teacher forced) and greedy accuracy by
-what is in the slot. A finished cell is one JSON file, so that a stopped run goes on. `table` prints what is there.
+probe reads from them, by filler, layer and scaling. `cells`: each row is trained at three learning rates. The one with
+the lowest dev loss (on the last tokens of the dev examples) is measured: the target's bits (its cross-entropy, teacher
+forced) and greedy accuracy by what is in the slot. A finished cell is one JSON file, so that a stopped run goes on.
+`table` prints what is there.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from data_loader.loaders import load_task
 from experiment.options import EvaluateSoftCoT
 from experiment.responses import take_next_questions_thoughts
 from experiment.results import read_result_file
-from experiment.setup import load_instances, load_method, quiet_libraries
+from experiment.setup import load_instances, load_method, quiet_libraries, read_filler
 from model import plain
 from model.backbone import load_backbone, open_backbone
 from model.causal_lm import embed, embeddings_of
@@ -138,7 +139,7 @@ def measure_states(assistant_id: str, questions: int, chains: int) -> dict:
     tables = {name: method.slot.softcot.embedding for name in FILLERS}
     for name, text in FILLERS.items():
         if text:
-            tables[name] = embeddings_of(assistant.model, assistant.tokenizer(text, add_special_tokens=False).input_ids)
+            tables[name] = embeddings_of(assistant.model, read_filler(assistant, text, None))
     tables[f"{chains} initial tokens"] = initial_tokens(assistant, chains)
     lines = Path(MINI, "train.jsonl").read_text(encoding="utf-8").splitlines()[:questions]
     labels, rows = [labels_of(json.loads(line)) for line in lines], []

@@ -82,6 +82,13 @@ def not_empty(text):
     return text
 
 
+def given_text(text):
+    """Return the text, which may be a newline. An empty one, of a shell variable that is not set, is an error."""
+    if not text:
+        raise argparse.ArgumentTypeError("want a token, got an empty text")
+    return text
+
+
 def path_or_none(text):
     """Return the path, or None for `None`, which the published scripts write for no path."""
     return None if text in ("", "None") else text
@@ -121,7 +128,7 @@ class Options:
             raise UserError(text)
 
     def contradictions(self) -> Iterator[str]:
-        """Yield what to do about options that another result than theirs would come from."""
+        """Yield a line for each contradiction: what to change."""
         if self.published_code and self.prompt_dir:
             yield "give one of --published_code and --prompt_dir"
         for name in OF_CLONE:
@@ -227,8 +234,9 @@ class Training(Options):
     )
     thought_filler: str = option(
         None,
-        "token or id whose embedding fills the assistant's placeholders, instead of the published one; of SoftCoT++ N, "
-        "with commas between",
+        "token, or id if it is a number, whose embedding fills the assistant's placeholders; of SoftCoT++ N of them, "
+        "with commas between; default: the published ones",
+        check=given_text,
     )
     thought_scaling: str = option(
         "none",
@@ -286,7 +294,7 @@ class Training(Options):
         scales = self.thought_scaling == "standardized"
         if not self.thinks() and (self.tune_assistant_model or self.thought_filler or scales):
             yield "without an assistant leave out --tune_assistant_model, --thought_filler and --thought_scaling"
-        if scales and (self.tune_assistant_model or self.projection_dtype == "bfloat16"):
+        if scales and (self.tune_assistant_model or self.projection_dtype != "float32"):
             yield "--thought_scaling needs a frozen assistant and a float32 projection"
 
     def thinks(self) -> bool:
@@ -326,14 +334,14 @@ class Trained(Options):
     assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model")
     params_file_name: str = option(
         None,
-        "projection.bin, or user/repo or user/repo/file.bin on the Hub, of all thoughts that training makes",
+        "projection.bin, or user/repo or user/repo/file.bin on the Hub, if --thoughts needs one",
         check=path_or_none,
         fixes_result=False,
     )
     base_model_ckpt: str = option(None, "LoRA adapter of the base model; None: none", check=path_or_none)
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
     thought_filler: str = option(
-        None, "that of the training; without it, as run.json beside the projection says", fixes_result=False
+        None, "that of the training; default: by the run.json beside the projection", given_text, fixes_result=False
     )
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))

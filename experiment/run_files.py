@@ -157,21 +157,22 @@ def trained_with(params_file: Path) -> dict:
 def compare_with_training(options: dict, encoder, hashes: dict, params_file: Path) -> dict:
     """Compare an evaluation with the training of its projection or adapter; return what its record says of that.
 
-    hashes: of its prompt, models and projection. The record says trained_with: the protocol; training_seed; training: a
-    hash of all else that fixes the training's result; nothing without run.json. Raises UserError if the models are
-    others; other weights, another prompt or protocol are a line on stderr.
+    hashes: of its prompt, models and projection. Returns the training's protocol (trained_with), training_seed, a hash
+    of all else that fixes its result (training) and thought_filler; {} without run.json. Raises UserError if the models
+    are others; other weights, another prompt or protocol are a line on stderr.
     """
     run, trained = params_file.absolute().with_name("run.json"), read_training(params_file)
     if not trained:
         return {}
     arguments, record = trained["arguments"], trained["record"]
-    if "projection" in hashes and trained.get("projection") != hashes["projection"]:
-        raise UserError(f"{run} describes another {params_file.name}: put the two of one run together, or remove it")
+    for name in ("projection", "mean_thoughts"):
+        if name in hashes and trained.get(name) != hashes[name]:
+            raise UserError(f"{run} describes another {name}.bin: put the files of one run together, or remove it")
     filler = arguments.get("thought_filler")
     if options["thought_filler"] not in (None, filler):
         raise UserError(f"--thought_filler is {options['thought_filler']!r}, but the training had {filler!r} ({run})")
     parts = [("base", "large_model_id", encoder.base_family), ("assistant", "small_model_id", encoder.assistant_family)]
-    for part, name, family in parts if options["num_thought_tokens"] and trained["assistant_family"] else parts[:1]:
+    for part, name, family in parts if hashes["assistant_weights"] else parts[:1]:
         mine = f"{short_name(options[f'{part}_model_id'])} (family {family})"
         wanted = f"{short_name(arguments[name])} (family {trained[f'{part}_family']})"
         if mine != wanted:

@@ -215,16 +215,18 @@ def load_method(args, chains: int | None) -> Method:
 
     Raises UserError if a file is missing or damaged, or if models and projection do not fit each other.
     """
-    thinks, mode = args.num_thought_tokens > 0, MODES[args.thoughts]
+    has_slot, mode = args.num_thought_tokens > 0, MODES[args.thoughts]
     own_engine = args.engine == "vllm"  # it loads the base model and its adapter itself
     file = state = vectors = slot = None
-    if thinks and mode.reads:
+    if has_slot and mode.reads:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
-            state = load_projection(file.with_name(MEAN) if mode.reads == MEAN else file)
+            if mode.reads == MEAN and not file.with_name(MEAN).is_file():
+                raise UserError(f"no {MEAN} beside {file}: training with this project writes it")
+            state = load_projection(file.with_name(mode.reads) if mode.reads == MEAN else file)
+            own_chains = "embedding" in state or len(state.get("soft_thoughts", ())) > 1
             if not mode.has_projection:
-                vectors = cut_vectors(state, args.num_thought_tokens, chains or 1)
-        own_chains = "embedding" in state or vectors is not None and len(vectors) > 1
+                vectors = cut_vectors(state, args.num_thought_tokens, chains)
         if chains and not own_chains and not args.perturb_std:
             raise UserError(
                 f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
@@ -234,35 +236,41 @@ def load_method(args, chains: int | None) -> Method:
         with naming(f"--{part}_ckpt"):
             if folder := vars(args)[f"{part}_ckpt"]:
                 check_adapter(folder)
-    assistant_id = args.assistant_model_id if thinks and mode.needs_assistant else None
+    assistant_id = args.assistant_model_id if has_slot and mode.needs_assistant else None
     base, assistant, encoder, collate = load_backbones(
         args, args.base_model_id, assistant_id, embeddings_only=own_engine, assistant_writes=mode.writes_text
     )
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
-    trained = file or (not thinks and args.base_model_ckpt)
+    trained = file or (not has_slot and args.base_model_ckpt)
     path = Path(trained) if trained else None
     if state:
         hashes |= {"projection": fingerprint(path), "own_chains": own_chains}
+    if mode.reads == MEAN:
+        hashes["mean_thoughts"] = fingerprint(path.with_name(MEAN))
     if path:
         hashes |= compare_with_training(vars(args), encoder, hashes, path)
     if args.thought_filler:
         hashes["thought_filler"] = args.thought_filler
     load_adapters(args, base, assistant, own_engine)
     softcot = None
-    if thinks and mode.has_projection:
+    if has_slot and mode.has_projection:
         softcot = build_for_evaluation(args, base, assistant, chains, state, hashes)
-    number = chains if chains and thinks else 1
-    if thinks:
+    number = chains if chains and has_slot else 1
+    if has_slot:
         slot = ThoughtSlot(args.thoughts, base, softcot, args.num_thought_tokens, number, args.perturb_std, vectors)
     return Method(base, assistant, encoder, collate, slot, number, hashes)
 
 
-def cut_vectors(state: dict, length: int, chains: int) -> torch.Tensor:
-    """Return the first L of the vectors of each of the first N chains, `[1 or N, L, d_b]`, of a file that has them."""
+def cut_vectors(state: dict, length: int, chains: int | None) -> torch.Tensor:
+    """Return the first L of the vectors of each of the first N chains, `[1 or N, L, d_b]`, of a file that has them.
+
+    chains: N, or None for SoftCoT, whose file has one. Raises UserError if the file has fewer, or is SoftCoT++'s.
+    """
     vectors = state.get("soft_thoughts", torch.empty(0, 0, 0))
-    if vectors.shape[1] < length or len(vectors) not in (1, *range(chains, len(vectors) + 1)):
+    fits = len(vectors) == 1 or chains and len(vectors) >= chains
+    if vectors.shape[1] < length or not fits:
         raise UserError(
-            f"wanted are {length} vectors in each of {chains} chains, and the file holds {list(vectors.shape[:2])}"
+            f"wanted are {length} vectors in each of {chains or 1} chains, and the file holds {list(vectors.shape[:2])}"
         )
     return vectors[:chains, :length]
 
@@ -295,7 +303,8 @@ def build_for_evaluation(args, base, assistant, chains, state, hashes):
     """Return the module in eval mode. state: of the projection, None for the untrained one; hashes: of the training."""
     if state and "embedding" not in state:
         chains = None  # they share their thought states
-    filler = read_filler(assistant, hashes.get("thought_filler"), chains)
+    text = None if state and "embedding" in state else hashes.get("thought_filler")  # else the file has its embeddings
+    filler = read_filler(assistant, text, chains)
     torch.manual_seed(UNTRAINED_SEED)
     options = {"projection_dtype": getattr(torch, args.switches().projection_dtype), "filler": filler}
     options["plain_way"] = args.engine == "reference"

@@ -4,9 +4,11 @@
     (2)  t_i = the last hidden states of h_i at the L thought tokens
     (3)  s_i = W t_i + b                                                                          `soft_thoughts`
     (4)  p_i = base(prefix, s_i, suffix)                                                          `token_losses`
-    (5)  token loss = - sum over chains i of the mean of log p_i(label)
-    (6)  contrastive term = cross-entropy of cos(z_i, z'_j) / 0.05 against i = j                  `contrast`
+    (5)  token loss = - sum over chains i of the mean of log p_i(label)                           `label_weights`
+    (6)  contrastive term = mean over chains i of the cross-entropy of cos(z_i, z'_j) / 0.05 against j = i, divided
+         by N; z_i is s_i, z'_j is s_j after dropout                                              `contrast`
 
+The mean of (5) is over all labels of a batch for SoftCoT, over each example's own labels for SoftCoT++.
 SoftCoT (arXiv 2502.12134) is (1) to (5) with one chain, whose [INI] is the placeholder's own embedding. SoftCoT++
 (arXiv 2505.11484) has N chains, each with an initial token [INI]^i, and with scaling-nce (6). So all tensors here are
 `[B, N, L, d]`. Both models are frozen, but for LoRA: only the projection W, b learns. Knows tensors, never a task.
@@ -62,6 +64,7 @@ class SoftCoT(nn.Module):
         super().__init__()
         thinks = length > 0 and not learned
         models = {"base": base.model} | ({"assistant": assistant.model} if thinks else {})
+        # Past nn.Module's own assignment, which would register `self.base` and `self.assistant` as submodules.
         self.__dict__.update(models, models=list(models.values()))
         self.fast = [model for model in self.models if runs_fast(model) and not plain_way]
         for model in self.models:
@@ -82,10 +85,11 @@ class SoftCoT(nn.Module):
             }
         )
         self.shift = self.scale = None  # of thought states, if they are standardized: [d_a] each
+        self.learned = None
         if learned:  # drawn as large as the base's embeddings; chains that began equal would stay equal
             size = embedding_table(base.model).float().std().item()
             vectors = size * torch.randn(self.num_chains, length, self.width_base)
-            self.learned = nn.Parameter(vectors.to(self.device_name))
+            self.learned = nn.Parameter(vectors.to(self.device_name, projection_dtype))
         if thinks:
             if filler:
                 tokens = embeddings_of(assistant.model, filler)
@@ -176,7 +180,7 @@ class SoftCoT(nn.Module):
         """Return the soft thoughts of a batch, `[B, N, L, d_b]`, from its thought states or the assistant's prompts."""
         if not self.length:
             return embedding_table(self.base).new_zeros(len(batch["prefix_ids"]), 1, 0, self.width_base)
-        if "learned" in self._parameters:
+        if self.learned is not None:
             return self.learned.expand(len(batch["prefix_ids"]), -1, -1, -1)
         states = batch.get("thought_states")
         if states is None:
@@ -247,7 +251,7 @@ class SoftCoT(nn.Module):
 
         `embedding` holds the initial tokens, in the projection's dtype. Learned vectors: `soft_thoughts` [N, L, d_b].
         """
-        if "learned" in self._parameters:
+        if self.learned is not None:
             return {"soft_thoughts": self.learned.detach().cpu().clone()}
         state = {key: value.detach().cpu().clone() for key, value in self.projection.state_dict().items()}
         if self.scale is not None:  # W (t - shift) / scale + b = (W / scale) t + (b - (W / scale) shift)

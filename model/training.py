@@ -64,17 +64,17 @@ def training_loop(
     resume from. After SIGINT or SIGTERM a checkpoint is written and Stop raised. Raises FloatingPointError if a loss or
     a weight is not finite.
     """
-    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     step_size, steps_per_epoch, total_steps = recipe.steps(len(train_set), accelerator.num_processes)
-    optimizer = torch.optim.AdamW(learned.values(), lr=recipe.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained.values(), lr=recipe.learning_rate, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
     torch.manual_seed(recipe.seed + accelerator.process_index)  # each process draws its own dropout
-    progress = restore(state, learned, optimizer, schedule, accelerator) if state else Progress()
+    progress = restore(state, trained, optimizer, schedule, accelerator) if state else Progress()
     next_save = time.monotonic() + 60 * recipe.save_minutes
 
     def save():
-        check_finite(progress, learned)
-        content = state_of(progress, learned, optimizer, schedule, accelerator)
+        check_finite(progress, trained)
+        content = state_of(progress, trained, optimizer, schedule, accelerator)
         if accelerator.is_main_process:
             write_checkpoint(content, record, folder, recipe.keep_checkpoints, steps_per_epoch)
         accelerator.wait_for_everyone()
@@ -91,13 +91,13 @@ def training_loop(
                 # 1) losses and gradient, each process on its share of the examples
                 losses = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
                 # 2) clip, step, schedule
-                norm, learning_rate = update(learned.values(), optimizer, schedule)
+                norm, learning_rate = update(trained.values(), optimizer, schedule)
                 progress.step += 1
                 progress.unlogged.append(losses)
                 bar.update()
                 # 3) log
                 if progress.step % LOGGING_STEPS == 0 or progress.step in (1, total_steps):
-                    check_finite(progress, learned)
+                    check_finite(progress, trained)
                     values = means_of(progress.unlogged, model.loss_names, accelerator)
                     more = {"grad_norm": norm.item(), "learning_rate": learning_rate}
                     log(values | more, progress, steps_per_epoch, accelerator, bar)
@@ -110,7 +110,7 @@ def training_loop(
                     if stop:
                         raise Stop(stop)
             # 5) dev loss, 6) checkpoint
-            check_finite(progress, learned)
+            check_finite(progress, trained)
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, accelerator, signals)
             (stop,) = largest(accelerator, max(signals, default=0))
             if loss is not None:  # else a signal came before its end, and a resumed run begins it again
@@ -191,17 +191,17 @@ def on_device(batch: dict, device) -> dict:
     }
 
 
-def check_finite(progress: Progress, learned: dict) -> None:
+def check_finite(progress: Progress, trained: dict) -> None:
     """Raise FloatingPointError that names the first step since the last log whose loss is not finite, or a weight.
 
-    learned: name -> parameter.
+    trained: name -> parameter.
     """
     first = progress.step - len(progress.unlogged) + 1
     finite = torch.stack(progress.unlogged).isfinite().all(1).tolist() if progress.unlogged else []
     for step, good in enumerate(finite, first):
         if not good:
             raise FloatingPointError(f"the loss at step {step} is NaN or inf; {REMEDY}")
-    for name, parameter in learned.items():
+    for name, parameter in trained.items():
         if not parameter.isfinite().all():
             raise FloatingPointError(f"{name} holds NaN or inf after step {progress.step}; {REMEDY}")
 
@@ -219,24 +219,24 @@ def log(values: dict, progress: Progress, steps_per_epoch: int, accelerator, bar
     bar.set_postfix({name: f"{value:.4f}" for name, value in values.items() if "loss" in name})
 
 
-def state_of(progress: Progress, learned: dict, optimizer, schedule, accelerator) -> dict:
+def state_of(progress: Progress, trained: dict, optimizer, schedule, accelerator) -> dict:
     """Return the content of a checkpoint: tensors and plain values; a collective call of all processes."""
     unlogged = torch.stack(progress.unlogged) if progress.unlogged else torch.zeros(0, device=accelerator.device)
     return {
         "progress": vars(progress) | {"unlogged": accelerator.reduce(unlogged, reduction="sum").tolist()},
-        "weights": {name: parameter.detach().cpu() for name, parameter in learned.items()},
+        "weights": {name: parameter.detach().cpu() for name, parameter in trained.items()},
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
         "random": gather_object([random_state()]),
     }
 
 
-def restore(state: dict, learned: dict, optimizer, schedule, accelerator) -> Progress:
+def restore(state: dict, trained: dict, optimizer, schedule, accelerator) -> Progress:
     """Bring weights, optimizer, schedule and random state to a checkpoint's; return its Progress."""
-    if state["weights"].keys() != learned.keys():
-        raise UserError(f"the checkpoint trains {sorted(state['weights'])}, this run {sorted(learned)}")
+    if state["weights"].keys() != trained.keys():
+        raise UserError(f"the checkpoint trains {sorted(state['weights'])}, this run {sorted(trained)}")
     with torch.no_grad():
-        for name, parameter in learned.items():
+        for name, parameter in trained.items():
             parameter.copy_(state["weights"][name])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])

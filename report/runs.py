@@ -12,11 +12,12 @@ from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
 from experiment.results import read_result_file
 from experiment.run_files import VERSION, method_of, without_training
+from model.slot import MODES
 from report.logs import read_log
 from utils import UserError
 
 RULES = ["correct", "correct_strict"]
-NO_ASSISTANT = ("Zero-Shot CoT", "CoT-Unk", "LoRA", "Zero vectors")
+NO_ASSISTANT = ("Zero-Shot CoT", "LoRA", *(mode.row for mode in MODES.values() if not mode.needs_assistant))
 NEEDED = ("task_name", "seed", "num_thought_tokens", "num_return_sequences", "base_model_id", "split", "thoughts")
 
 
@@ -169,5 +170,6 @@ def to_json(value) -> str:
 
 
 def count_answers(settings) -> int:
-    """Return the number of answers a question, N x R."""
-    return (settings.get("num_scaling_times") or 1) * settings["num_return_sequences"]
+    """Return the number of answers a question, N x R. Without a slot there is one chain."""
+    chains = settings.get("num_scaling_times") if settings["num_thought_tokens"] else 1
+    return (chains or 1) * settings["num_return_sequences"]

@@ -29,7 +29,7 @@ refuse() {
 [[ ${1:-} != -* ]] && (($# % 2 == 0)) ||
     refuse "'$*': give pairs of a base model and its assistant; options are environment variables (tables/common.sh)"
 for task in "${TASKS[@]}"; do
-    [[ " gsm8k asdiv-aug aqua strategyqa du " == *" $task "* ]] || refuse "TASKS has '$task', which is no task"
+    [[ -f $ROOT/data_loader/prompts/$task.jinja ]] || refuse "TASKS has '$task', which is no task"
 done
 [[ $N_EPOCHS/$L_TRAIN =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] ||
     refuse "N_EPOCHS is '$N_EPOCHS', L_TRAIN is '$L_TRAIN': give whole numbers, 1 or more"

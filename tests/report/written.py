@@ -50,7 +50,7 @@ def save_run(folder, name, seed, pairs, **settings):
     run = {**PLAIN, "seed": seed, **settings}
     form = LogForm(len(pairs), arguments=tuple((key, None) for key in ONLY_IN_LOGS))
     results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, form)
-    votes = (run.get("num_scaling_times") or 1) * run["num_return_sequences"]
+    votes = (run["num_thought_tokens"] and run.get("num_scaling_times") or 1) * run["num_return_sequences"]
     for index, (right, strict) in enumerate(pairs):
         answer = index if right else -1
         row = {"index": index, "gold": index, "answers": [answer] * votes, "vote": answer, "correct": right}

@@ -1,0 +1,77 @@
+"""Levers and controls of equal budget through the command line: what run.json says, what evaluation takes from it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+import evaluate_softcot
+import evaluate_softcotpp
+import train_softcot
+import train_softcotpp
+from experiment.results import read_result_file
+from tests.tiny_runs import EVALUATE, RUN, RUN_PP, TRAIN, refused
+
+LEVERS = ["--thought_filler", "40", "--thought_scaling", "standardized", "--learning_rate", "1e-2"]
+
+
+def record_of(log_dir):
+    return read_result_file(min(Path(log_dir).glob("*.jsonl")))[0]
+
+
+def test_the_filler_is_recorded_read_again_and_compared(place, run):
+    assert run(train_softcot, [*TRAIN, *LEVERS])[0] == 0
+    described = json.loads((RUN / "run.json").read_text(encoding="utf-8"))
+    assert described["record"]["thought_filler"] == "40" and described["record"]["thought_scaling"] == "standardized"
+    file = ["--params_file_name", RUN / "projection.bin"]
+    assert run(evaluate_softcot, [*EVALUATE, *file, "--log_dir", "own"])[0] == 0
+    assert record_of("own")["thought_filler"] == "40"
+    assert "training had '40'" in refused(run(evaluate_softcot, [*EVALUATE, *file, "--thought_filler", "41"]))
+    # Without run.json the option says it, and the answers are the same.
+    Path("alone").mkdir()
+    shutil.copy(RUN / "projection.bin", "alone")
+    file = ["--params_file_name", "alone/projection.bin", "--log_dir", "again", "--thought_filler", "40"]
+    assert run(evaluate_softcot, [*EVALUATE, *file])[0] == 0
+    rows = [[read_result_file(path)[1] for path in sorted(Path(d).glob("*.jsonl"))] for d in ("own", "again")]
+    assert rows[0] == rows[1]
+    assert record_of("again")["thought_filler"] == "40"
+
+
+def test_fewer_chains_than_trained_need_no_other_filler(place, run):
+    training = [*TRAIN, "--num_scaling_times", 2, "--model_name", "scaling-nce", "--thought_filler", "40,50"]
+    assert run(train_softcotpp, training)[0] == 0
+    for number in (1, 2):
+        for thoughts in ("projected", "mean"):
+            options = ["--num_scaling_times", number, "--thoughts", thoughts, "--log_dir", f"{thoughts}{number}"]
+            code, output = run(
+                evaluate_softcotpp, [*EVALUATE, "--params_file_name", RUN_PP / "projection.bin", *options]
+            )
+            assert code == 0, output
+    assert "2 chains need" in refused(run(train_softcotpp, [*training[:-1], "40", "--output_name", "one"]))
+
+
+def test_learned_vectors_are_trained_and_evaluated_without_an_assistant(place, run):
+    shutil.move("../assistant", "../gone")
+    assert run(train_softcot, [*TRAIN, "--thoughts", "learned"])[0] == 0
+    (folder,) = Path("ckpt").glob("*-learned")
+    file = ["--params_file_name", folder / "projection.bin"]
+    code, output = run(evaluate_softcot, [*EVALUATE, *file, "--thoughts", "learned"])
+    assert code == 0 and "Learned vectors" in output
+    more = ["--thoughts", "learned", "--num_thought_tokens", 4, "--log_dir", "more"]
+    assert "holds [1, 3]" in refused(run(evaluate_softcot, [*EVALUATE, *file, *more]))
+
+
+def test_the_mean_belongs_to_its_projection(place, run):
+    shutil.copytree(Path("../whole", RUN), "run")
+    options = [*EVALUATE, "--params_file_name", "run/projection.bin", "--thoughts", "mean"]
+    assert run(evaluate_softcot, [*options, "--test_k", 2])[0] == 0
+    torch.save({"soft_thoughts": torch.zeros(1, 3, 48)}, "run/mean_thoughts.bin")
+    assert "mean_thoughts.bin" in refused(run(evaluate_softcot, options))
+    Path("run/mean_thoughts.bin").unlink()
+    assert "no mean_thoughts.bin" in refused(run(evaluate_softcot, options))
+
+
+def test_standardizing_needs_a_frozen_assistant_and_a_float32_projection(place, run):
+    for options in (["--tune_assistant_model"], ["--projection_dtype", "float16"], ["--thoughts", "learned"]):
+        assert run(train_softcot, [*TRAIN, "--thought_scaling", "standardized", *options])[0] != 0
