@@ -73,4 +73,4 @@ def test_of_a_trial_and_the_whole_run_the_whole_run_counts(tmp_path):
 def test_without_a_slot_there_is_one_chain(tmp_path):
     save_run(tmp_path, "m", 41, verdicts(41), num_scaling_times=10, num_thought_tokens=0)
     (run,) = read_runs([tmp_path])
-    assert run.settings["num_scaling_times"] == 10
+    assert run.settings["num_thought_tokens"] == 0 and len(run.rows) == 20
