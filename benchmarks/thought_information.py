@@ -64,20 +64,6 @@ SIZES = {  # whether it is data/mini -> options of the training, of the evaluati
     False: ({"k_shot": 2000, "dev_k": 64}, {"test_k": 200, "max_new_tokens": 400}),
 }
 LENGTH = 16
-HEAD = [
-    "data",
-    "question",
-    "row",
-    "rate",
-    "seed",
-    "own",
-    "shuffled",
-    "mean",
-    "saved over learned",
-    "over mean",
-    "over shuffled",
-    "accuracy",
-]
 
 
 # ---- before training ----
@@ -125,7 +111,7 @@ def labels_of(question) -> dict:
     return {
         "kind": question["kind"],
         "operations": "".join(re.findall(r"[-+*/]", "".join(steps))),
-        "first number": min(int(number[0]), 12) if number else None,
+        "first number": number and number[0],
     }
 
 
@@ -179,9 +165,8 @@ def run(script, **options) -> None:
 
 def shared_options(data: str, question: str) -> dict:
     """Return the options of training and evaluation. data: data/mini, or a folder of GSM8K (its own prompts)."""
-    prompts = {"hidden": {"prompt_dir": ROOT / "data/mini/prompts_hidden"}, "visible": {}}[question]
-    if data == MINI and question == "visible":
-        prompts = {"prompt_dir": ROOT / "data/mini/prompts"}
+    folder = ROOT / "data/mini" / ("prompts_hidden" if question == "hidden" else "prompts")
+    prompts = {"prompt_dir": str(folder)} if question == "hidden" or data == MINI else {}
     return {"data_dir": data, "num_thought_tokens": LENGTH, "dtype": "float32", **prompts}
 
 
@@ -216,7 +201,7 @@ def target_bits(pair, data, question, folder, contents) -> dict[str, list[float]
     models = dict(zip(("base_model_id", "assistant_model_id"), pair, strict=True))
     for name, options in contents.items():
         options = shared_options(data, question) | {"params_file_name": str(folder / "projection.bin")} | options
-        args = EvaluateSoftCoT(**models, **{key: str(v) if isinstance(v, Path) else v for key, v in options.items()})
+        args = EvaluateSoftCoT(**models, **options)
         method = load_method(args, None)
         split = load_instances(args, "test")
         examples = [method.encoder.encode(instance, "train") for instance in split[: SIZES[data == MINI][1]["test_k"]]]
@@ -272,29 +257,23 @@ def state_table(out: Path) -> pd.DataFrame:
     return pd.DataFrame([{name: text(value) for name, value in row.items()} for row in rows]).fillna("")
 
 
-def interval(values) -> str:
-    low, high = bootstrap_interval(values)
-    return f"{mean(values):+.2f} ({low:+.2f} to {high:+.2f})"
-
-
 def cell_table(out: Path) -> pd.DataFrame:
     """Return a row a cell: bits by content, what own thoughts save over others with its interval, accuracy in %."""
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-4?.json"))]
     learned = {(c["data"], c["question"], c["seed"]): c["bits"]["own"] for c in cells if c["row"] == "learned"}
     rows = []
     for cell in cells:
-        bits, correct = cell["bits"], cell["correct"]
-        others = bits | {"learned": learned.get((cell["data"], cell["question"], cell["seed"]))}
-        others |= {"learned": None} if cell["row"] == "learned" else {}
-        saved = [
-            interval([b - a for a, b in zip(bits["own"], others[name], strict=True)]) if others.get(name) else ""
-            for name in ("learned", "mean", "shuffled")
-        ]
-        means = [f"{mean(bits[name]):.1f}" if name in bits else "" for name in ("own", "shuffled", "mean")]
-        right = [f"{100 * mean(correct[name]):.1f}" if name in correct else "" for name in ("own", "shuffled", "mean")]
-        where = [cell["data"], cell["question"], cell["row"], cell["learning_rate"], str(cell["seed"])]
-        rows.append([*where, *means, *saved, " / ".join(filter(None, right))])
-    return pd.DataFrame(rows, columns=HEAD)
+        row = {name: cell[name] for name in ("data", "question", "row", "learning_rate", "seed")}
+        row |= {f"bits, {name}": f"{mean(bits):.1f}" for name, bits in cell["bits"].items()}
+        others = cell["bits"] | {"learned": learned.get((cell["data"], cell["question"], cell["seed"]))}
+        for name in ("learned", "mean", "shuffled"):
+            if cell["row"] != "learned" and others[name]:
+                saved = [other - own for own, other in zip(cell["bits"]["own"], others[name], strict=True)]
+                low, high = bootstrap_interval(saved)
+                row[f"own saves over {name}"] = f"{mean(saved):+.2f} ({low:+.2f} to {high:+.2f})"
+        row |= {f"accuracy, {name}": f"{100 * mean(right):.1f}" for name, right in cell["correct"].items()}
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("")
 
 
 def main():
