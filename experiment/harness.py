@@ -15,7 +15,7 @@ from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser
 from experiment.protocol import protocol_name
 from experiment.responses import finished_questions, requests_of, write_hints
 from experiment.run_files import make_record
-from experiment.setup import drop_long, load_method, make_engine, quiet_libraries, share_instructions
+from experiment.setup import drop_long, load_method, make_engine, share_instructions
 from utils import UserError
 
 HARNESS = Task("harness", {}, answer_kind="")  # its template alone is used
@@ -60,10 +60,10 @@ class HarnessModel:
     def __init__(self, batch_size=1, max_batch_size=None, device=None, **model_args):
         """batch_size: rows decoded at once; "auto": 64. device: not read. model_args: of `read_model_args`."""
         super().__init__()
-        quiet_libraries()
         rows = 64 if str(batch_size).startswith("auto") else int(batch_size)
         self.args = dataclasses.replace(read_model_args(model_args), eval_batch_size=rows, task_name=HARNESS)
         self.method = load_method(self.args, self.args.num_scaling_times)
+        self.shape = self.args.num_thought_tokens, self.method.base, self.method.assistant
         self.tokenizer = self.method.base.tokenizer
         self.examples = {}  # of each prompt, by its text
 
@@ -94,23 +94,26 @@ class HarnessModel:
         for _, (request, *others) in groupby(requests, id):
             options = options_of(request, 1 + len(others), method.chains)
             example = self.examples[request.args[0]] | {"index": request.doc_id, "place": len(texts)}
-            groups[options][request.task_name, request.idx].append(example)  # in which an index is there once
+            groups[options][request.task_name, request.idx].append(example)
             texts += [""] * (1 + len(others))
+        runs = []  # all of them before the first runs: a task without a question that fits is refused
         for options, tasks in groups.items():
             args = dataclasses.replace(self.args, **dict(options))
+            new = args.max_new_tokens
+            fitting = [drop_long(examples, *self.shape, name, new) for (name, _), examples in tasks.items()]
+            runs.append((args, fitting))
+        for args, tasks in runs:
             for place, ids in self.generate(args, tasks):
                 asked = requests[place].args
                 texts[place] = self.text_of(ids, asked[1].get("until") or [])
                 self.cache_hook.add_partial("generate_until", asked, texts[place])
         return texts
 
-    def generate(self, args, tasks: dict):
-        """Yield place and token ids of each response. tasks: (name, ...) -> examples with one sampling."""
+    def generate(self, args, tasks: list[list[dict]]):
+        """Yield place and token ids of each response. tasks: the examples of each, in which an index is there once."""
         method, samples = self.method, args.num_return_sequences
-        shape = args.num_thought_tokens, method.base, method.assistant
-        tasks = [drop_long(examples, *shape, name, args.max_new_tokens) for (name, _), examples in tasks.items()]
         if args.engine != "reference":
-            share_instructions(method.collate, sum(tasks, []), *shape)
+            share_instructions(method.collate, sum(tasks, []), *self.shape)
         engine = make_engine(args, method, sum(tasks, []), args.max_new_tokens)
         for examples in tasks:
             todo = [(example, [args.seed]) for example in examples]
@@ -127,8 +130,7 @@ class HarnessModel:
     def text_of(self, ids: list[int], until) -> str:
         """Return the text of a response up to the first of the texts `until`."""
         until = [until] if isinstance(until, str) else until
-        added = self.tokenizer.get_added_vocab()  # what ends a response may be a special token, which has no text
-        ends = {added[stop] for stop in until if stop in added}
+        ends = {self.tokenizer.get_added_vocab().get(stop) for stop in until}  # a special token has no text
         text = self.tokenizer.decode(list(takewhile(lambda token: token not in ends, ids)), skip_special_tokens=True)
         for stop in filter(None, until):
             text = text.split(stop)[0]
