@@ -104,9 +104,8 @@ class HarnessModel:
             runs.append((args, fitting))
         for args, tasks in runs:
             for place, ids in self.generate(args, tasks):
-                asked = requests[place].args
-                texts[place] = self.text_of(ids, asked[1].get("until") or [])
-                self.cache_hook.add_partial("generate_until", asked, texts[place])
+                texts[place] = self.text_of(ids, requests[place].args[1].get("until") or [])
+                self.cache_hook.add_partial("generate_until", requests[place].args, texts[place])
         return texts
 
     def generate(self, args, tasks: list[list[dict]]):
