@@ -4,40 +4,28 @@
         --model_args base_model_id=ID,assistant_model_id=ID,params_file_name=FILE,num_thought_tokens=4 \\
         --batch_size 64 --log_samples --output_path DIR
 
---model_args are options of evaluate_softcot.py; with num_scaling_times=N those of evaluate_softcotpp.py. The slot
-stands at the end of the last user turn. Clone i of a repeated question is chain i mod N. num_thought_tokens=0: the base
-model alone.
+--model_args are options of evaluate_softcot.py; with num_scaling_times=N those of evaluate_softcotpp.py.
 """
 
 import functools
 import importlib.util
-import logging
 
 from utils import UserError, run_main
 
-ADVICE = {"on_memory": "a smaller --batch_size needs less memory"}
-INSTALL = "lm-evaluation-harness is not installed: pip install -r requirements-lm-eval.txt, or make setup-lm-eval"
-
 
 def check_prompts():
-    """Raise UserError if the command line asks for prompts without turns."""
+    """Raise UserError if the command line asks for prompts without turns, or for one response of all chains."""
     from lm_eval._cli import HarnessCLI
     from lm_eval.config.evaluate_config import EvaluatorConfig
 
     args = HarnessCLI().parse_args()
-    if args.command != "run":
+    config = EvaluatorConfig.from_cli(args) if args.command == "run" else None
+    if config is None or config.model != "softcot":
         return
-    logging.disable(logging.WARNING)  # lm-eval says it again
-    config = EvaluatorConfig.from_cli(args)
-    logging.disable(logging.NOTSET)
-    if config.model != "softcot":
-        return
-    if config.apply_chat_template is not True:
-        raise UserError("--apply_chat_template is needed: the slot stands at the end of the last user turn")
-    if not config.fewshot_as_multiturn:
-        raise UserError("leave out --fewshot_as_multiturn: the assistant would read the examples as its question")
-    if config.cache_requests:
-        raise UserError("leave out --cache_requests: its prompts have lost their turns")
+    if config.apply_chat_template is not True or not config.fewshot_as_multiturn or config.cache_requests:
+        raise UserError("give --apply_chat_template, without a name, --fewshot_as_multiturn false or --cache_requests")
+    if config.use_cache and "num_scaling_times" in config.model_args:
+        raise UserError("leave out --use_cache: it keeps one response a prompt, not one a chain")
 
 
 @functools.cache
@@ -54,7 +42,7 @@ def register():
 
 def main():
     if importlib.util.find_spec("lm_eval") is None:
-        raise UserError(INSTALL)
+        raise UserError("lm-eval is not installed: pip install -r requirements-lm-eval.txt, or make setup-lm-eval")
     from lm_eval.__main__ import cli_evaluate
 
     check_prompts()
@@ -63,4 +51,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main, **ADVICE)
+    run_main(main, on_memory="a smaller --batch_size needs less memory")

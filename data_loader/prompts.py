@@ -131,9 +131,9 @@ class PromptEncoder(Encoder):
         loses = self.task.name in self.base_tokens.loses_last_token
         self.loses_last_token = loses and not keep_last_token and not max_len
         tokens = self.base_tokens
-        slot = tokens.begin + tokens.placeholder * self.length + tokens.end if self.length else ""
+        self.slot = tokens.begin + tokens.placeholder * self.length + tokens.end if self.length else ""
         self._fixed = {
-            "soft_thoughts": _Slot(slot),
+            "soft_thoughts": _Slot(self.slot),
             "num_thought_tokens": self.length,
             "base_family": self.base_family,
             "assistant_family": self.assistant_family,
@@ -175,20 +175,15 @@ class PromptEncoder(Encoder):
         }
 
     def encode_turns(self, turns):
-        """Return a chat, `[{"role", "content"}, ...]` up to a user turn, as an evaluation example with its text.
-
-        The template makes the base's last turn and the assistant's prompt of the last turn. Without a slot that turn
-        stays as it is.
-        """
+        """Return a chat up to a user turn as an evaluation example with its text. The slot is in that last turn."""
         context = self._context(dict.fromkeys(FIELDS, ()) | {"question": turns[-1]["content"]}, "eval")
         messages = [{"role": turn["role"], "content": self._defuse(turn["content"])} for turn in turns]
         if self.length:
             messages[-1]["content"] = self._render("base", context)
         text = chat_text(self.base_tokenizer, messages, add_generation_prompt=self.generation_prompt, **self.date)
         prefix, suffix = self._cut(text)
-        assistant = self._assistant_ids(context) if self.length else []
-        labels = [-100] * len(suffix)
-        return {"prefix_ids": prefix, "suffix_ids": suffix, "labels": labels, "assistant_ids": assistant, "text": text}
+        example = {"prefix_ids": prefix, "suffix_ids": suffix, "labels": [-100] * len(suffix), "text": text}
+        return example | {"assistant_ids": self._assistant_ids(context) if self.length else []}
 
     def _context(self, instance, split):
         """Return what the template's blocks see of an example."""

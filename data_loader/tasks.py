@@ -95,9 +95,6 @@ TASKS = {
     )
 }
 
-# What a harness asks (lm_eval_softcot.py): its template alone is used.
-HARNESS = Task("harness", {}, answer_kind="")
-
 
 def get_task(name):
     """Return the task of this name (a `Task` is returned as it is). Raises ValueError that lists the names."""

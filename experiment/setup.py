@@ -173,18 +173,23 @@ def encode_split(
             raise UserError(f"--max_len cuts {split} example {example['index']} (from 0) before its first label")
     if shuffled_in:
         take_next_questions_thoughts(encoded, shuffled_in, encoder)
+    return drop_long(encoded, encoder.length, base, assistant, split, new_tokens, limit)
+
+
+def drop_long(encoded, length: int, base, assistant, name: str, new_tokens=0, limit=float("inf")) -> list[dict]:
+    """Return the encoded examples that fit, as `encode_split` does. length: L; name: of the split or task."""
     room, of_assistant = min(limit, read_context(base) - new_tokens), read_context(assistant)
     fitting = [
         example
         for example in encoded
-        if len(example["prefix_ids"]) + encoder.length + len(example["suffix_ids"]) <= room
+        if len(example["prefix_ids"]) + length + len(example["suffix_ids"]) <= room
         and len(example["assistant_ids"]) <= of_assistant
     ]
     if len(fitting) < len(encoded):
         limits = f"{room} tokens (or {of_assistant} of the assistant)"
-        skipped = f"{split}: {len(encoded) - len(fitting)} of {len(encoded)} examples are longer than {limits}"
+        skipped = f"{name}: {len(encoded) - len(fitting)} of {len(encoded)} examples are longer than {limits}"
         if not fitting:
-            raise UserError(f"{skipped}: see --max_new_tokens and --max_len")
+            raise UserError(f"{skipped}: see --max_new_tokens (in lm-eval max_gen_toks) and --max_len")
         print(f"{skipped} and skipped", flush=True)
     return fitting
 

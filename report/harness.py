@@ -8,14 +8,13 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from experiment.results import read_result_file
-from report.runs import count_answers
 from utils import UserError, replaced, write_json
 
 RULES = {"published": ("vote", "correct"), "strict": ("vote_strict", "correct_strict")}  # the filters, for lm-eval
 NOT_KNOWN = (  # fields of lm-eval's file that a result file has no value for
     *("git_hash", "pretty_env_info", "transformers_version", "lm_eval_version", "upper_git_hash", "max_length"),
     *("tokenizer_pad_token", "tokenizer_eos_token", "tokenizer_bos_token", "eot_token_id", "fewshot_as_multiturn"),
-    *("system_instruction", "system_instruction_sha", "chat_template", "chat_template_sha"),
+    *("system_instruction", "system_instruction_sha", "chat_template", "chat_template_sha", "task_hashes"),
     "total_evaluation_time_seconds",
 )
 
@@ -27,10 +26,10 @@ def write_harness_files(paths, folder: Path) -> None:
         if any("skipped" not in row and not {"input", "responses"} <= row.keys() for row in rows):
             raise UserError(f"{path} has no prompts or no responses: evaluate with --print_input --print_response")
         time, out = path.stat().st_mtime, folder / path.stem
-        date = datetime.fromtimestamp(time).isoformat(timespec="microseconds").replace(":", "-")
+        date = datetime.fromtimestamp(time).isoformat().replace(":", "-")
         samples = [make_sample(record, row, rule) for rule in RULES for row in rows]
         out.mkdir(parents=True, exist_ok=True)
-        write_json(make_results(record, samples) | {"date": time}, out / f"results_{date}.json")
+        write_json(make_results(record, rows) | {"date": time}, out / f"results_{date}.json")
         with replaced(out / f"samples_{record['task_name']}_{date}.jsonl") as scratch:
             lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
             scratch.write_text("".join(lines), encoding="utf-8")
@@ -40,51 +39,39 @@ def make_sample(record, row, rule) -> dict:
     """Return a row as lm-eval writes one question under one filter."""
     vote, correct = RULES[rule]
     doc, target, prompt = {"index": row["index"], "gold": row["gold"]}, str(row["gold"]), row.get("input", "")
+    sampling = {name: record[name] for name in ("temperature", "top_p")} | {"do_sample": not record["greedy"]}
+    texts = {"doc": json.dumps(doc, indent=2, ensure_ascii=False), "prompt": prompt, "target": target}
     return {
         "doc_id": row["index"],
         "doc": doc,
         "target": target,
-        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": generation_kwargs(record)}},
+        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": sampling | {"max_gen_toks": record["max_new_tokens"]}}},
         "resps": [row.get("responses", [])],
         "filtered_resps": ["[invalid]" if row[vote] is None else str(row[vote])],
         "filter": rule,
         "metrics": ["exact_match"],
-        "doc_hash": digest(json.dumps(doc, indent=2, ensure_ascii=False)),
-        "prompt_hash": digest(prompt),
-        "target_hash": digest(target),
         "exact_match": float(row[correct]),
+        **{f"{part}_hash": hashlib.sha256(text.encode()).hexdigest() for part, text in texts.items()},
     }
 
 
-def make_results(record, samples) -> dict:
-    """Return the summary of a seed as lm-eval writes it. samples: of all filters."""
+def make_results(record, rows) -> dict:
+    """Return the summary of a seed as lm-eval writes it."""
     task, model, scores = record["task_name"], record["base_model_id"], {}
-    for rule in RULES:
-        values = [sample["exact_match"] for sample in samples if sample["filter"] == rule]
+    for rule, (_, correct) in RULES.items():
+        values = [float(row[correct]) for row in rows]
         error = stdev(values) / sqrt(len(values)) if len(values) > 1 else "N/A"
         scores |= {f"exact_match,{rule}": mean(values), f"exact_match_stderr,{rule}": error}
-    config = {"task": task, "output_type": "generate_until", "num_fewshot": 0, "repeats": count_answers(record)}
-    hashes = "".join(sample[f"{part}_hash"] for sample in samples for part in ("doc", "prompt", "target"))
     return dict.fromkeys(NOT_KNOWN) | {
-        "results": {task: {"name": task, "alias": task, "sample_len": len(values), **scores}},
+        "results": {task: {"name": task, "alias": task, "sample_len": len(rows), **scores}},
         "group_subtasks": {},
-        "configs": {task: config | {"generation_kwargs": generation_kwargs(record)}},
+        "configs": {task: {"task": task, "output_type": "generate_until"}},
         "versions": {task: record["version"]},
         "n-shot": {task: 0},
         "higher_is_better": {task: {"exact_match": True}},
-        "n-samples": {task: {"original": record["questions_in_split"], "effective": len(values)}},
+        "n-samples": {task: {"original": record["questions_in_split"], "effective": len(rows)}},
         "config": {"model": "softcot", "model_args": record},
-        "task_hashes": {task: digest(hashes)},
         "model_source": "softcot",
         "model_name": model,
         "model_name_sanitized": model.replace("/", "__"),
     }
-
-
-def generation_kwargs(record) -> dict:
-    sampling = {name: record[name] for name in ("temperature", "top_p")}
-    return {"until": [], "do_sample": not record["greedy"], **sampling, "max_gen_toks": record["max_new_tokens"]}
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

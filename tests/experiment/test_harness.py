@@ -5,13 +5,13 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from benchmarks.tiny import EVALUATED, TOKENS
 
 import evaluate_softcotpp
-from data_loader.prompts import PROMPT_DIR, PromptEncoder
-from data_loader.tasks import HARNESS
+from data_loader.prompts import PROMPT_DIR
 from experiment.harness import HarnessModel
-from tests.commands import refused, rows_of, shell
+from report.harness import write_harness_files
+from tests.commands import refused, rows_of
+from tests.tiny import EVALUATED, TOKEN_OPTIONS
 from tests.tiny_runs import RUN_PP
 from utils import UserError
 
@@ -26,18 +26,18 @@ TURNS = [
 
 def write_prompts(folder):
     """Make the harness's prompt that of gsm8k, in a folder for --prompt_dir."""
-    folder.mkdir()
     (folder / "ours.jinja").write_text((PROMPT_DIR / "gsm8k.jinja").read_text())
     (folder / "gsm8k.jinja").write_text((PROMPT_DIR / "harness.jinja").read_text().replace("gsm8k.jinja", "ours.jinja"))
     return folder
 
 
-def make_model(inputs, **more):
-    args = {"base_model_id": inputs / "base", "assistant_model_id": inputs / "assistant", "dtype": "float32"}
-    args |= dict(zip(("base_thought_tokens", "assistant_thought_tokens"), TOKENS.split()[1::2], strict=True))
-    file = inputs / "whole_pp" / RUN_PP / "projection.bin"
+@pytest.fixture(scope="module")
+def model(inputs):
+    args = {"base_model_id": f"{inputs}/base", "assistant_model_id": f"{inputs}/assistant", "dtype": "float32"}
+    args |= dict(zip(("base_thought_tokens", "assistant_thought_tokens"), TOKEN_OPTIONS.split()[1::2], strict=True))
+    file = f"{inputs}/whole_pp/{RUN_PP}/projection.bin"
     args |= {"params_file_name": file, "num_thought_tokens": LENGTH, "num_scaling_times": CHAINS, "seed": 41}
-    model = HarnessModel(batch_size="auto", **args | more)
+    model = HarnessModel("auto", **args)
     model.cache_hook = SimpleNamespace(add_partial=lambda *_: None)
     return model
 
@@ -45,18 +45,7 @@ def make_model(inputs, **more):
 def ask(model, text, doc_id=0, task="task", repeats=CHAINS, **kwargs):
     """Return the clones of a request, as lm-eval makes them."""
     prompt = model.apply_chat_template([{"role": "user", "content": text}])
-    return [SimpleNamespace(args=(prompt, kwargs), doc_id=doc_id, task_name=task)] * repeats
-
-
-@pytest.fixture(scope="module")
-def questions(inputs):
-    lines = (inputs / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["question"] for line in lines[:3]]
-
-
-@pytest.fixture(scope="module")
-def model(inputs):
-    return make_model(inputs)
+    return [SimpleNamespace(args=(prompt, kwargs), doc_id=doc_id, task_name=task, idx=0)] * repeats
 
 
 def test_the_slot_ends_the_last_user_turn_which_the_assistant_reads(model):
@@ -66,18 +55,10 @@ def test_the_slot_ends_the_last_user_turn_which_the_assistant_reads(model):
     plain = tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=True)
     before, after = plain.split("\n<|im_end|>\n<|im_start|>assistant\n")
     assert prompt.startswith(before) and prompt.endswith(f" {slot}<|im_end|>\n<|im_start|>assistant\n") and not after
-    assert prompt.count(slot) == 1
     placeholders = tokenizer.encode("<|endoftext|>" * LENGTH)
     assert example["prefix_ids"] + placeholders + example["suffix_ids"] == tokenizer.encode(prompt)
     read = model.method.assistant.tokenizer.decode(example["assistant_ids"])
     assert "What is 2 + 5?" in read and "1 + 1" not in read and "Be brief" not in read
-
-
-def test_without_a_slot_the_prompt_is_the_chat_template_s(model):
-    base = model.method.base
-    encoder = PromptEncoder(HARNESS, base.tokenizer, base.thought_tokens, None, None, 0)
-    text = base.tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=True)
-    assert encoder.encode_turns(TURNS)["text"] == text
 
 
 def test_a_turn_can_neither_open_a_slot_nor_a_turn(model):
@@ -86,55 +67,48 @@ def test_a_turn_can_neither_open_a_slot_nor_a_turn(model):
     assert prompt.count("<begin>") == 1 and prompt.count("<|im_start|>") == 3
 
 
-def test_clone_i_is_chain_i_mod_n_of_the_evaluation(inputs, model, questions, run, tmp_path):
-    prompts = write_prompts(tmp_path / "prompts")
+def test_clone_i_is_chain_i_mod_n_of_the_evaluation(inputs, model, run, tmp_path):
     options = f"{EVALUATED} --test_k 3 --max_new_tokens {TOKENS_LONG} --print_input --print_response --top_p 0.9"
-    options += f" --num_scaling_times {CHAINS} --num_return_sequences {SAMPLES} --prompt_dir {prompts} --log_dir logs"
-    code, output = run(
-        evaluate_softcotpp, [*options.split(), "--params_file_name", f"../whole_pp/{RUN_PP}/projection.bin"]
-    )
+    options += f" --num_scaling_times {CHAINS} --num_return_sequences {SAMPLES} --prompt_dir {write_prompts(tmp_path)}"
+    options += f" --params_file_name ../whole_pp/{RUN_PP}/projection.bin --log_dir logs"
+    code, output = run(evaluate_softcotpp, options.split())
     assert not code, output
     (file,) = (tmp_path / "work/logs").glob("*seed_41*.jsonl")
     rows = rows_of(file)
     kwargs = {"do_sample": True, "top_p": 0.9, "max_gen_toks": TOKENS_LONG}
+    questions = [json.loads(line)["question"] for line in (inputs / "data/test.jsonl").read_text().splitlines()[:3]]
     asked = [ask(model, text, index, repeats=CHAINS * SAMPLES, **kwargs) for index, text in enumerate(questions)]
     texts = model.generate_until(sum(asked, []))
     for index, row in enumerate(rows):
-        assert asked[index][0].args[0] == row["input"]
         (c0s0, c0s1, c1s0, c1s1) = row["responses"]
         assert texts[4 * index : 4 * index + 4] == [c0s0, c1s0, c0s1, c1s1]
+        assert asked[index][0].args[0] == row["input"]
     assert len(set(texts)) == len(texts)
 
     # Its files in lm-eval's format.
-    shell("python summarize_results.py {file} --no_plots --lm_eval lm_eval", tmp_path / "work", file=file)
-    (samples,) = (tmp_path / "work/lm_eval" / file.stem).glob("samples_gsm8k_*.jsonl")
+    write_harness_files([file], tmp_path)
+    (samples,) = (tmp_path / file.stem).glob("samples_gsm8k_*.jsonl")
     samples = [json.loads(line) for line in samples.read_text().splitlines()]
-    assert [sample["filter"] for sample in samples] == ["published"] * 3 + ["strict"] * 3
     for sample, row in zip(samples, rows * 2, strict=True):
         assert sample["resps"] == [row["responses"]] and sample["arguments"]["gen_args_0"]["arg_0"] == row["input"]
         assert sample["exact_match"] == row["correct" if sample["filter"] == "published" else "correct_strict"]
 
 
-def test_tasks_with_equal_places_and_other_settings_do_not_mix(model, questions):
-    greedy = ask(model, questions[0], 0, "a", max_gen_toks=5) + ask(model, questions[1], 0, "b", max_gen_toks=5)
-    longer = ask(model, questions[1], 0, "c", do_sample=True, temperature=0.7, max_gen_toks=9)
+def test_tasks_with_equal_places_and_other_settings_do_not_mix(model):
+    greedy = ask(model, "What is 2 + 5?", 0, "a", max_gen_toks=5) + ask(model, "And 7?", 0, "b", max_gen_toks=5)
+    longer = ask(model, "And 7?", 0, "c", do_sample=True, temperature=0.7, max_gen_toks=9)
     apart = [model.generate_until(list(clones)) for clones in (greedy[:2], greedy[2:], longer)]
     assert model.generate_until([*longer, *greedy]) == apart[2] + apart[0] + apart[1]
 
 
-def test_a_response_ends_before_the_first_of_until(model, questions):
-    (whole, _) = model.generate_until(ask(model, questions[0], max_gen_toks=20))
-    place = len(whole) // 2
-    assert place and whole[place] not in ("", whole[0])
-    (cut, _) = model.generate_until(ask(model, questions[0], max_gen_toks=20, until=[whole[place], "never there"]))
-    assert cut == whole.split(whole[place])[0]
-    end = model.tokenizer.convert_tokens_to_ids("<end>")  # a special token, which has no text
-    assert model.text_of([*model.tokenizer.encode("a"), end, *model.tokenizer.encode("b")], "<end>") == "a"
+def test_a_response_ends_before_the_first_of_until(model):
+    assert model.text_of(model.tokenizer.encode("one two three"), ["", "three", "w", "four"]) == "one t"
+    assert model.text_of(model.tokenizer.encode("a<end>b"), "<end>") == "a"  # a special token, which has no text
 
 
-def test_a_prompt_too_long_for_the_model_has_an_empty_response(model, questions):
+def test_a_prompt_too_long_for_the_model_has_an_empty_response(model):
     long = ask(model, "a" * 5000, 1, max_gen_toks=5)
-    assert model.generate_until(long + ask(model, questions[0], max_gen_toks=5))[:2] == ["", ""]
+    assert model.generate_until(long + ask(model, "What is 2 + 5?", max_gen_toks=5))[:2] == ["", ""]
 
 
 def test_the_record_has_projection_protocol_and_slot(model):
@@ -150,8 +124,7 @@ def test_the_record_has_projection_protocol_and_slot(model):
         lambda model: model.generate_until(ask(model, "a", top_k=5)),
         lambda model: model.loglikelihood(ask(model, "a")),
         lambda model: model.apply_chat_template(TURNS, add_generation_prompt=False),
-        lambda model: model.set_cache_hook(None),
-        lambda model: HarnessModel(num_thought_token=4),
+        lambda model: HarnessModel(thoughts="shuffled"),
         lambda model: HarnessModel(num_thought_tokens=0, greedy=True),
     ],
 )
