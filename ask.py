@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from data_loader.answers import extract, majority_vote
 from data_loader.tasks import get_task
-from experiment.responses import local_engine, requests_of, texts_of_ids
-from experiment.setup import encode_split, load_method, make_encoder, quiet_libraries, sampling_of
+from experiment.responses import decode_texts, local_engine, make_requests
+from experiment.setup import encode_split, load_method, make_encoder, quiet_libraries, read_sampling
 from experiment.thoughts import describe, plot, show
 from model.weights import load_projection
 
@@ -48,15 +48,15 @@ class SoftCoTModel:
         encoder, collate = make_encoder(replace(args, num_thought_tokens=0), base, None)
         self.without = replace(self.method, assistant=None, encoder=encoder, collate=collate, slot=None, chains=1)
         limit = get_task(args.task_name).generation_length(base.thought_tokens.long_responses)
-        self.limit, self.engine = args.max_new_tokens or limit, local_engine(base, ROWS, **sampling_of(args, base))
+        self.limit, self.engine = args.max_new_tokens or limit, local_engine(base, ROWS, **read_sampling(args, base))
 
     def answer(self, question: str, thoughts: bool = True) -> Answer:
         """Return the answer with soft thoughts, or without them. Raises UserError if the question is too long."""
         todo = [(self.encode(question, thoughts), [self.args.seed])]
-        requests = requests_of(todo, self.method if thoughts else self.without, self.args.num_return_sequences)
+        requests = make_requests(todo, self.method if thoughts else self.without, self.args.num_return_sequences)
         rows = {request.key: ids for request, ids in self.engine.generate(requests, self.limit)}
         tokenizer = self.method.base.tokenizer
-        texts = texts_of_ids(tokenizer, [rows[key] for key in sorted(rows)], skip_special_tokens=True)
+        texts = decode_texts(tokenizer, [rows[key] for key in sorted(rows)], skip_special_tokens=True)
         answers = [extract(self.args.task_name, text) for text in texts]
         return Answer(texts, answers, majority_vote(answers))
 

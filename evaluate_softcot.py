@@ -14,9 +14,9 @@ from statistics import mean, stdev
 from tqdm import tqdm
 
 from data_loader.tasks import get_task
-from experiment.responses import finished_questions, requests_of, texts_of_ids, write_hints
+from experiment.responses import decode_texts, finished_questions, make_requests, write_hints
 from experiment.results import LogForm, SeedFiles, judge, keep_texts, skipped_row
-from experiment.run_files import ONLY_IN_LOGS, data_hash, make_record, method_of, rendered_prompt
+from experiment.run_files import ONLY_IN_LOGS, data_hash, make_record, name_method, rendered_prompt
 from experiment.setup import (
     encode_split,
     load_instances,
@@ -73,7 +73,7 @@ def evaluate(args):
         write_hints(method.assistant, method.encoder, [example for example, _ in todo], args.eval_batch_size)
 
     # 6) soft thoughts and responses, 7) verdicts
-    requests = requests_of(todo, method, args.num_return_sequences)
+    requests = make_requests(todo, method, args.num_return_sequences)
     generated = make_engine(args, method, examples, max_new_tokens).generate(requests, max_new_tokens) if todo else ()
     bar = tqdm(
         finished_questions(generated, todo, num_answers),
@@ -86,7 +86,7 @@ def evaluate(args):
 
     # 8) files in the data's order, report
     files.finish()
-    name = method_of(record) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
+    name = name_method(record) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
     report(files.scores(questions), name + (f", vote of {num_answers}" if num_answers > 1 else ""))
 
 
@@ -103,13 +103,13 @@ def log_form(args, method, num_questions) -> LogForm:
 def make_row(args, method, question, example, rows):
     """Return the result row of a question. rows: N x R lists of token ids, chain by chain."""
     tokenizer = method.base.tokenizer
-    responses = texts_of_ids(tokenizer, rows, skip_special_tokens=True)
+    responses = decode_texts(tokenizer, rows, skip_special_tokens=True)
     row = judge(args.task_name, question, responses, [len(ids) for ids in rows])
     if args.print_input:
         placeholders = [method.slot.placeholder] * args.num_thought_tokens if method.slot else []
         slot_ids = example.get("hint_ids", placeholders)
         row["input"] = tokenizer.decode(example["prefix_ids"] + slot_ids + example["suffix_ids"])
-    raw_responses = texts_of_ids(tokenizer, rows, skip_special_tokens=False)
+    raw_responses = decode_texts(tokenizer, rows, skip_special_tokens=False)
     return row | keep_texts(args.task_name, row["answers"], responses, raw_responses, keep=args.print_response)
 
 

@@ -53,7 +53,7 @@ def timed(function, device):
     return time.perf_counter() - start, result
 
 
-def gradient_of(step, model, batch):
+def compute_gradient(step, model, batch):
     """Return the gradient of a step."""
     model.zero_grad(set_to_none=True)
     torch.manual_seed(4)  # of the contrastive term's dropout
@@ -66,14 +66,14 @@ def measure_training(preset, method, device, dtype, backbones):
     model, backbones = build(preset, method, device, dtype, backbones)
     made = examples(preset, preset.batch)
     collate, whole = sharing_collator(preset, made), plain_batch(preset, made, device, dtype)
-    gradient_of(plain_step, model, plain_batch(preset, made[:1], device, dtype))  # warms up
-    gradient_of(our_step, model, on_device(collate(made[:1]), device))
+    compute_gradient(plain_step, model, plain_batch(preset, made[:1], device, dtype))  # warms up
+    compute_gradient(our_step, model, on_device(collate(made[:1]), device))
     states_s, with_states = timed(lambda: add_states(model, made, collate, device), device)
     plain, ours = [], []
     for _ in range(TURNS):
-        seconds, expected = timed(lambda: gradient_of(plain_step, model, whole), device)
+        seconds, expected = timed(lambda: compute_gradient(plain_step, model, whole), device)
         plain.append(seconds)
-        step = lambda: gradient_of(our_step, model, on_device(collate(with_states), device))  # noqa: E731
+        step = lambda: compute_gradient(our_step, model, on_device(collate(with_states), device))  # noqa: E731
         seconds, found = timed(step, device)
         ours.append(seconds + states_s / EPOCHS)
         print(f"{method}: plain {plain[-1]:.2f} s, ours {ours[-1]:.2f} s", flush=True)
@@ -84,15 +84,15 @@ def measure_training(preset, method, device, dtype, backbones):
     return row, backbones
 
 
-def peak_of(preset, method, side, device, dtype):
+def measure_peak(preset, method, side, device, dtype):
     """Return the GiB of this process in one step: models, activations, everything."""
     model, _ = build(preset, method, device, dtype)
     made = examples(preset, preset.batch)
     if side == "plain":
-        gradient_of(plain_step, model, plain_batch(preset, made, device, dtype))
+        compute_gradient(plain_step, model, plain_batch(preset, made, device, dtype))
     else:
         collate = sharing_collator(preset, made)
-        gradient_of(our_step, model, on_device(collate(add_states(model, made, collate, device)), device))
+        compute_gradient(our_step, model, on_device(collate(add_states(model, made, collate, device)), device))
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / GIB
     status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage's number may be the parent's
@@ -163,7 +163,7 @@ def main():
             torch.cuda.empty_cache()  # the processes below need the room
         for side in ("plain", "ours"):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                row[f"{side}_peak_gb"] = process.submit(peak_of, preset, method, side, device, dtype).result()
+                row[f"{side}_peak_gb"] = process.submit(measure_peak, preset, method, side, device, dtype).result()
         found[f"train_{method}"] = row
         write_json(found, path)
     found["evaluate"] = measure_evaluation(preset, device, dtype, backbones)

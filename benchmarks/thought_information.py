@@ -30,7 +30,7 @@ from experiment.results import read_result_file
 from experiment.setup import load_instances, load_method, quiet_libraries, read_filler
 from model import plain
 from model.backbone import load_backbone, open_backbone
-from model.causal_lm import embed, embeddings_of
+from model.causal_lm import embed, embed_ids
 from model.choices import EMBEDDED
 from model.softcot import SoftCoT, initial_tokens
 from report.output import markdown_table
@@ -70,7 +70,7 @@ LENGTH = 16
 
 
 @torch.no_grad()
-def states_of_layers(assistant, prompts, tokens) -> torch.Tensor:
+def collect_states(assistant, prompts, tokens) -> torch.Tensor:
     """Return the states behind each layer at the placeholders, `[layers, N, B, L, d_a]`. tokens: `[N, d_a]`."""
     length, found = PLACES[-1], []
     for token in tokens:
@@ -104,7 +104,7 @@ def probe(features: torch.Tensor, labels: list) -> tuple[float, float]:
     return correct, wanted[half:].bincount().max().item() / (len(labels) - half)
 
 
-def labels_of(question) -> dict:
+def read_labels(question) -> dict:
     """Return what probes are asked of a question of data/mini: kind of problem, operations, first number."""
     steps = re.findall(r"<<(.*?)=", question["answer"])
     number = re.search(r"\d+", question["question"])
@@ -125,13 +125,13 @@ def measure_states(assistant_id: str, questions: int, chains: int) -> dict:
     tables = {name: method.slot.softcot.embedding for name in FILLERS}
     for name, text in FILLERS.items():
         if text:
-            tables[name] = embeddings_of(assistant.model, read_filler(assistant, text, None))
+            tables[name] = embed_ids(assistant.model, read_filler(assistant, text, None))
     tables[f"{chains} initial tokens"] = initial_tokens(assistant, chains)
     lines = Path(MINI, "train.jsonl").read_text(encoding="utf-8").splitlines()[:questions]
-    labels, rows = [labels_of(json.loads(line)) for line in lines], []
+    labels, rows = [read_labels(json.loads(line)) for line in lines], []
     for name, tokens in tables.items():
         asked = prompts if len(tokens) == 1 else prompts[: questions // chains]
-        layers = states_of_layers(assistant, asked, tokens)
+        layers = collect_states(assistant, asked, tokens)
         for layer in (len(layers) // 2, 3 * len(layers) // 4, len(layers)):
             states = layers[layer - 1]
             flat = states.flatten(0, 2)

@@ -95,7 +95,7 @@ def read(file, source_dir, folder):
     return path.read_bytes(), path
 
 
-def examples_of(file, source_dir, folder, report):
+def read_examples(file, source_dir, folder, report):
     """Return the examples of a file as (line or item, value), None if it is optional and not there."""
     content, path = read(file, source_dir, folder)
     if content is None:
@@ -122,7 +122,7 @@ def joined(file, source_dir, report):
     warn(report, "train.json and dev.json are joined in this order. The publisher's single file "
          f"{file.source} has 2,290 questions, maybe in another order: then the cut at 80 % puts other "
          "questions into the test set than the papers'")  # fmt: skip
-    parts = [examples_of(file._replace(source=name), source_dir, None, report) for name in ("train.json", "dev.json")]
+    parts = [read_examples(file._replace(source=name), source_dir, None, report) for name in ("train.json", "dev.json")]
     return list(enumerate((value for part in parts for _, value in part), 1))
 
 
@@ -157,7 +157,7 @@ def parse(content, path):
 # Converting: one example of a source -> (the example to write, what was repaired). Drop says why it cannot be used.
 
 
-def text_of(row, field):
+def take_text(row, field):
     value = row.get(field) if isinstance(row, dict) else None
     if not isinstance(value, str) or not value.strip():
         raise Drop(f"{field} is missing or blank")
@@ -173,20 +173,20 @@ def with_options(question, options):
 
 
 def convert_gsm_style(row):
-    question, answer = text_of(row, "question"), text_of(row, "answer")
+    question, answer = take_text(row, "question"), take_text(row, "answer")
     if not re.search(r"####[^#\n]*\d[^#\n]*$", answer):
         raise Drop("answer does not end in '#### <number>'")
     return {"question": question, "answer": answer}, []
 
 
 def convert_aqua(row):
-    question, letter, repaired = text_of(row, "question"), text_of(row, "correct"), []
+    question, letter, repaired = take_text(row, "question"), take_text(row, "correct"), []
     options = row.get("options")
     if not isinstance(options, list) or len(options) != 5:
         raise Drop("options are not five")
     if letter not in tuple("ABCDE"):
         raise Drop(f"correct is {letter!r}, not a letter A to E")
-    options = [text_of({"option": option}, "option") for option in options]
+    options = [take_text({"option": option}, "option") for option in options]
     labels = [re.match(r"\(?([A-E])\s*[).:]", option) for option in options]
     if [label and label[1] for label in labels] == list("ABCDE"):
         options = [option[label.end() :].strip() for option, label in zip(options, labels, strict=True)]
@@ -198,29 +198,29 @@ def convert_aqua(row):
         repaired.append("an option is blank: kept so")
     steps = []
     if isinstance(row.get("rationale"), str) and row["rationale"].strip():
-        steps = [line.strip() for line in text_of(row, "rationale").split("\n") if line.strip()]
+        steps = [line.strip() for line in take_text(row, "rationale").split("\n") if line.strip()]
     else:
         repaired.append("rationale is blank: the answer is its letter alone")
     return {"question": with_options(question, options), "answer": "\n".join([*steps, f"#### {letter}"])}, repaired
 
 
 def convert_strategyqa(row):
-    question, facts = text_of(row, "question"), row.get("facts")
+    question, facts = take_text(row, "question"), row.get("facts")
     if not isinstance(facts, list):
         raise Drop("facts are not a list")
     if not isinstance(row.get("answer"), bool):
         raise Drop("answer is not true or false")
-    kept = [text_of({"fact": fact}, "fact") for fact in facts if not isinstance(fact, str) or fact.strip()]
+    kept = [take_text({"fact": fact}, "fact") for fact in facts if not isinstance(fact, str) or fact.strip()]
     repaired = ["blank facts left out"] if len(kept) < len(facts) else []
     return {"question": question, "facts": kept, "answer": row["answer"]}, repaired
 
 
 def convert_du(row):
-    question, _, tail = text_of(row, "input").partition("\nOptions:\n")
+    question, _, tail = take_text(row, "input").partition("\nOptions:\n")
     options = re.findall(r"^\(([A-F])\) (.+)$", tail, re.M)
     if not options or [letter for letter, _ in options] != list("ABCDEF")[: len(options)]:
         raise Drop("options are not labelled (A), (B) ... in order")
-    letter = text_of(row, "target").strip("()")
+    letter = take_text(row, "target").strip("()")
     if letter not in dict(options):
         raise Drop(f"target {letter!r} is none of the options")
     return {"question": with_options(question, [text for _, text in options]), "answer": letter}, []
@@ -287,7 +287,7 @@ def prepare(task, source_dir, output_dir):
         if task == "strategyqa" and source_dir and not (source_dir / file.source).is_file():
             rows = joined(file, source_dir, report)
         else:
-            rows = examples_of(file, source_dir, folder, report)
+            rows = read_examples(file, source_dir, folder, report)
         if rows is not None:
             files[file.output or file.source] = convert(task, file, rows, report)
         else:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from data_loader.tasks import Task
 from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser
 from experiment.protocol import protocol_name
-from experiment.responses import finished_questions, requests_of, write_hints
+from experiment.responses import finished_questions, make_requests, write_hints
 from experiment.run_files import make_record
 from experiment.setup import drop_long, load_method, make_engine, share_instructions
 from utils import UserError
@@ -38,7 +38,7 @@ def read_model_args(given: dict):
     return Parser(EvaluateSoftCoTPlusPlus if "num_scaling_times" in given else EvaluateSoftCoT, "").parse_args(words)
 
 
-def options_of(request, count: int, chains: int) -> tuple[tuple[str, object], ...]:
+def read_options(request, count: int, chains: int) -> tuple[tuple[str, object], ...]:
     """Return a request's sampling as options and values. count: of its responses. Raises UserError for other kwargs."""
     asked, task = request.args[1], f"task {request.task_name}"
     if unknown := sorted(asked.keys() - set(GENERATION_KWARGS)):
@@ -92,7 +92,7 @@ class HarnessModel:
         """Return a text a request. A question that is there several times gets its chains in turn."""
         method, texts, groups = self.method, [], defaultdict(lambda: defaultdict(list))
         for _, (request, *others) in groupby(requests, id):
-            options = options_of(request, 1 + len(others), method.chains)
+            options = read_options(request, 1 + len(others), method.chains)
             example = self.examples[request.args[0]] | {"index": request.doc_id, "place": len(texts)}
             groups[options][request.task_name, request.idx].append(example)
             texts += [""] * (1 + len(others))
@@ -118,7 +118,7 @@ class HarnessModel:
             todo = [(example, [args.seed]) for example in examples]
             if method.slot and method.slot.mode.writes_text:
                 write_hints(method.assistant, method.encoder, examples, args.eval_batch_size)
-            generated = engine.generate(requests_of(todo, method, samples), args.max_new_tokens)
+            generated = engine.generate(make_requests(todo, method, samples), args.max_new_tokens)
             finished = finished_questions(generated, todo, method.chains * samples)
             for _, example, rows in tqdm(finished, total=len(todo), desc="Questions"):
                 in_turn = [ids for sample in range(samples) for ids in rows[sample::samples]]  # chain by chain in rows

@@ -2,7 +2,7 @@
 
 from experiment.protocol import protocol_name
 from experiment.run_files import short_name
-from model.weights import repo_of
+from model.weights import find_repo
 from utils import replaced
 
 CARD = "README.md"
@@ -39,7 +39,7 @@ def write_model_card(folder, options: dict, chains: int | None, history: list[di
 def model_card(options: dict, chains: int | None, history: list[dict]) -> str:
     """Return the card's text. It names no folder of this machine."""
     models = (options["large_model_id"], options["small_model_id"])
-    hub_ids = list(dict.fromkeys(filter(None, map(repo_of, models))))
+    hub_ids = list(dict.fromkeys(filter(None, map(find_repo, models))))
     return TEMPLATE.format(
         **options,
         header=f"base_model: [{', '.join(hub_ids)}]\n" if hub_ids else "",

@@ -151,7 +151,7 @@ class Options:
 
 @dataclass(kw_only=True)
 class Switched:
-    """The protocol of a script with switches (`switches_of`)."""
+    """The protocol of a script with switches (`make_switches`)."""
 
     protocol: str = option(
         "corrected",
@@ -168,7 +168,7 @@ class Switched:
                 setattr(self, name, CLONE if of_clone else getattr(PROTOCOLS[self.protocol], name))
 
 
-def switches_of(script):
+def make_switches(script):
     """Return a dataclass with an option for each switch of a script. The default is the protocol's value."""
 
     def describe(entry):
@@ -303,12 +303,12 @@ class Training(Options):
 
 
 @dataclass(kw_only=True)
-class TrainSoftCoT(Training, switches_of("train_softcot")):
+class TrainSoftCoT(Training, make_switches("train_softcot")):
     """Options of train_softcot.py."""
 
 
 @dataclass(kw_only=True)
-class TrainSoftCoTPlusPlus(Chains, Training, switches_of("train_softcotpp")):
+class TrainSoftCoTPlusPlus(Chains, Training, make_switches("train_softcotpp")):
     """Options of train_softcotpp.py."""
 
     large_model_id: str = with_default(Training, "large_model_id", "Qwen/Qwen3-8B")
@@ -444,12 +444,12 @@ class Evaluation(Trained):
 
 
 @dataclass(kw_only=True)
-class EvaluateSoftCoT(Evaluation, switches_of("evaluate_softcot")):
+class EvaluateSoftCoT(Evaluation, make_switches("evaluate_softcot")):
     """Options of evaluate_softcot.py."""
 
 
 @dataclass(kw_only=True)
-class EvaluateSoftCoTPlusPlus(Chains, Evaluation, switches_of("evaluate_softcotpp")):
+class EvaluateSoftCoTPlusPlus(Chains, Evaluation, make_switches("evaluate_softcotpp")):
     """Options of evaluate_softcotpp.py."""
 
     base_model_id: str = with_default(Trained, "base_model_id", "Qwen/Qwen3-8B")
@@ -457,7 +457,7 @@ class EvaluateSoftCoTPlusPlus(Chains, Evaluation, switches_of("evaluate_softcotp
 
 
 @dataclass(kw_only=True)
-class Ask(Trained, switches_of("evaluate_softcot")):
+class Ask(Trained, make_switches("evaluate_softcot")):
     """Options of ask.py. What is not given is as in the training, by the run.json beside the projection."""
 
     question: str = option("", "the question's text, with its options if it has any", positional=True)

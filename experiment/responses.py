@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from data_loader.answers import clean_up
 from model.backbone import runs_fast
-from model.causal_lm import embeddings_of
+from model.causal_lm import embed_ids
 from model.generation import Request, TransformersEngine
 from model.plain import PlainEngine
 from utils import UserError
@@ -24,7 +24,7 @@ def local_engine(backbone, rows: int, instruction: tuple[int, ...] = (), **sampl
     return PlainEngine(backbone, **sampling)
 
 
-def requests_of(todo, method, num_return_sequences: int) -> Iterator[Request]:
+def make_requests(todo, method, num_return_sequences: int) -> Iterator[Request]:
     """Yield a request for each seed, chain and sample of each question. todo: (example, seeds) in the data's order.
 
     Soft thoughts are made once a question and chain, for all seeds and samples.
@@ -48,23 +48,23 @@ def soft_prompts(method, examples) -> list[tuple[torch.Tensor, list[torch.Tensor
         return [(prefix, [tail]) for prefix, tail in (embed_prompt(model, e["prefix_ids"]) for e in examples)]
     prompts = []
     for example, chains in zip(examples, method.slot.fill(examples, method.collate), strict=True):
-        suffix = embeddings_of(model, example["suffix_ids"])
+        suffix = embed_ids(model, example["suffix_ids"])
         tails = [torch.cat([thoughts, suffix]) for thoughts in chains]
-        prompts.append((embeddings_of(model, example["prefix_ids"]), tails))
+        prompts.append((embed_ids(model, example["prefix_ids"]), tails))
     return prompts
 
 
 @torch.no_grad()
 def embed_prompt(model, ids) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the embeddings of a prompt without a slot: all but the last token `[P, d]` and the last `[1, d]`."""
-    prompt = embeddings_of(model, ids)
+    prompt = embed_ids(model, ids)
     return prompt[:-1], prompt[-1:]
 
 
 def finished_questions(generated: Iterable[tuple[Request, list[int]]], todo, num_answers: int) -> Iterator[tuple]:
     """Yield (seed, example, its N x R lists of token ids, chain by chain) of each question as soon as all are there.
 
-    generated: requests with their token ids, in the order they finish; todo: as for `requests_of`.
+    generated: requests with their token ids, in the order they finish; todo: as for `make_requests`.
     """
     examples = {example["index"]: example for example, _ in todo}
     left = {(seed, example["index"]) for example, seeds in todo for seed in seeds}
@@ -80,7 +80,7 @@ def finished_questions(generated: Iterable[tuple[Request, list[int]]], todo, num
         raise UserError(f"the engine left {len(left)} questions without all their answers; run again to continue")
 
 
-def texts_of_ids(tokenizer, rows, skip_special_tokens: bool) -> list[str]:
+def decode_texts(tokenizer, rows, skip_special_tokens: bool) -> list[str]:
     """Return the texts of rows of token ids, cleaned up if the tokenizer says so: transformers 5 ignores that."""
     texts = tokenizer.batch_decode(rows, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
     return [clean_up(text) for text in texts] if tokenizer.clean_up_tokenization_spaces else texts

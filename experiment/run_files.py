@@ -15,7 +15,7 @@ from utils import UserError, fingerprint
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = 1  # of records and rows; other versions are not read
 
-# What fills the slot -> the method's name; of "projected" it depends on more (`method_of`).
+# What fills the slot -> the method's name; of "projected" it depends on more (`name_method`).
 OF_THOUGHTS = {name: mode.row for name, mode in MODES.items() if name != "projected"}
 # Arguments of the published evaluation that do not fix the result: the first line of a log has them too.
 ONLY_IN_LOGS = ("params_file_name", "print_input", "print_response", "test_k")
@@ -34,7 +34,7 @@ AS_IN_TRAINING = (
 )
 
 
-def method_of(settings: dict) -> str:
+def name_method(settings: dict) -> str:
     """Return one of METHODS. settings: the `run` record of a result file."""
     parts = ["assistant"] if settings.get("base_adapter") == "ignored" else ["base", "assistant"]
     tuned = any(settings.get(f"tune_{part}_model") or settings.get(f"{part}_model_ckpt") for part in parts)

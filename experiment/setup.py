@@ -25,16 +25,16 @@ from model.backbone import (
     Backbone,
     ThoughtTokensError,
     check_role,
+    find_family,
     load_backbone,
     load_embeddings,
     open_backbone,
     own_sampling,
     runs_fast,
-    tokens_of_family,
 )
 from model.causal_lm import embedding_table, text_config
 from model.frozen_lm import IGNORE
-from model.generation import end_ids_of
+from model.generation import find_end_ids
 from model.plain import PlainEngine
 from model.slot import MEAN, MODES, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT
@@ -104,7 +104,7 @@ def load_backbones(args, base_id, assistant_id, embeddings_only=False, assistant
         with naming(f"--{part}_thought_tokens", ThoughtTokensError):
             backbone = open_backbone(model_id, custom_tokens=vars(args)[f"{part}_thought_tokens"], **code)
         if backbone.thought_tokens.family == "qwen3" and args.switches().qwen3_tokens != "own":
-            backbone.thought_tokens = tokens_of_family(args.switches().qwen3_tokens)
+            backbone.thought_tokens = find_family(args.switches().qwen3_tokens)
         return backbone
 
     base = open_part("base", base_id)
@@ -359,7 +359,7 @@ def build_for_training(args, base, assistant):
 
 def make_engine(args, method, examples, max_new_tokens: int):
     """Return the engine that the options name; examples: all that it may get, of which vLLM plans for the longest."""
-    sampling = sampling_of(args, method.base)
+    sampling = read_sampling(args, method.base)
     if args.engine == "transformers":
         return local_engine(method.base, args.eval_batch_size, method.collate.instruction, **sampling)
     if args.engine == "reference":
@@ -371,10 +371,10 @@ def make_engine(args, method, examples, max_new_tokens: int):
     return VllmEngine(method.base, sampling, dtype=args.dtype, adapter=adapter, **options)
 
 
-def sampling_of(args, base) -> dict:
+def read_sampling(args, base) -> dict:
     """Return the sampling options as engines take them; with --sampling of_model, 1.0 is the model's own value."""
     options = {name: vars(args)[name] for name in ("temperature", "top_p", "top_k", "greedy")}
     if args.switches().sampling == "of_model":
         options |= {name: value for name, value in own_sampling(base.model_id).items() if options[name] == 1.0}
-    end_ids = end_ids_of(base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
+    end_ids = find_end_ids(base, of_tokenizer_only=args.switches().end_tokens == "tokenizer")
     return options | {"end_ids": end_ids}

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
-from model.causal_lm import embedding_table, embeddings_of
+from model.causal_lm import embed_ids, embedding_table
 from utils import replaced
 
 
@@ -21,7 +21,7 @@ def describe(base, soft, top: int) -> dict:
     model's embeddings; similarity: cosines between all chains, of one chain between all positions.
     """
     chains, length, _ = soft.shape
-    table = embeddings_of(base.model, range(min(len(base.tokenizer), len(embedding_table(base.model))))).float()
+    table = embed_ids(base.model, range(min(len(base.tokenizer), len(embedding_table(base.model))))).float()
     norms, vectors = table.norm(dim=-1).clamp_min(1e-12), soft.flatten(0, 1)
     found = (F.normalize(vectors, dim=-1) @ table.T / norms).topk(top)
     thoughts = [

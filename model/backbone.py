@@ -30,7 +30,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from model.attention import group_heads
-from model.causal_lm import DTYPE_ARGUMENT, bare, embeddings_of
+from model.causal_lm import DTYPE_ARGUMENT, bare, embed_ids
 from model.embedded import EMBEDDED, embedded_model_dir
 from utils import UserError
 
@@ -122,7 +122,7 @@ class Backbone:
     model_id: str
 
 
-def thought_tokens_of(config, tokenizer, custom: str | None = None) -> ThoughtTokens:
+def find_thought_tokens(config, tokenizer, custom: str | None = None) -> ThoughtTokens:
     """Return the thought tokens of a model, by family or from `custom`, "PLACEHOLDER,BEGIN,END[,ID]".
 
     ID: of the first initial token. Raises ThoughtTokensError if the family is unknown or a token is not one token.
@@ -149,7 +149,7 @@ def thought_tokens_of(config, tokenizer, custom: str | None = None) -> ThoughtTo
     )
 
 
-def tokens_of_family(family: str) -> ThoughtTokens:
+def find_family(family: str) -> ThoughtTokens:
     """Return the thought tokens of a family of FAMILIES."""
     return next(tokens for _, tokens in FAMILIES if tokens.family == family)
 
@@ -180,7 +180,7 @@ def open_backbone(model_id: str, *, custom_tokens: str | None = None, trust_remo
     tokenizer = load_tokenizer(model_id, trust_remote_code)
     with loading("model", model_id):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    tokens = thought_tokens_of(config, tokenizer, custom_tokens)
+    tokens = find_thought_tokens(config, tokenizer, custom_tokens)
     size = getattr(config.get_text_config(), "vocab_size", float("inf"))
     for token in (tokens.placeholder, tokens.begin, tokens.end):
         if (place := tokenizer.convert_tokens_to_ids(token)) >= size:
@@ -253,7 +253,7 @@ def check_role(backbone: Backbone, generates: bool) -> None:
     if runs_fast(model):
         return
     ids = torch.arange(1, 5, device=model.get_input_embeddings().weight.device)
-    embeds, what = embeddings_of(model, ids.tolist())[None], "a forward pass on embeddings"
+    embeds, what = embed_ids(model, ids.tolist())[None], "a forward pass on embeddings"
     try:
         output = model(inputs_embeds=embeds, use_cache=False, output_hidden_states=True)
         if not torch.allclose(output.logits, model(input_ids=ids[None], use_cache=False).logits, rtol=1e-2, atol=1e-2):
@@ -302,25 +302,25 @@ def load_embeddings(
     One tensor of the checkpoint's safetensors is read. Raises UserError if there is none.
     """
     with loading("embeddings of", backbone.model_id):
-        skeleton = skeleton_of(backbone.model_id, trust_remote_code)
+        skeleton = make_skeleton(backbone.model_id, trust_remote_code)
         embeddings = skeleton.get_input_embeddings()
         name = next(name for name, module in skeleton.named_modules() if module is embeddings) + ".weight"
         weight = read_tensor(resolve(backbone.model_id), name)
-        generation_config = generation_config_of(backbone.model_id, skeleton.config)
+        generation_config = read_generation_config(backbone.model_id, skeleton.config)
     embeddings.weight = torch.nn.Parameter(weight.to(getattr(torch, dtype)), requires_grad=False)
     backbone.model = EmbeddingsOnly(skeleton.config, generation_config, embeddings).requires_grad_(False).eval()
     backbone.model.to(device)
     return backbone
 
 
-def skeleton_of(model_id: str, trust_remote_code: bool = False) -> PreTrainedModel:
+def make_skeleton(model_id: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """Return the model that a config describes, without memory for its weights."""
     config = AutoConfig.from_pretrained(resolve(model_id), trust_remote_code=trust_remote_code)
     with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
-def generation_config_of(model_id: str, config) -> GenerationConfig:
+def read_generation_config(model_id: str, config) -> GenerationConfig:
     """Return a model's own generation config, or one made of its config if it has no such file."""
     try:
         return GenerationConfig.from_pretrained(resolve(model_id))

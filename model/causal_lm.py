@@ -27,7 +27,7 @@ def embed(model, ids: torch.Tensor) -> torch.Tensor:
     return bare(model).get_input_embeddings()(ids)
 
 
-def embeddings_of(model, ids) -> torch.Tensor:
+def embed_ids(model, ids) -> torch.Tensor:
     """Return the embeddings `[len(ids), d]` of a list of ids."""
     return embed(model, torch.tensor(list(ids), dtype=torch.long, device=embedding_table(model).device))
 

@@ -36,8 +36,8 @@ def write_checkpoint(state: dict, record: dict, folder: Path, keep: int, steps_p
     with replaced(written) as scratch:
         scratch.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
     found = checkpoints(folder)
-    earlier = [path for path in found if step_of(path) < step_of(written)]
-    whole_epochs = [path for path in earlier if step_of(path) % steps_per_epoch == 0]
+    earlier = [path for path in found if read_step(path) < read_step(written)]
+    whole_epochs = [path for path in earlier if read_step(path) % steps_per_epoch == 0]
     for path in set(found) - {written, *whole_epochs[: keep - 1]}:
         path.unlink()
 
@@ -61,10 +61,10 @@ def read_checkpoint(path: Path) -> dict:
 def checkpoints(folder: str | Path) -> list[Path]:
     """Return a run's checkpoints, newest first, whole or not."""
     found = [path for path in Path(folder).glob("checkpoint-*.pt") if re.fullmatch(r"checkpoint-\d+\.pt", path.name)]
-    return sorted(found, key=lambda path: -step_of(path))
+    return sorted(found, key=lambda path: -read_step(path))
 
 
-def step_of(path: Path) -> int:
+def read_step(path: Path) -> int:
     """Return the optimizer step of a checkpoint."""
     return int(path.stem.split("-")[1])
 

@@ -43,17 +43,17 @@ def fast_rows(model, run_prompts, batch: dict, chains: int, weights: list[float]
     prompts run here, once; those of a model that learns (LoRA) run again for each micro-batch, with a graph.
     """
 
-    def prefix_of(questions: list[int]):
+    def make_prefix(questions: list[int]):
         lengths = [batch["prefix_lengths"][question] for question in questions]
         ids = batch["prefix_ids"][questions, batch["prefix_ids"].shape[1] - max(lengths) :]
         return run_prompts(model, batch["instruction"], ids, lengths)
 
-    whole = None if learns(model) else prefix_of(list(range(len(weights))))
+    whole = None if learns(model) else make_prefix(list(range(len(weights))))
 
     def row_losses(rows: list[int], soft: torch.Tensor) -> torch.Tensor:
         questions = [row // chains for row in rows]
         distinct = sorted(set(questions))
-        prefix = whole or prefix_of(distinct)
+        prefix = whole or make_prefix(distinct)
         places = questions if whole else [distinct.index(question) for question in questions]
         suffix_lengths = [batch["suffix_lengths"][question] for question in questions]
         ids, length = batch["suffix_ids"][questions, : max(suffix_lengths)], soft.shape[1]
@@ -71,7 +71,7 @@ def fast_rows(model, run_prompts, batch: dict, chains: int, weights: list[float]
     return row_losses
 
 
-def micro_batches_of(lengths: list[int], most: int, device_type: str) -> list[list[int]]:
+def make_micro_batches(lengths: list[int], most: int, device_type: str) -> list[list[int]]:
     """Return micro-batches of rows of similar length.
 
     Each has at most `most` rows, or, if that is 0, as many as come to MICRO_BATCH_TOKENS with padding.

@@ -40,7 +40,7 @@ class Request(NamedTuple):
     tail: torch.Tensor  # [T, d_b], soft thoughts and what follows: one tensor for all rows of a chain
 
 
-def seed_of(key: tuple) -> int:
+def derive_seed(key: tuple) -> int:
     """Return the 64-bit seed of a row; key: (seed, question, chain, sample)."""
     digest = hashlib.sha256(repr(tuple(int(part) for part in key)).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
@@ -48,10 +48,10 @@ def seed_of(key: tuple) -> int:
 
 def row_generator(key: tuple) -> torch.Generator:
     """Return the CPU generator of a row."""
-    return torch.Generator().manual_seed(seed_of(key))
+    return torch.Generator().manual_seed(derive_seed(key))
 
 
-def end_ids_of(backbone, of_tokenizer_only: bool = False) -> set[int]:
+def find_end_ids(backbone, of_tokenizer_only: bool = False) -> set[int]:
     """Return the ids that end a response: the tokenizer's end-of-text token and those of the generation config.
 
     of_tokenizer_only: as published, the tokenizer's alone and the family's end of turn.
@@ -86,7 +86,7 @@ def read_settings(backbone, asked: Sampling):
     refuse_settings(backbone.model_id, [name for name, value in given if value not in (None, False, [], 0, 1)])
     sampling = {"temperature": asked.temperature, "top_p": asked.top_p}
     sampling |= {"top_k": choose_top_k(own, asked.top_k), "min_p": own.min_p}
-    return asked.end_ids or end_ids_of(backbone), own.repetition_penalty or 1.0, None if asked.greedy else sampling
+    return asked.end_ids or find_end_ids(backbone), own.repetition_penalty or 1.0, None if asked.greedy else sampling
 
 
 def choose_top_k(config, asked: int | None) -> int:
@@ -306,7 +306,7 @@ class Batch:
         lengths = [shared + before[row] + after[row] for row in source]
         self.slots.put(layers, source, shared, [longest - before[row] for row in source], lengths)
         self.hidden = torch.cat([self.hidden, last[source]]) if self.hidden is not None else last[source]
-        uniforms = uniforms_of(requests, self.limit).to(device)
+        uniforms = draw_uniforms(requests, self.limit).to(device)
         self.uniforms = torch.cat([self.uniforms, uniforms]) if self.uniforms is not None else uniforms
 
     def step(self):
@@ -351,7 +351,7 @@ class Batch:
         self.hidden = output.last_hidden_state[:, -1].contiguous().to(tokens.device)
 
 
-def uniforms_of(requests: list[Request], steps: int) -> torch.Tensor:
+def draw_uniforms(requests: list[Request], steps: int) -> torch.Tensor:
     """Return one uniform number a row and step, `[R, steps]`, each row from its own generator."""
     return torch.stack([torch.rand(steps, generator=row_generator(r.key), dtype=torch.float64) for r in requests])
 

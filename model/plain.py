@@ -20,10 +20,10 @@ from model.generation import (
     Sampling,
     can_be_drawn_from,
     choose_top_k,
-    end_ids_of,
+    derive_seed,
+    find_end_ids,
     refuse_no_token,
     refuse_settings,
-    seed_of,
 )
 
 
@@ -88,7 +88,7 @@ class PlainEngine:
         asked = Sampling(**sampling)
         use_stock_attention(backbone.model)
         self.model, self.name, self.published = bare(backbone.model), backbone.model_id, published
-        self.end_ids = sorted(asked.end_ids or end_ids_of(backbone, of_tokenizer_only=published))
+        self.end_ids = sorted(asked.end_ids or find_end_ids(backbone, of_tokenizer_only=published))
         config = copy.deepcopy(self.model.generation_config)
         if (config.num_beams or 1) > 1:
             refuse_settings(self.name, ["num_beams"])
@@ -111,7 +111,7 @@ class PlainEngine:
         calls = published_calls(requests) if self.published else ([request] for request in requests)
         for rows in calls:
             prompts = list({id(row.tail): torch.cat([row.prefix, row.tail]) for row in rows}.values())
-            seed = rows[0].key[0] if self.published else seed_of(rows[0].key)
+            seed = rows[0].key[0] if self.published else derive_seed(rows[0].key)
             output = self.sample(torch.stack(prompts), rows, seed, max_new_tokens)
             yield from zip(rows, map(self.without_padding, output), strict=True)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from model.causal_lm import bare, embeddings_of
+from model.causal_lm import bare, embed_ids
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values [B, heads, T, d_head] of each layer
 
@@ -28,7 +28,7 @@ class Prefix:
 def run_instruction(model, ids: tuple[int, ...]) -> Layers:
     """Return the keys and values `[1, heads, C, d_head]` of the ids that all prompts begin with."""
     cache = DynamicCache()
-    bare(model).get_decoder()(inputs_embeds=embeddings_of(model, ids)[None], past_key_values=cache, use_cache=True)
+    bare(model).get_decoder()(inputs_embeds=embed_ids(model, ids)[None], past_key_values=cache, use_cache=True)
     return keys_and_values(cache)
 
 

@@ -91,10 +91,10 @@ class ThoughtSlot:
     """
 
     def __init__(self, mode: str, base, softcot, length: int, chains: int, noise: float = 0.0, vectors=None):
-        from model.causal_lm import embedding_table, embeddings_of
+        from model.causal_lm import embed_ids, embedding_table
 
         self.mode, self.softcot, self.length, self.chains, self.noise = MODES[mode], softcot, length, chains, noise
-        self.table, self.embed = embedding_table(base.model), lambda ids: embeddings_of(base.model, ids)
+        self.table, self.embed = embedding_table(base.model), lambda ids: embed_ids(base.model, ids)
         self.vectors = vectors
         self.placeholder = base.tokenizer.convert_tokens_to_ids(base.thought_tokens.placeholder)
 

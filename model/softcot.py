@@ -21,8 +21,8 @@ from torch import nn
 from model import plain
 from model.attention import use_stock_attention
 from model.backbone import Backbone, runs_fast
-from model.causal_lm import embed, embedding_table, embeddings_of, learns
-from model.frozen_lm import fast_rows, label_weights, micro_batches_of
+from model.causal_lm import embed, embed_ids, embedding_table, learns
+from model.frozen_lm import fast_rows, label_weights, make_micro_batches
 from model.prefix import Prefix, continue_prefix, run_instruction, run_prefix
 from utils import UserError
 
@@ -92,7 +92,7 @@ class SoftCoT(nn.Module):
             self.learned = nn.Parameter(vectors.to(self.device_name, projection_dtype))
         if thinks:
             if filler:
-                tokens = embeddings_of(assistant.model, filler)
+                tokens = embed_ids(assistant.model, filler)
             else:
                 tokens = placeholder_token(assistant) if chains is None else initial_tokens(assistant, chains)
             self.embedding = nn.Parameter(tokens.detach().float().clone(), requires_grad=False)
@@ -200,7 +200,7 @@ class SoftCoT(nn.Module):
         if self.base in self.fast:
             row_losses = fast_rows(self.base, self.run_prompts, batch, chains, weights)
             lengths = [self.length + own for own in batch["suffix_lengths"] for _ in range(chains)]
-            micro_batches = micro_batches_of(lengths, self.micro_batch_size, rows.device.type)
+            micro_batches = make_micro_batches(lengths, self.micro_batch_size, rows.device.type)
         else:
             row_losses = plain.plain_rows(self.base, batch, chains, weights)
             micro_batches = [[row] for row in range(len(rows))]
@@ -283,9 +283,7 @@ class SoftCoT(nn.Module):
 
 def placeholder_token(assistant: Backbone) -> torch.Tensor:
     """Return what fills SoftCoT's placeholders: their own embedding, `[1, d_a]`."""
-    return embeddings_of(
-        assistant.model, [assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)]
-    )
+    return embed_ids(assistant.model, [assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)])
 
 
 def initial_tokens(assistant: Backbone, chains: int) -> torch.Tensor:
@@ -302,7 +300,7 @@ def initial_tokens(assistant: Backbone, chains: int) -> torch.Tensor:
             f"{chains} chains: the assistant's family {tokens.family!r} has {available} initial tokens "
             f"(ids from {tokens.initial_id}); choose 1 to {available}"
         )
-    return embeddings_of(assistant.model, range(tokens.initial_id, tokens.initial_id + chains))
+    return embed_ids(assistant.model, range(tokens.initial_id, tokens.initial_id + chains))
 
 
 def assistant_part(batch: dict, device) -> dict:

@@ -74,7 +74,7 @@ def training_loop(
 
     def save():
         check_finite(progress, trained)
-        content = state_of(progress, trained, optimizer, schedule, accelerator)
+        content = make_state(progress, trained, optimizer, schedule, accelerator)
         if accelerator.is_main_process:
             write_checkpoint(content, record, folder, recipe.keep_checkpoints, steps_per_epoch)
         accelerator.wait_for_everyone()
@@ -84,7 +84,7 @@ def training_loop(
     with noted_signals() as signals, bar:
         for epoch in range(progress.epoch, math.ceil(recipe.epochs)):
             first, last = epoch * steps_per_epoch, min((epoch + 1) * steps_per_epoch, total_steps)
-            batches = parts_of(order_of_epoch(train_set, recipe.seed + epoch), step_size)
+            batches = cut_in_parts(shuffle_examples(train_set, recipe.seed + epoch), step_size)
             if progress.step == first:
                 draw_as_data_loader()
             for examples in batches[progress.step - first : last - first]:
@@ -98,7 +98,7 @@ def training_loop(
                 # 3) log
                 if progress.step % LOGGING_STEPS == 0 or progress.step in (1, total_steps):
                     check_finite(progress, trained)
-                    values = means_of(progress.unlogged, model.loss_names, accelerator)
+                    values = average_losses(progress.unlogged, model.loss_names, accelerator)
                     more = {"grad_norm": norm.item(), "learning_rate": learning_rate}
                     log(values | more, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged = []
@@ -132,7 +132,7 @@ def update(parameters, optimizer, schedule) -> tuple[torch.Tensor, float]:
     return norm, learning_rate
 
 
-def order_of_epoch(train_set, seed: int) -> list:
+def shuffle_examples(train_set, seed: int) -> list:
     """Return the examples in the order of accelerate's SeedableRandomSampler. seed: the run's, plus the epoch."""
     order = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(seed))
     return [train_set[i] for i in order.tolist()]
@@ -143,7 +143,7 @@ def draw_as_data_loader() -> None:
     torch.empty((), dtype=torch.int64).random_()
 
 
-def parts_of(items: list, size: int) -> list[list]:
+def cut_in_parts(items: list, size: int) -> list[list]:
     """Return the items in parts of `size`, the last one maybe shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
@@ -157,7 +157,7 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> torch.Te
     """Put the gradient of a step into `.grad`; return this process's share of the losses, `[names]`, on the device."""
     count = count_labels(examples, model.reduction)
     losses = torch.zeros(len(model.loss_names), device=accelerator.device)
-    for part in parts_of(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
+    for part in cut_in_parts(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
         found = model.losses(on_device(collate(part), accelerator.device), count, backward=True)
         losses += torch.stack([found[name] for name in model.loss_names])
     if accelerator.num_processes > 1:
@@ -171,7 +171,7 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> torch.Te
 def dev_loss(model, dev_set, collate, batch_size: int, accelerator, signals=()) -> float | None:
     """Return the dev loss: the batches' losses, weighed by their examples. None if a signal came before its end."""
     total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
-    rounds = parts_of(parts_of(dev_set, batch_size), accelerator.num_processes)
+    rounds = cut_in_parts(cut_in_parts(dev_set, batch_size), accelerator.num_processes)
     for batches in tqdm(rounds, desc="Dev loss", leave=False, disable=not accelerator.is_main_process):
         if any(largest(accelerator, max(signals, default=0))):
             return None
@@ -206,7 +206,7 @@ def check_finite(progress: Progress, trained: dict) -> None:
             raise FloatingPointError(f"{name} holds NaN or inf after step {progress.step}; {REMEDY}")
 
 
-def means_of(losses: list[torch.Tensor], names, accelerator) -> dict[str, float]:
+def average_losses(losses: list[torch.Tensor], names, accelerator) -> dict[str, float]:
     """Return the mean losses of some steps by name. losses: each step's `[names]`, this process's share."""
     sums = accelerator.reduce(torch.stack(losses), reduction="sum")
     return dict(zip(names, sums.mean(0).tolist(), strict=True))
@@ -219,7 +219,7 @@ def log(values: dict, progress: Progress, steps_per_epoch: int, accelerator, bar
     bar.set_postfix({name: f"{value:.4f}" for name, value in values.items() if "loss" in name})
 
 
-def state_of(progress: Progress, trained: dict, optimizer, schedule, accelerator) -> dict:
+def make_state(progress: Progress, trained: dict, optimizer, schedule, accelerator) -> dict:
     """Return the content of a checkpoint: tensors and plain values; a collective call of all processes."""
     unlogged = torch.stack(progress.unlogged) if progress.unlogged else torch.zeros(0, device=accelerator.device)
     return {

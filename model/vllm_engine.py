@@ -15,7 +15,7 @@ import torch
 
 from model.backbone import resolve
 from model.causal_lm import text_config
-from model.generation import Sampling, read_settings, seed_of
+from model.generation import Sampling, derive_seed, read_settings
 from model.weights import check_adapter
 from utils import UserError
 
@@ -117,7 +117,7 @@ class VllmEngine:
             # penalizes generated tokens only; the vocabulary's size is the id that vLLM pads with and passes over.
             length = len(prompt["prompt_embeds"])
             prompt |= {"prompt_token_ids": [self.no_token] * length, "prompt_is_token_ids": [False] * length}
-        params = self.params(**self.sampling, seed=seed_of(request.key), max_tokens=max_new_tokens)
+        params = self.params(**self.sampling, seed=derive_seed(request.key), max_tokens=max_new_tokens)
         name = "-".join(map(str, request.key))
         async for output in self.engine.generate(prompt, params, name, lora_request=self.lora):
             final = output

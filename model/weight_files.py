@@ -32,28 +32,28 @@ def model_hashes(base: Backbone, assistant: Backbone | None) -> dict[str, str | 
 def weights_fingerprint(model_id: str) -> str:
     """Return a hash of the sizes and sampled bytes of a checkpoint's files. Raises UserError if one is absent."""
     with loading("weights of", model_id):
-        folder = folder_of(model_id)
+        folder = find_folder(model_id)
         names = [next((name for name in WEIGHTS if (folder / name).is_file()), WEIGHTS[0])]
         if names[0].endswith(".json"):
             index = json.loads((folder / names[0]).read_text(encoding="utf-8"))
             names = sorted(set(index["weight_map"].values()))
         # Another engine may not have fetched all files of a Hub id.
-        return digest_of(sample(Path(cached_file(resolve(model_id), name))) for name in names)
+        return hash_parts(sample(Path(cached_file(resolve(model_id), name))) for name in names)
 
 
 def tokenizer_fingerprint(model_id: str) -> str:
     """Return a hash of the tokenizer's files, its chat template among them."""
     with loading("tokenizer of", model_id):
-        files = [folder_of(model_id) / name for name in TOKENIZER]
-        return digest_of(file.name.encode() + file.read_bytes() for file in files if file.is_file())
+        files = [find_folder(model_id) / name for name in TOKENIZER]
+        return hash_parts(file.name.encode() + file.read_bytes() for file in files if file.is_file())
 
 
-def folder_of(model_id: str) -> Path:
+def find_folder(model_id: str) -> Path:
     """Return the model's directory; of a Hub id, the snapshot in the cache."""
     return Path(cached_file(resolve(model_id), "config.json")).parent
 
 
-def digest_of(parts) -> str:
+def hash_parts(parts) -> str:
     """Return a hash of byte strings and their lengths."""
     digest = hashlib.sha256()
     for part in parts:

@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-from model.backbone import Backbone, first_line, loading, skeleton_of
+from model.backbone import Backbone, first_line, loading, make_skeleton
 from model.choices import EMBEDDED, EMBEDDED_REPO
 from model.slot import MEAN
 from utils import UserError, replaced
@@ -23,7 +23,7 @@ HUB_FILE = re.compile(rf"({NAME}/{NAME}(?<!\.bin))(?:/((?:{NAME}/)*{NAME}\.bin))
 BESIDE = ("run.json", MEAN, "base_model/*", "assistant_model/*")  # what belongs to a projection
 
 
-def repo_of(model_id: str) -> str | None:
+def find_repo(model_id: str) -> str | None:
     """Return a model id as the Hub knows it, None for a folder."""
     if model_id == EMBEDDED:
         return EMBEDDED_REPO
@@ -69,7 +69,7 @@ def add_lora(backbone: Backbone) -> None:
 def check_lora_modules(model_id: str, trust_remote_code: bool = False) -> None:
     """Raise UserError unless a model has the modules that `add_lora` wraps. Its config is read, not its weights."""
     with loading("model", model_id):
-        modules = {name.rsplit(".", 1)[-1] for name, _ in skeleton_of(model_id, trust_remote_code).named_modules()}
+        modules = {name.rsplit(".", 1)[-1] for name, _ in make_skeleton(model_id, trust_remote_code).named_modules()}
     if missing := [name for name in LORA["target_modules"] if name not in modules]:
         raise UserError(f"{model_id} has no modules {' and '.join(missing)}, which LoRA tunes: choose another model")
 

@@ -29,7 +29,7 @@ def list_published(runs, method) -> np.ndarray:
     return np.array([find_published(run.base, method, run.task, 1)[0] for run in runs.itertuples()], float)
 
 
-def read_runs() -> pd.DataFrame:
+def read_reruns() -> pd.DataFrame:
     """Return what others ran, a row a run, with its name, its L and the SoftCoT paper's accuracy."""
     runs = pd.read_csv(DATA / "runs.csv")
     name = runs.base + ", " + runs.task + (", " + runs.projection).fillna("")
@@ -79,7 +79,7 @@ def compare_with_controls(runs, verdicts) -> pd.DataFrame:
 # ---- tables ----
 
 
-def show(accuracy) -> str:
+def percent(accuracy) -> str:
     """Return an accuracy with the digits of its source, two at most."""
     return format_number(accuracy).removesuffix("0")
 
@@ -88,13 +88,13 @@ def show_difference(row) -> str:
     return f"{row['difference']:+.1f}" + ("" if pd.isna(row["low"]) else f" ({row['low']:+.1f} to {row['high']:+.1f})")
 
 
-def table_of_sources() -> str:
+def tabulate_sources() -> str:
     sources = pd.read_csv(DATA / "sources.csv", keep_default_na=False)
     names = [f"[{row.source}]({row.link})" if row.link else row.source for row in sources.itertuples()]
     return markdown_table(pd.DataFrame({"source": names, "what it is": sources.conditions}))
 
 
-def table_of_pairs(verdicts) -> str:
+def tabulate_pairs(verdicts) -> str:
     lines = []
     for pair in PAIRS:
         found, (a, b) = compare_paired(verdicts, *pair), verdicts[[*pair]].dropna().to_numpy().T
@@ -105,13 +105,18 @@ def table_of_pairs(verdicts) -> str:
     return markdown_table(pd.DataFrame(lines, columns=head))
 
 
-def table_of_controls(rows) -> str:
+def tabulate_controls(rows) -> str:
     lines = []
     for _, same in rows.groupby("run", sort=False):
         first, *more = same.to_dict("records")
-        others = "; ".join(f"{row['condition_c']} {show(row['accuracy_c'])}: {show_difference(row)}" for row in more)
-        line = [first["name"], first["source"], format_number(first["questions"], form=",.0f"), show(first["accuracy"])]
-        line += [f"{first['condition_c']} {show(first['accuracy_c'])}", show_difference(first), others or "-"]
+        others = "; ".join(f"{row['condition_c']} {percent(row['accuracy_c'])}: {show_difference(row)}" for row in more)
+        line = [
+            first["name"],
+            first["source"],
+            format_number(first["questions"], form=",.0f"),
+            percent(first["accuracy"]),
+        ]
+        line += [f"{first['condition_c']} {percent(first['accuracy_c'])}", show_difference(first), others or "-"]
         lines.append([*line, format_number(first["paper"], form="+.1f")])
     head = ["base model, task", "source", "questions", "SoftCoT", "baseline", "difference (95 % interval)"]
     return markdown_table(pd.DataFrame(lines, columns=[*head, "against further controls", "difference in the paper"]))
@@ -120,14 +125,14 @@ def table_of_controls(rows) -> str:
 def table_without_baseline(alone) -> str:
     lines = []
     for (source, name), same in alone.groupby(["source", "name"], sort=False):
-        accuracies = ", ".join(f"{show(run.accuracy)} ({run.length})" for run in same.itertuples())
+        accuracies = ", ".join(f"{percent(run.accuracy)} ({run.length})" for run in same.itertuples())
         questions = format_number(same.questions.iloc[0], form=",.0f")
-        lines.append([name, source, questions, accuracies, show(same.paper.iloc[0])])
+        lines.append([name, source, questions, accuracies, percent(same.paper.iloc[0])])
     head = ["base model, task", "source", "questions", "SoftCoT", "the paper (L = 4)"]
     return markdown_table(pd.DataFrame(lines, columns=head))
 
 
-def table_of_tokens() -> str:
+def tabulate_tokens() -> str:
     tokens, lines = pd.read_csv(DATA / "next_tokens.csv"), []
     for (length, _), part in tokens.groupby(["thought_tokens", (tokens.position - 1) // 8]):
         columns = part.position, part.in_questions, part.total_variation
@@ -187,16 +192,16 @@ def plot_lengths(alone, verdicts, path) -> None:
 
 def main(page=DOCS / "EVIDENCE.md", images=DOCS / "img"):
     # 1) What others measured
-    runs, verdicts = read_runs(), read_verdicts()
+    runs, verdicts = read_reruns(), read_verdicts()
 
     # 2) Each run against its own source's controls, and apart the sources that have none
     rows = compare_with_controls(runs, verdicts)
     alone = runs[~runs.source.isin(runs.source[runs.condition.isin(CONTROLS)])]
 
     # 3) Tables, each between its markers; runs whose answers are known have a table of their own
-    tables = {"sources": table_of_sources(), "pairs": table_of_pairs(verdicts)}
-    tables |= {"controls": table_of_controls(rows[rows.answers.isna()]), "alone": table_without_baseline(alone)}
-    tables |= {"next tokens": table_of_tokens()}
+    tables = {"sources": tabulate_sources(), "pairs": tabulate_pairs(verdicts)}
+    tables |= {"controls": tabulate_controls(rows[rows.answers.isna()]), "alone": table_without_baseline(alone)}
+    tables |= {"next tokens": tabulate_tokens()}
     block = r"(?<=<!-- made: )([\w ]+)( -->\n).*?(?=<!-- /made -->)"
     text = page.read_text(encoding="utf-8")
     text = re.sub(block, lambda found: found[1] + found[2] + tables[found[1]], text, flags=re.DOTALL)

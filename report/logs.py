@@ -72,7 +72,7 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
             rows.append(row | {"index": asked - 1, "correct": now > correct})
             correct, row = now, {"responses": []}
     begun = len(rows) + (row != {"responses": []})
-    return make_record(name, arguments), rows, tokens, max(questions, begun)
+    return read_settings(name, arguments), rows, tokens, max(questions, begun)
 
 
 def parse_arguments(path, text) -> dict:
@@ -83,7 +83,7 @@ def parse_arguments(path, text) -> dict:
         raise UserError(f"{path}: the line of Args is no dictionary: {text[:80]!r}: correct or remove it") from None
 
 
-def make_record(name, arguments) -> dict:
+def read_settings(name, arguments) -> dict:
     """Return the record of a run: our logs hold it, of the published code's the name and some arguments give it."""
     if "version" in arguments:
         return with_plain_ids({key: value for key, value in arguments.items() if key not in ONLY_IN_LOGS})

@@ -12,7 +12,7 @@ from experiment.run_files import without_training
 from utils import replaced
 
 
-def save(figure, path) -> None:
+def save_figure(figure, path) -> None:
     with replaced(path) as scratch:
         figure.savefig(scratch, dpi=120, format="png")
 
@@ -29,7 +29,7 @@ def plot_loss(history, path, title):
     axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.set_yscale("log")
     axes.legend()
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_summary(table, comparisons: list[dict], folder: Path) -> dict[str, str | None]:
@@ -60,7 +60,7 @@ def plot_differences(comparisons: list[dict], path) -> str | None:
     axes.axvline(0, color="black", linewidth=1)
     axes.invert_yaxis()
     axes.set(xlabel="points of accuracy on the same questions, 95 % interval")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def select_cells(table):
@@ -94,7 +94,7 @@ def plot_tasks(table, path) -> str | None:
         axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
         lines = "; black: published" if published.notna().any(axis=None) else ""
         axes.set(title=base, ylim=(0, 100), xlabel="", ylabel=f"accuracy in %, standard deviation{lines}")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_against(table, key, title, path) -> str | None:
@@ -124,4 +124,4 @@ def plot_against(table, key, title, path) -> str | None:
     axes.set(xlabel=title, ylabel="accuracy in %, bars: standard deviation over seeds")
     axes.set_xticks(sorted({place for line in lines for place, _ in line}))
     axes.legend(fontsize="small")
-    save(figure, path)
+    save_figure(figure, path)

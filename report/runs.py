@@ -11,7 +11,7 @@ from data_loader.answers import verdicts
 from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
 from experiment.results import read_result_file
-from experiment.run_files import VERSION, method_of, without_training
+from experiment.run_files import VERSION, name_method, without_training
 from model.slot import MODES
 from report.logs import read_log
 from utils import UserError
@@ -86,7 +86,7 @@ def read_run(path) -> Run | None:
         return None
     record, rows, *rest = found
     check_record(path, record, rows)
-    unused = {"assistant_model_id", "assistant_thought_tokens"} if method_of(record) in NO_ASSISTANT else set()
+    unused = {"assistant_model_id", "assistant_thought_tokens"} if name_method(record) in NO_ASSISTANT else set()
     unused |= {"seed"} if record["num_thought_tokens"] else {"seed", "num_scaling_times", "model_name"}  # no chains
     settings = {key: value for key, value in record.items() if value is not None and key not in unused}
     protocol = protocol_name(settings)

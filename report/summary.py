@@ -9,7 +9,7 @@ import pandas as pd
 
 from data_loader.tasks import TASKS
 from experiment.protocol import SWITCHES
-from experiment.run_files import METHODS, method_of, short_name
+from experiment.run_files import METHODS, name_method, short_name
 from report.papers import PAPERS, find_published, list_differences
 from report.runs import RULES, Run, count_answers, group, to_json
 from utils import UserError
@@ -50,7 +50,7 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
     for same in group(runs, lambda run: run.settings):
         s = same[0].settings
         task = s["task_name"] + ("" if s["split"] == "test" else f" ({s['split']})")
-        cells.append(Cell(s, method_of(s), task))
+        cells.append(Cell(s, name_method(s), task))
         for run in sorted(same, key=lambda run: run.seed):
             add_run(cells[-1], run)
         golds = pd.concat([run.rows.gold for run in cells[-1].runs], axis=1)
@@ -160,7 +160,7 @@ def make_table(cells: list[Cell], tasks=(), methods=()) -> pd.DataFrame:
             empty = dict.fromkeys(COLUMNS + MORE) | {"base": mine[0].base, "label": label, "method": labels[label]}
             empty |= {"status": "missing", "seeds": [], "flags": [], "runs": [], "left_out": []}
             empty |= {"model": short_name(mine[0].settings["base_model_id"])}
-            known = {cell.task: make_row(cell, most_seeds) for cell in mine if cell.label == label}
+            known = {cell.task: make_table_row(cell, most_seeds) for cell in mine if cell.label == label}
             settings = next((row["settings"] for row in known.values()), None)
             row = [add_published(empty | {"task": task} | known.get(task, {}), settings) for task in columns]
             rows += row + average_tasks(row, empty)
@@ -174,7 +174,7 @@ def order_tasks(tasks) -> list[str]:
     return sorted(tasks, key=lambda task: (order.index(task.split(" (")[0]), task))
 
 
-def make_row(cell, most_seeds) -> dict:
+def make_table_row(cell, most_seeds) -> dict:
     """Return what the table says of a cell."""
     scores = pd.DataFrame([run.scores for run in cell.runs], columns=RULES)
     mean, std = scores.mean(skipna=False), scores.std(skipna=False)
@@ -308,5 +308,5 @@ def pair_protocols(cells) -> list[tuple[str, str]]:
 
 def is_corrected(settings) -> bool:
     """Return whether training, if there was one, and evaluation are known to be corrected."""
-    trained = "corrected" if "own_chains" in settings or method_of(settings) == "LoRA" else None
+    trained = "corrected" if "own_chains" in settings or name_method(settings) == "LoRA" else None
     return settings.get("evaluated_with") == "corrected" and settings.get("trained_with") == trained

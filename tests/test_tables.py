@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiment.protocol import CORRECTED, PUBLISHED, SWITCHES, switches_in
-from experiment.run_files import method_of
+from experiment.run_files import name_method
 from tests.commands import environment
 from tests.test_docs import NAMES, commands, parser_of
 from tests.tiny import TOKEN_OPTIONS, make_inputs
@@ -74,7 +74,7 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
     methods, pairs, tasks = METHODS[table]
     commands = plan(table, parsers, tmp_path)
     evaluated = [options for script, options in commands if script.startswith("evaluate")]
-    assert [method_of(vars(options)) for options in evaluated] == methods * pairs * tasks
+    assert [name_method(vars(options)) for options in evaluated] == methods * pairs * tasks
     assert {options.task_name for options in evaluated} == (TASKS if tasks == 5 else {"gsm8k"})
     assert {options.num_thought_tokens for options in evaluated} == {
         "mini": {0, 16},

@@ -22,12 +22,12 @@ from experiment.options import (
     TrainSoftCoTPlusPlus,
 )
 from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, protocol_name
-from experiment.run_files import method_of
+from experiment.run_files import name_method
 from experiment.setup import encode_split, load_backbones, make_encoder
 from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint
 from model.frozen_lm import IGNORE
-from model.generation import end_ids_of
+from model.generation import find_end_ids
 from model.softcot import SoftCoT
 from model.weights import add_lora
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of, whole
@@ -281,12 +281,12 @@ def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(model
 def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
     args = parse("evaluate_softcot", "--dtype float32")
     llama, qwen, *_ = load_backbones(args, f"{models}/Llama-3.1-8B-Instruct", f"{models}/Qwen3-0.6B")
-    assert end_ids_of(llama) == {128001, 128008, 128009} and end_ids_of(qwen) == {151645, 151643}
-    assert end_ids_of(llama, of_tokenizer_only=True) == {128009}
-    assert end_ids_of(qwen, of_tokenizer_only=True) == {151645}
+    assert find_end_ids(llama) == {128001, 128008, 128009} and find_end_ids(qwen) == {151645, 151643}
+    assert find_end_ids(llama, of_tokenizer_only=True) == {128009}
+    assert find_end_ids(qwen, of_tokenizer_only=True) == {151645}
     base_model = dataclasses.replace(llama, tokenizer=copy.deepcopy(llama.tokenizer))
     base_model.tokenizer.eos_token = "<|end_of_text|>"
-    assert end_ids_of(base_model, of_tokenizer_only=True) == {128001, 128009}
+    assert find_end_ids(base_model, of_tokenizer_only=True) == {128001, 128009}
 
 
 # ---- through the command line ----
@@ -426,5 +426,5 @@ def test_the_base_s_adapter_is_used_or_ignored(run):
 @pytest.mark.parametrize("part, ignored", [("base", "SoftCoT"), ("assistant", "SoftCoT + LoRA")])
 def test_an_ignored_adapter_is_not_in_the_method_s_name(part, ignored):
     settings = vars(parse("evaluate_softcot", f"--tune_{part}_model --{part}_model_ckpt X"))
-    assert method_of(settings) == "SoftCoT + LoRA"
-    assert method_of(settings | {"base_adapter": "ignored"}) == ignored
+    assert name_method(settings) == "SoftCoT + LoRA"
+    assert name_method(settings | {"base_adapter": "ignored"}) == ignored

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment.responses import finished_questions, texts_of_ids
+from experiment.responses import decode_texts, finished_questions
 from model.generation import Request
 from utils import UserError
 
@@ -32,5 +32,5 @@ def test_texts_are_cleaned_up_if_the_tokenizer_says_so_with_every_version_of_tra
     tokenizer = chatml_tokenizer
     tokenizer.clean_up_tokenization_spaces = cleans
     ids = tokenizer.encode("It is 3 .5<|im_end|>")
-    assert texts_of_ids(tokenizer, [ids], skip_special_tokens=False) == [text]
-    assert texts_of_ids(tokenizer, [ids], skip_special_tokens=True) == [text.removesuffix("<|im_end|>")]
+    assert decode_texts(tokenizer, [ids], skip_special_tokens=False) == [text]
+    assert decode_texts(tokenizer, [ids], skip_special_tokens=True) == [text.removesuffix("<|im_end|>")]

@@ -9,7 +9,7 @@ from experiment.options import (
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
 )
-from experiment.run_files import make_record, method_of
+from experiment.run_files import make_record, name_method
 from utils import fingerprint
 
 
@@ -68,4 +68,4 @@ def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):
 def test_methods_are_named_as_in_the_papers(words, chains, own_chains, name):
     words = f"--params_file_name P {words}" + (f" --num_scaling_times {chains}" if chains else "")
     args = Parser(EvaluateSoftCoTPlusPlus if chains else EvaluateSoftCoT, "").parse_args(words.split())
-    assert method_of(vars(args) | {"own_chains": own_chains}) == name
+    assert name_method(vars(args) | {"own_chains": own_chains}) == name

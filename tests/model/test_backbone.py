@@ -3,29 +3,29 @@
 import pytest
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from model.backbone import ThoughtTokensError, load_backbone, open_backbone, resolve, thought_tokens_of
+from model.backbone import ThoughtTokensError, find_thought_tokens, load_backbone, open_backbone, resolve
 from tests.tiny import DOCUMENTED, tiny_model
 from utils import UserError
 
 
 def test_families_of_real_tokenizers(llama_tokenizer, qwen3_tokenizer):
-    assert thought_tokens_of(LlamaConfig(), llama_tokenizer).family == "llama"
-    assert thought_tokens_of(Qwen3Config(), qwen3_tokenizer).family == "qwen3"
-    assert thought_tokens_of(Qwen2Config(), qwen3_tokenizer).family == "qwen2.5"  # it has Qwen2.5's tokens too
+    assert find_thought_tokens(LlamaConfig(), llama_tokenizer).family == "llama"
+    assert find_thought_tokens(Qwen3Config(), qwen3_tokenizer).family == "qwen3"
+    assert find_thought_tokens(Qwen2Config(), qwen3_tokenizer).family == "qwen2.5"  # it has Qwen2.5's tokens too
 
 
 def test_smollm2_and_llama_differ_by_their_tokens(chatml_tokenizer):
-    assert thought_tokens_of(LlamaConfig(), chatml_tokenizer).family == "smollm2"
+    assert find_thought_tokens(LlamaConfig(), chatml_tokenizer).family == "smollm2"
 
 
 def test_an_unknown_family_is_refused_with_the_form_of_its_thought_tokens(chatml_tokenizer):
     for config in (Gemma3TextConfig(), Qwen3Config()):  # Qwen3 by its config, not by its tokens
         with pytest.raises(ThoughtTokensError, match="PLACEHOLDER,BEGIN,END"):
-            thought_tokens_of(config, chatml_tokenizer)
+            find_thought_tokens(config, chatml_tokenizer)
 
 
 def test_custom_thought_tokens(chatml_tokenizer):
-    tokens = thought_tokens_of(Gemma3TextConfig(), chatml_tokenizer, "<|endoftext|>, <gh_stars>,<filename>,7")
+    tokens = find_thought_tokens(Gemma3TextConfig(), chatml_tokenizer, "<|endoftext|>, <gh_stars>,<filename>,7")
     assert (tokens.family, tokens.placeholder, tokens.begin, tokens.end, tokens.initial_id) == (
         "custom",
         "<|endoftext|>",
@@ -46,7 +46,7 @@ def test_custom_thought_tokens(chatml_tokenizer):
 )
 def test_bad_custom_thought_tokens(chatml_tokenizer, custom):
     with pytest.raises(ThoughtTokensError):
-        thought_tokens_of(LlamaConfig(), chatml_tokenizer, custom)
+        find_thought_tokens(LlamaConfig(), chatml_tokenizer, custom)
 
 
 @pytest.mark.parametrize("name", ["Llama-3.2-1B-Instruct", "Qwen2.5-1.5B-Instruct", "Qwen3-0.6B"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.causal_lm import embeddings_of
+from model.causal_lm import embed_ids
 from model.generation import DEFAULT_TOP_K, Request, TransformersEngine, draw, row_generator
 from tests.tiny import VOCABULARY, tiny_backbone
 
@@ -40,7 +40,7 @@ def generate(engine, prompts, keys, steps):
 def test_prompts_behind_an_instruction_that_runs_once(rows):
     backbone = backbone_of("llama")
     instruction = (9, 31, 7, 22)
-    start = embeddings_of(backbone.model, instruction)
+    start = embed_ids(backbone.model, instruction)
     prompts = [torch.cat([start, prompt]) for prompt in soft_prompts()]
     asked = [Request((0, i, 0, 0), prompt[:6], prompt[6:]) for i, prompt in enumerate(prompts)]
     engines = [

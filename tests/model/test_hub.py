@@ -9,7 +9,7 @@ import pytest
 
 import ask
 import evaluate_softcot
-from model.weights import local_projection, repo_of
+from model.weights import find_repo, local_projection
 from tests.commands import ROOT, environment, rows_of
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, refused
 from utils import UserError
@@ -81,7 +81,7 @@ def test_a_folder_that_is_named_as_a_repository_wins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
         local_projection("no-such-user-of/no-such-repo")
-    assert repo_of("user/model") == "user/model" and repo_of("/user/model") is None
+    assert find_repo("user/model") == "user/model" and find_repo("/user/model") is None
     (tmp_path / "user" / "model").mkdir(parents=True)
-    assert repo_of("user/model") is None
+    assert find_repo("user/model") is None
     assert str(local_projection("user/model")) == "user/model"

@@ -13,10 +13,10 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import PromptEncoder
 from experiment.options import EvaluateSoftCoT, Parser
-from experiment.responses import requests_of
+from experiment.responses import make_requests
 from experiment.results import call_length
-from experiment.setup import sampling_of
-from model.backbone import Backbone, own_sampling, thought_tokens_of, tokens_of_family
+from experiment.setup import read_sampling
+from model.backbone import Backbone, find_family, find_thought_tokens, own_sampling
 from model.generation import Request
 from model.plain import PlainEngine
 from model.slot import ThoughtSlot
@@ -107,11 +107,11 @@ def until_end(ids, ends):
     return kept
 
 
-def method_of(pair, chains, dtype=torch.float32):
+def name_method(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
     marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
-    tokens = replace(tokens_of_family(FAMILY[family]), **marks)
+    tokens = replace(find_family(FAMILY[family]), **marks)
     base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
     options = {"projection_dtype": dtype, "plain_way": True}
@@ -126,11 +126,11 @@ def method_of(pair, chains, dtype=torch.float32):
     [(None, 1, torch.float32), (None, 3, torch.bfloat16), (3, 1, torch.bfloat16), (3, 3, torch.float32)],
 )
 def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype):
-    method, softcot = method_of(pair, chains, dtype)
+    method, softcot = name_method(pair, chains, dtype)
     examples, ends = ragged_examples(L), [EOS, 9] if pair[0] == "llama" else [EOS]
     engine = PlainEngine(method.base, published=True, top_p=0.95, temperature=1.3)
     found = {}
-    requests = requests_of([(example, [41, 42]) for example in examples], method, samples)
+    requests = make_requests([(example, [41, 42]) for example in examples], method, samples)
     for request, ids in engine.generate(requests, NEW):
         found[request.key] = ids
     table = loaded(pair[2]).get_input_embeddings().weight
@@ -165,10 +165,10 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
     "protocol, temperature, top_p", [("corrected", 1.0, 1.0), ("published", 0.6, 0.9), ("published", 1.3, 0.9)]
 )
 def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protocol, temperature, top_p):
-    method, _ = method_of(pair, None)
+    method, _ = name_method(pair, None)
     asked = ["--temperature", "1.3"] if temperature == 1.3 else []
     args = Parser(EvaluateSoftCoT, "").parse_args(["--protocol", protocol, "--params_file_name", "p", *asked])
-    options = sampling_of(args, method.base)
+    options = read_sampling(args, method.base)
     assert (options["temperature"], options["top_p"]) == (temperature, top_p)
     # With the numbers in a config that the model has too, every version's generate samples with them.
     prompts, plain = torch.randn(3, 7, 48, generator=torch.Generator().manual_seed(1)), loaded(pair[1])
@@ -202,7 +202,7 @@ def test_a_model_s_own_sampling_counts_if_4_50_or_later_saved_it(tmp_path, saved
 
 
 def test_nan_logits_stop_with_question_chain_and_step(pair):
-    method, _ = method_of(pair, 3)
+    method, _ = name_method(pair, 3)
     engine, calls = PlainEngine(method.base, published=True), []
 
     def spoil(module, args, logits):
@@ -213,7 +213,7 @@ def test_nan_logits_stop_with_question_chain_and_step(pair):
 
     method.base.model.get_output_embeddings().register_forward_hook(spoil)
     with pytest.raises(FloatingPointError, match="question 0 .*seed 41.*chain 1.*token 2 "):
-        list(engine.generate(requests_of([(ragged_examples(L)[0], [41])], method, 1), NEW))
+        list(engine.generate(make_requests([(ragged_examples(L)[0], [41])], method, 1), NEW))
     assert calls == [3, 3, 3]
 
 
@@ -239,7 +239,7 @@ def test_a_command_answers_as_the_published_calls(models, data, tmp_path):
         data=data,
     )
     tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in folders]
-    tokens = [thought_tokens_of(loaded(folder).config, t) for folder, t in zip(folders, tokenizers, strict=True)]
+    tokens = [find_thought_tokens(loaded(folder).config, t) for folder, t in zip(folders, tokenizers, strict=True)]
     encoder = PromptEncoder("gsm8k", tokenizers[0], tokens[0], tokenizers[1], tokens[1], L)
     split = load_task("gsm8k", str(data), "test").get_dataset("test")
     placeholder = tokenizers[1].convert_tokens_to_ids(tokens[1].placeholder)

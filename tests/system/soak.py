@@ -33,7 +33,7 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from experiment.results import read_result_file
-from model.checkpoint import newest_checkpoint, step_of
+from model.checkpoint import newest_checkpoint, read_step
 from tests.tiny import EVALUATED, TRAINED, make_inputs
 from utils import run_main, write_json
 
@@ -110,7 +110,7 @@ class Training:
 
     def finished(self, folder):
         newest = newest_checkpoint(folder / self.run)
-        return step_of(newest[0]) if newest else 0
+        return read_step(newest[0]) if newest else 0
 
     def lost(self, folder, before):
         resumed = re.search(r"resuming from \S*checkpoint-(\d+)", output_of(folder))
