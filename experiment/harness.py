@@ -104,7 +104,7 @@ class HarnessModel:
             runs.append((args, fitting))
         for args, tasks in runs:
             for place, ids in self.generate(args, tasks):
-                texts[place] = self.text_of(ids, requests[place].args[1].get("until") or [])
+                texts[place] = self.decode_response(ids, requests[place].args[1].get("until") or [])
                 self.cache_hook.add_partial("generate_until", requests[place].args, texts[place])
         return texts
 
@@ -126,7 +126,7 @@ class HarnessModel:
         if args.engine == "vllm":
             engine.close()
 
-    def text_of(self, ids: list[int], until) -> str:
+    def decode_response(self, ids: list[int], until) -> str:
         """Return the text of a response up to the first of the texts `until`."""
         until = [until] if isinstance(until, str) else until
         ends = {self.tokenizer.get_added_vocab().get(stop) for stop in until}  # a special token has no text
