@@ -23,7 +23,7 @@ def check_prompts():
     if config is None or config.model != "softcot":
         return
     if config.apply_chat_template is not True or not config.fewshot_as_multiturn or config.cache_requests:
-        raise UserError("give --apply_chat_template, without a name, --fewshot_as_multiturn false or --cache_requests")
+        raise UserError("give --apply_chat_template alone; leave out --fewshot_as_multiturn and --cache_requests")
     if config.use_cache and "num_scaling_times" in config.model_args:
         raise UserError("leave out --use_cache: it keeps one response a prompt, not one a chain")
 
