@@ -103,7 +103,9 @@ def test_tasks_with_equal_places_and_other_settings_do_not_mix(model):
 
 def test_a_response_ends_before_the_first_of_until(model):
     assert model.decode_response(model.tokenizer.encode("one two three"), ["", "three", "w", "four"]) == "one t"
-    assert model.decode_response(model.tokenizer.encode("a<end>b"), "<end>") == "a"  # a special token, which has no text
+    assert (
+        model.decode_response(model.tokenizer.encode("a<end>b"), "<end>") == "a"
+    )  # a special token, which has no text
 
 
 def test_a_prompt_too_long_for_the_model_has_an_empty_response(model):
