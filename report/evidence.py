@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from experiment.run_files import ROOT
 from report.output import format_number, markdown_table
 from report.papers import find_published
-from report.plots import save
+from report.plots import save_figure
 from report.summary import bootstrap_interval
 from utils import replaced, run_main
 
@@ -167,7 +167,7 @@ def plot_controls(rows, alone, path) -> None:
         axes.set_yticks(range(len(part)), part["name"] + "\n" + part.length + ", " + part.source, fontsize=8)
         axes.invert_yaxis()
         axes.legend(fontsize="small", loc="upper left")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_lengths(alone, verdicts, path) -> None:
@@ -187,7 +187,7 @@ def plot_lengths(alone, verdicts, path) -> None:
     axes.set_xticks(ticks, map(str, ticks))
     axes.set(xlabel="thought tokens L in evaluation (0: no slot)", ylabel="accuracy in %", ylim=(0, 100))
     axes.legend(fontsize="x-small", loc="lower left")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def main(page=DOCS / "EVIDENCE.md", images=DOCS / "img"):

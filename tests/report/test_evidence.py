@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from report.evidence import DATA, DOCS, PAIRS, compare_paired, compare_with_controls, main, read_runs, read_verdicts
+from report.evidence import DATA, DOCS, PAIRS, compare_paired, compare_with_controls, main, read_reruns, read_verdicts
 
 PAGE = (DOCS / "EVIDENCE.md").read_text(encoding="utf-8")
 MADE = re.compile(r"(<!-- made: .*? -->\n)(.*?)(<!-- /made -->)", re.DOTALL)
@@ -60,7 +60,7 @@ def test_paired_intervals_agree_with_the_formula_for_two_proportions(a, b):
 
 
 def test_unpaired_intervals_agree_with_a_simulation():
-    rows = compare_with_controls(read_runs(), read_verdicts())
+    rows = compare_with_controls(read_reruns(), read_verdicts())
     (row,) = rows[(rows.task == "strategyqa") & (rows.condition_c == "no slot")].to_dict("records")
     draw, differences = random.Random(0), []
     for _ in range(4000):
