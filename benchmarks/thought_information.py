@@ -29,10 +29,10 @@ from experiment.responses import take_next_questions_thoughts
 from experiment.results import read_result_file
 from experiment.setup import load_instances, load_method, quiet_libraries, read_filler
 from model import plain
-from model.backbone import load_backbone, open_backbone
-from model.causal_lm import embed, embed_ids
+from model.causal_lm import embed_ids
 from model.choices import EMBEDDED
 from model.softcot import SoftCoT, initial_tokens
+from model.training import cut_in_parts
 from report.output import markdown_table
 from report.summary import bootstrap_interval
 from utils import run_main, write_json
@@ -75,10 +75,8 @@ def collect_states(assistant, prompts, tokens) -> torch.Tensor:
     length, found = PLACES[-1], []
     for token in tokens:
         for ids in prompts:
-            before = embed(assistant.model, torch.tensor(ids[:-length]))
-            embeds = torch.cat([before, token.to(before).expand(length, -1)])
-            output = plain.forward(assistant.model, embeds, output_hidden_states=True)
-            found.append(torch.stack([states[0, -length:].float() for states in output.hidden_states[1:]]))
+            states = plain.layer_states(assistant.model, torch.tensor(ids), token, length)
+            found.append(torch.stack(states[1:]).float())
     return torch.stack(found, 1).unflatten(1, (len(tokens), len(prompts)))
 
 
@@ -117,15 +115,15 @@ def read_labels(question) -> dict:
 
 def measure_states(assistant_id: str, questions: int, chains: int) -> dict:
     """Return shares of energy and probes by filler, layer and scaling."""
-    assistant = load_backbone(open_backbone(assistant_id), dtype="float32")
     split = list(load_task("gsm8k", ROOT / "data/mini", "train").get_dataset("train"))[:questions]
     options = EvaluateSoftCoT(base_model_id=assistant_id, assistant_model_id=assistant_id, thoughts="untrained")
     method = load_method(dataclasses.replace(options, num_thought_tokens=PLACES[-1], dtype="float32"), None)
+    assistant = method.assistant
     prompts = [method.encoder.encode(instance, "eval")["assistant_ids"] for instance in split]
-    tables = {name: method.slot.softcot.embedding for name in FILLERS}
-    for name, text in FILLERS.items():
-        if text:
-            tables[name] = embed_ids(assistant.model, read_filler(assistant, text, None))
+    tables = {
+        name: embed_ids(assistant.model, read_filler(assistant, text, None)) if text else method.slot.softcot.embedding
+        for name, text in FILLERS.items()
+    }
     tables[f"{chains} initial tokens"] = initial_tokens(assistant, chains)
     lines = Path(MINI, "train.jsonl").read_text(encoding="utf-8").splitlines()[:questions]
     labels, rows = [read_labels(json.loads(line)) for line in lines], []
@@ -208,8 +206,8 @@ def target_bits(pair, data, question, folder, contents) -> dict[str, list[float]
         if args.thoughts == "shuffled":
             take_next_questions_thoughts(examples, split, method.encoder)
         loss_of, bits = SoftCoT(method.base, None, args.num_thought_tokens, learned=True), []
-        for start in range(0, len(examples), BATCH):
-            batch = method.collate(part := examples[start : start + BATCH])
+        for part in cut_in_parts(examples, BATCH):
+            batch = method.collate(part)
             soft = torch.stack(method.slot.fill(part, method.collate)) if method.slot else loss_of.batch_thoughts(batch)
             nats, _ = loss_of.token_losses(batch, soft, weights=[1.0] * len(part))
             bits += [round(value / math.log(2), 4) for value in nats[:, 0].tolist()]

@@ -226,9 +226,10 @@ def load_method(args, chains: int | None) -> Method:
     if has_slot and mode.reads:
         with naming("--params_file_name"):
             file = local_projection(args.params_file_name)
-            if mode.reads == MEAN and not file.with_name(MEAN).is_file():
+            source = file.with_name(MEAN) if mode.reads == MEAN else file
+            if mode.reads == MEAN and not source.is_file():
                 raise UserError(f"no {MEAN} beside {file}: training with this project writes it")
-            state = load_projection(file.with_name(mode.reads) if mode.reads == MEAN else file)
+            state = load_projection(source)
             own_chains = "embedding" in state or len(state.get("soft_thoughts", ())) > 1
             if not mode.has_projection:
                 vectors = cut_vectors(state, args.num_thought_tokens, chains)
@@ -251,7 +252,7 @@ def load_method(args, chains: int | None) -> Method:
     if state:
         hashes |= {"projection": fingerprint(path), "own_chains": own_chains}
     if mode.reads == MEAN:
-        hashes["mean_thoughts"] = fingerprint(path.with_name(MEAN))
+        hashes["mean_thoughts"] = fingerprint(source)
     if path:
         hashes |= compare_with_training(vars(args), encoder, hashes, path)
     if args.thought_filler:

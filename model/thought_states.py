@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from model.processes import decided_by_main
 from model.softcot import assistant_part
-from model.training import on_device
+from model.training import cut_in_parts, on_device
 from utils import replaced
 
 BATCH_SIZE = 16
@@ -82,8 +82,7 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
         with open(scratch, "wb") as file:  # a full disk is an OSError here, but a SIGBUS in mapped memory
             os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
         states = torch.from_file(str(scratch), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
-        for start in tqdm(range(0, len(order), BATCH_SIZE), desc=f"Thought states, {BATCH_SIZE} questions a batch"):
-            chosen = order[start : start + BATCH_SIZE]
+        for chosen in tqdm(cut_in_parts(order, BATCH_SIZE), desc=f"Thought states, {BATCH_SIZE} questions a batch"):
             part = assistant_part(collate([examples[i] for i in chosen]), model.device_name)
             states[chosen] = model.thought_states(**part).cpu()
 
@@ -92,6 +91,6 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
 def mean_thoughts(model, examples, collate) -> torch.Tensor:
     """Return the mean of the examples' soft thoughts, `[N, L, d_b]`: one set for all questions, a control."""
     model.eval()
-    parts = (collate(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE))
-    sums = (model.batch_thoughts(on_device(part, model.device_name)).double().sum(0) for part in parts)
+    batches = (on_device(collate(part), model.device_name) for part in cut_in_parts(examples, BATCH_SIZE))
+    sums = (model.batch_thoughts(batch).double().sum(0) for batch in batches)
     return (sum(sums) / len(examples)).float().cpu()
