@@ -1,34 +1,40 @@
 """Measure what thoughts carry about their question: python -m benchmarks.thought_information states | cells | table
 
-`states`, before any training: which share of the thought states' energy differs between questions, and what a ridge
-probe reads from them, by filler, layer and scaling. `cells`: each row is trained at three learning rates. The one with
-the lowest dev loss (on the last tokens of the dev examples) is measured: the target's bits (its cross-entropy, teacher
-forced) and greedy accuracy by what is in the slot. A finished cell is one JSON file, so that a stopped run goes on.
-`table` prints what is there.
+`states`, before any training: which share of the thought states' energy differs between questions, what bfloat16 rounds
+of that, and what a ridge probe reads from them, by filler, layer and scaling. `cells`: each row is trained at three
+learning rates. The one whose own thoughts leave the fewest bits of the dev targets (their cross-entropy, teacher
+forced) is measured on test questions: the target's bits and greedy accuracy by what is in the slot. A finished cell is
+one JSON file, so that a stopped run goes on. `table` prints what is there.
 """
 
 import argparse
-import dataclasses
+import contextlib
 import json
 import math
+import os
 import re
 import sys
 import time
+from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import pandas as pd
 import torch
 
 import evaluate_softcot
+import evaluate_softcotpp
 import train_softcot
+import train_softcotpp
 from benchmarks.speed import machine
 from data_loader.loaders import load_task
-from experiment.options import EvaluateSoftCoT
+from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, TrainSoftCoT, TrainSoftCoTPlusPlus
 from experiment.responses import take_next_questions_thoughts
 from experiment.results import read_result_file
 from experiment.setup import load_instances, load_method, quiet_libraries, read_filler
-from model import plain
+from model.attention import use_stock_attention
 from model.causal_lm import embed_ids
 from model.choices import EMBEDDED
 from model.softcot import SoftCoT, initial_tokens
@@ -40,8 +46,10 @@ from utils import run_main, write_json
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results/thoughts"
 RATES, SEEDS, BATCH, PLACES = ("1e-3", "4e-3", "1e-2"), (42, 43, 44), 8, (1, 2, 4, 8)
+VECTOR_RATES = ("4e-3", "1e-2", "4e-2")  # an Adam step moves a free vector less than it moves W times a state
 FILLERS = {"published": None, "newline": "\n", " the": " the", ",": ",", "...": "...", " answer": " answer"}
 STANDARDIZED = {"thought_scaling": "standardized"}
+CHAINS = {"num_scaling_times": 2, "model_name": "scaling-nce"}
 ROWS = {  # of the trainings: options beside those of all
     "published": {},
     "learned": {"thoughts": "learned"},  # every other row is read against it
@@ -50,34 +58,42 @@ ROWS = {  # of the trainings: options beside those of all
     "published, standardized": STANDARDIZED,
     "newline, standardized": {"thought_filler": "\n", **STANDARDIZED},
     " the, standardized": {"thought_filler": " the", **STANDARDIZED},
+    "SoftCoT++": CHAINS,
+    "SoftCoT++, newlines": {"thought_filler": "\n,\n\n", **CHAINS},
 }
-GSM8K = ("published", "learned", "published, standardized", "newline", "newline, standardized")
+SINGLE = {"SoftCoT++": "published", "SoftCoT++, newlines": "newline"}  # SoftCoT's row, whose learning rate they take
+WITH_NEWLINE = ("published", "learned", "published, standardized", "newline", "newline, standardized")
 MINI = str(ROOT / "data/mini")
 CELLS = (  # data, whether the base sees the question, rows: in the order in which they run
-    (MINI, "hidden", tuple(ROWS)),
+    (MINI, "hidden", tuple(row for row in ROWS if row not in SINGLE)),
     (MINI, "visible", tuple(ROWS)),
-    ("gsm8k", "visible", GSM8K),
+    ("gsm8k", "visible", WITH_NEWLINE),
     ("gsm8k", "hidden", ("published", "learned", "newline, standardized")),
 )
 SIZES = {  # whether it is data/mini -> options of the training, of the evaluation
     True: ({"k_shot": 800, "dev_k": 32}, {"test_k": 200, "max_new_tokens": 120}),
     False: ({"k_shot": 2000, "dev_k": 64}, {"test_k": 200, "max_new_tokens": 400}),
 }
-LENGTH = 16
+LENGTH, DEV_QUESTIONS, VOTES = 16, 64, 4
 
 
 # ---- before training ----
 
 
 @torch.no_grad()
-def collect_states(assistant, prompts, tokens) -> torch.Tensor:
-    """Return the states behind each layer at the placeholders, `[layers, N, B, L, d_a]`. tokens: `[N, d_a]`."""
-    length, found = PLACES[-1], []
-    for token in tokens:
-        for ids in prompts:
-            states = plain.layer_states(assistant.model, torch.tensor(ids), token, length)
-            found.append(torch.stack(states[1:]).float())
-    return torch.stack(found, 1).unflatten(1, (len(tokens), len(prompts)))
+def collect_states(model, prompts, tokens, layers) -> torch.Tensor:
+    """Return the states at the placeholders behind some layers of the assistant, `[layers, N, B, L, d_a]`.
+
+    prompts: ids without the placeholders; tokens: `[N, d_a]`, what fills them. A prompt runs once for all tokens.
+    """
+    found, length = [], PLACES[-1]
+    fill = tokens.to(model.dtype)[:, None].expand(-1, length, -1)
+    for ids in prompts:
+        before = model(torch.tensor([ids]), use_cache=True).past_key_values
+        before.batch_repeat_interleave(len(tokens))
+        states = model(inputs_embeds=fill, past_key_values=before, output_hidden_states=True).hidden_states
+        found.append(torch.stack([states[layer] for layer in layers]).float())
+    return torch.stack(found, 2)
 
 
 def share_between(states: torch.Tensor, axis: int) -> torch.Tensor:
@@ -86,10 +102,10 @@ def share_between(states: torch.Tensor, axis: int) -> torch.Tensor:
     return differs / states.square().sum(-1).mean((0, 1))
 
 
-def probe(features: torch.Tensor, labels: list) -> tuple[float, float]:
-    """Return a ridge probe's accuracy and chance: the first half of the questions trains, the other is classified.
+def probe(features: torch.Tensor, labels: list) -> float:
+    """Return a ridge probe's accuracy: the first half of the questions trains, the other is classified.
 
-    features: `[B, D]`; chance: the share of the class that is most frequent in the other half.
+    features: `[B, D]`.
     """
     half, classes = len(labels) // 2, sorted(set(labels), key=str)
     x = (features - features[:half].mean(0)) / (features[:half].std(0) + 1e-6)
@@ -98,8 +114,7 @@ def probe(features: torch.Tensor, labels: list) -> tuple[float, float]:
     kernel = x[:half] @ x[:half].T
     ridge = kernel.diagonal().mean() * torch.eye(half)
     found = (x[half:] @ x[:half].T) @ torch.linalg.solve(kernel + ridge, y - y.mean(0)) + y.mean(0)
-    correct = (found.argmax(1) == wanted[half:]).float().mean().item()
-    return correct, wanted[half:].bincount().max().item() / (len(labels) - half)
+    return (found.argmax(1) == wanted[half:]).float().mean().item()
 
 
 def read_labels(question) -> dict:
@@ -114,41 +129,41 @@ def read_labels(question) -> dict:
 
 
 def measure_states(assistant_id: str, questions: int, chains: int) -> dict:
-    """Return shares of energy and probes by filler, layer and scaling."""
-    split = list(load_task("gsm8k", ROOT / "data/mini", "train").get_dataset("train"))[:questions]
-    options = EvaluateSoftCoT(base_model_id=assistant_id, assistant_model_id=assistant_id, thoughts="untrained")
-    method = load_method(dataclasses.replace(options, num_thought_tokens=PLACES[-1], dtype="float32"), None)
-    assistant = method.assistant
-    prompts = [method.encoder.encode(instance, "eval")["assistant_ids"] for instance in split]
-    tables = {
-        name: embed_ids(assistant.model, read_filler(assistant, text, None)) if text else method.slot.softcot.embedding
-        for name, text in FILLERS.items()
-    }
-    tables[f"{chains} initial tokens"] = initial_tokens(assistant, chains)
+    """Return shares of energy and probes by filler, layer and scaling, of states in float32 and in bfloat16."""
     lines = Path(MINI, "train.jsonl").read_text(encoding="utf-8").splitlines()[:questions]
-    labels, rows = [read_labels(json.loads(line)) for line in lines], []
-    for name, tokens in tables.items():
-        asked = prompts if len(tokens) == 1 else prompts[: questions // chains]
-        layers = collect_states(assistant, asked, tokens)
-        for layer in (len(layers) // 2, 3 * len(layers) // 4, len(layers)):
-            states = layers[layer - 1]
-            flat = states.flatten(0, 2)
-            for scaling, own in (
-                ("none", states),
-                ("standardized", (states - flat.mean(0)) / flat.std(0, correction=0).clamp(min=1e-12)),
-            ):
-                row = {"filler": name, "layer": layer, "scaling": scaling}
-                row["between questions"] = [share_between(own, 1)[place - 1].item() for place in PLACES]
-                if len(tokens) > 1:
-                    row["between chains"] = [share_between(own, 0)[place - 1].item() for place in PLACES]
-                else:
-                    for what in labels[0]:
-                        row[what], row[f"{what}, chance"] = (
-                            100 * value for value in probe(own[0].flatten(1), [label[what] for label in labels])
-                        )
+    each, found = [read_labels(json.loads(line)) for line in lines], {}
+    labels = {what: [label[what] for label in each] for what in each[0]}
+    split = list(load_task("gsm8k", ROOT / "data/mini", "train").get_dataset("train"))[:questions]
+    for dtype in ("float32", "bfloat16"):
+        models = {"base_model_id": assistant_id, "assistant_model_id": assistant_id, "dtype": dtype}
+        method = load_method(EvaluateSoftCoT(**models, thoughts="untrained", num_thought_tokens=PLACES[-1]), None)
+        assistant, published = method.assistant, method.slot.softcot.embedding
+        ids = [method.encoder.encode(instance, "eval")["assistant_ids"][: -PLACES[-1]] for instance in split]
+        others = [embed_ids(assistant.model, read_filler(assistant, text, None)) for text in FILLERS.values() if text]
+        tokens = torch.cat([published, *others, initial_tokens(assistant, chains)]).float()
+        use_stock_attention(assistant.model)
+        layers = [assistant.model.config.num_hidden_layers * part // 4 for part in (2, 3, 4)]
+        found[dtype] = collect_states(assistant.model, ids, tokens, layers)
+    groups = {name: slice(place, place + 1) for place, name in enumerate(FILLERS)}
+    groups[f"{chains} initial tokens"] = slice(len(FILLERS), None)
+    rows = []
+    for name, group in groups.items():
+        for layer, exact, rounded in zip(layers, found["float32"][:, group], found["bfloat16"][:, group], strict=True):
+            for dtype, states in (("float32", exact), ("bfloat16", rounded)):
+                flat = states.flatten(0, 2)
+                scaled = (states - flat.mean(0)) / flat.std(0, correction=0).clamp(min=1e-12)
+                row = {"filler": name, "layer": layer, "dtype": dtype}
+                for kind, own in (("", states), (", standardized", scaled)):
+                    row[f"between questions{kind}"] = [share_between(own, 1)[place - 1].item() for place in PLACES]
+                    if len(states) > 1:
+                        row[f"between chains{kind}"] = [share_between(own, 0)[place - 1].item() for place in PLACES]
+                if len(states) == 1:
+                    row |= {what: probe(states[0].flatten(1), of_all) for what, of_all in labels.items()}
                 rows.append(row)
-        print(f"{name}: done", flush=True)
-    return {"machine": machine(), "assistant": assistant_id, "questions": questions, "rows": rows}
+            rows[-1]["rounding"] = ((rounded - exact).square().mean(1).sum() / exact.var(1, correction=0).sum()).item()
+    half = questions // 2  # chance: the most frequent answer of the other half
+    chance = {what: Counter(of_all[half:]).most_common(1)[0][1] / half for what, of_all in labels.items()}
+    return {"machine": machine(), "assistant": assistant_id, "questions": questions, "chance": chance, "rows": rows}
 
 
 # ---- trainings ----
@@ -168,75 +183,96 @@ def shared_options(data: str, question: str) -> dict:
     return {"data_dir": data, "num_thought_tokens": LENGTH, "dtype": "float32", **prompts}
 
 
-def train(pair, data, question, row, rate, seed) -> tuple[Path, float]:
-    """Train, or find it trained; return the run's folder and the last dev loss."""
+def train(pair, data, question, row, rate, seed) -> Path:
+    """Train, or find it trained; return the run's folder."""
     name = "-".join([Path(data).name, question, row, rate, str(seed)]).replace(", ", "-").replace(" ", "")
-    options = {"n_epochs": 1, "batch_size": 4, "learning_rate": rate, "seed": seed, "resume": True}
+    options = {"n_epochs": 1, "batch_size": 4, "learning_rate": float(rate), "seed": seed, "resume": True}
     options |= SIZES[data == MINI][0] | shared_options(data, question) | ROWS[row]
-    models = dict(zip(("large_model_id", "small_model_id"), pair, strict=True))
-    run(train_softcot, **models, output_name=name, **options)
-    (folder,) = Path("ckpt").glob(f"{name}-gsm8k-*")
-    history = json.loads(Path("results", folder.name, "loss.json").read_text(encoding="utf-8"))
-    return folder, [entry["eval_loss"] for entry in history if "eval_loss" in entry][-1]
+    options |= dict(zip(("large_model_id", "small_model_id"), pair, strict=True)) | {"output_name": name}
+    script, kind = (train_softcotpp, TrainSoftCoTPlusPlus) if row in SINGLE else (train_softcot, TrainSoftCoT)
+    folder = Path("ckpt", kind(**options).name_run())
+    folder.mkdir(parents=True, exist_ok=True)
+    for states in Path("ckpt").glob("*/thoughts-*.bin"):  # another run's, of the same examples
+        with contextlib.suppress(FileExistsError):
+            os.link(states, folder / states.name)
+    run(script, **options)
+    return folder
 
 
 def evaluate(pair, data, question, folder, contents) -> dict[str, list[bool]]:
-    """Return whether each question is answered right, by what is in the slot."""
+    """Return whether each question is answered right, by what is in the slot; greedily but for votes."""
     models, found = dict(zip(("base_model_id", "assistant_model_id"), pair, strict=True)), {}
     for name, options in contents.items():
-        options = shared_options(data, question) | SIZES[data == MINI][1] | options
+        options = shared_options(data, question) | SIZES[data == MINI][1] | {"greedy": True} | options
+        options = {key: value for key, value in options.items() if value is not False}
+        script = evaluate_softcotpp if "num_scaling_times" in options else evaluate_softcot
         file, logs = folder / "projection.bin", Path("logs", folder.name, name)
-        run(evaluate_softcot, **models, params_file_name=file, greedy=True, log_dir=logs, **options)
+        run(script, **models, **{"params_file_name": file, "log_dir": logs} | options)
         (path,) = logs.glob("*.jsonl")
         found[name] = [row["correct"] for row in read_result_file(path)[1]]
     return found
 
 
 @torch.no_grad()
-def target_bits(pair, data, question, folder, contents) -> dict[str, list[float]]:
-    """Return the bits of each question's target, by what is in the slot. contents: as for `evaluate`."""
-    found = {}
+def target_bits(pair, data, question, folder, contents, split="test", count=None) -> dict[str, list[float]]:
+    """Return the bits of each question's target, by what is in the slot; of several chains their mean.
+
+    contents: as for `evaluate`; count: of questions, by default as many as `evaluate` asks.
+    """
+    found, count = {}, count or SIZES[data == MINI][1]["test_k"]
     models = dict(zip(("base_model_id", "assistant_model_id"), pair, strict=True))
     for name, options in contents.items():
         options = shared_options(data, question) | {"params_file_name": str(folder / "projection.bin")} | options
-        args = EvaluateSoftCoT(**models, **options)
-        method = load_method(args, None)
-        split = load_instances(args, "test")
-        examples = [method.encoder.encode(instance, "train") for instance in split[: SIZES[data == MINI][1]["test_k"]]]
+        kind = EvaluateSoftCoTPlusPlus if "num_scaling_times" in options else EvaluateSoftCoT
+        args = kind(**models, **options)
+        method = load_method(args, args.num_scaling_times)
+        asked = load_instances(args, split)
+        examples = [method.encoder.encode(instance, "train") for instance in asked[:count]]
         if args.thoughts == "shuffled":
-            take_next_questions_thoughts(examples, split, method.encoder)
+            take_next_questions_thoughts(examples, asked, method.encoder)
         loss_of, bits = SoftCoT(method.base, None, args.num_thought_tokens, learned=True), []
         for part in cut_in_parts(examples, BATCH):
             batch = method.collate(part)
             soft = torch.stack(method.slot.fill(part, method.collate)) if method.slot else loss_of.batch_thoughts(batch)
             nats, _ = loss_of.token_losses(batch, soft, weights=[1.0] * len(part))
-            bits += [round(value / math.log(2), 4) for value in nats[:, 0].tolist()]
+            bits += [round(value / math.log(2), 4) for value in nats.mean(1).tolist()]
         found[name] = bits
     return found
 
 
 def run_cell(pair, data, question, row, seed, out: Path) -> None:
     """Train a row at its best learning rate, measure it and write its file, unless that is there."""
-    file = out / "-".join([Path(data).name, question, row.replace(", ", "-").strip(), f"{seed}.json"])
-    if file.is_file():
-        return
-    first = out / file.name.replace(f"{seed}.json", f"{SEEDS[0]}.json")
-    chosen = json.loads(first.read_text(encoding="utf-8"))["learning_rate"] if seed != SEEDS[0] else None
-    start, trained = time.monotonic(), {}
-    for rate in [chosen] if chosen else RATES:
-        trained[rate] = train(pair, data, question, row, rate, seed)
-    rate = min(trained, key=lambda rate: trained[rate][1])
-    folder = trained[rate][0]
-    contents = (
-        {"own": {"thoughts": "learned"}}
-        if row == "learned"
-        else {"own": {}, "shuffled": {"thoughts": "shuffled"}, "mean": {"thoughts": "mean"}}
-    )
-    baselines = {"zero": {"thoughts": "zero"}, "none": {"num_thought_tokens": 0}} if row == "learned" else {}
     cell = {"machine": machine(), "pair": pair, "data": Path(data).name, "question": question, "row": row, "seed": seed}
-    cell |= {"learning_rate": rate, "dev_losses": {rate: loss for rate, (_, loss) in trained.items()}}
-    cell["bits"] = target_bits(pair, data, question, folder, contents | baselines)
-    cell["correct"] = evaluate(pair, data, question, folder, contents | baselines)
+
+    def file_of(row, seed):
+        return out / "-".join([cell["data"], question, row.replace(", ", "-").strip(), f"{seed}.json"])
+
+    if (file := file_of(row, seed)).is_file():
+        return
+    rates = VECTOR_RATES if row == "learned" else RATES
+    if row in SINGLE or seed != SEEDS[0]:
+        first = file_of(SINGLE.get(row, row), SEEDS[0])
+        rates = [json.loads(first.read_text(encoding="utf-8"))["learning_rate"]]
+    own = {"thoughts": "learned"} if row == "learned" else dict(CHAINS) if row in SINGLE else {}
+    start, folders, dev_bits = time.monotonic(), {}, {}
+    for rate in rates:
+        folders[rate] = train(pair, data, question, row, rate, seed)
+        found = target_bits(pair, data, question, folders[rate], {"own": own}, "dev", DEV_QUESTIONS)
+        dev_bits[rate] = round(mean(found["own"]), 4)
+    rate = min(dev_bits, key=dev_bits.get)
+    if row == "learned":
+        contents = {"own": own, "zero": {"thoughts": "zero"}, "none": {"num_thought_tokens": 0}}
+    else:
+        contents = {"own": own, "shuffled": own | {"thoughts": "shuffled"}, "mean": own | {"thoughts": "mean"}}
+    cell |= {"learning_rate": rate, "dev_bits": dev_bits}
+    cell["bits"] = target_bits(pair, data, question, folders[rate], contents)
+    if row in SINGLE:  # votes, beside as many of SoftCoT's samples
+        single = train(pair, data, question, SINGLE[row], rate, seed) / "projection.bin"
+        chains = {"greedy": False, "num_return_sequences": VOTES // own["num_scaling_times"]}
+        contents = {name: options | chains for name, options in contents.items()}
+        samples = {"greedy": False, "num_return_sequences": VOTES, "params_file_name": single}
+        contents["SoftCoT-SC"] = samples
+    cell["correct"] = evaluate(pair, data, question, folders[rate], contents)
     write_json(cell | {"seconds": round(time.monotonic() - start)}, file)
 
 
@@ -244,34 +280,50 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
 
 
 def state_table(out: Path) -> pd.DataFrame:
-    """Return the shares of energy and probes before training, in percent."""
-    rows = json.loads((out / "states.json").read_text(encoding="utf-8"))["rows"]
+    """Return the shares of energy (at the placeholders of PLACES) and probes before training, in percent."""
+    found = json.loads((out / "states.json").read_text(encoding="utf-8"))
+    chance = {what: f"{what} (chance {100 * value:.1f})" for what, value in found["chance"].items()}
 
     def text(value):
         if isinstance(value, list):
             return ", ".join(f"{100 * number:.2g}" for number in value)
-        return f"{value:.1f}" if isinstance(value, float) else str(value)
+        return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
 
-    return pd.DataFrame([{name: text(value) for name, value in row.items()} for row in rows]).fillna("")
+    return pd.DataFrame([{chance.get(key, key): text(row[key]) for key in row} for row in found["rows"]]).fillna("")
 
 
-def cell_table(out: Path) -> pd.DataFrame:
-    """Return a row a cell: bits by content, what own thoughts save over others with its interval, accuracy in %."""
+def cell_table(out: Path, measure: str) -> pd.DataFrame:
+    """Return a line for each cell, and for the seeds of a row together. measure: "bits", or "correct" in %.
+
+    What own thoughts save or gain over other contents of the slot has a paired bootstrap interval over questions, of
+    which each is averaged over the seeds first.
+    """
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-4?.json"))]
-    learned = {(c["data"], c["question"], c["seed"]): c["bits"]["own"] for c in cells if c["row"] == "learned"}
-    rows = []
-    for cell in cells:
-        row = {name: cell[name] for name in ("data", "question", "row", "learning_rate", "seed")}
-        row |= {f"bits, {name}": f"{mean(bits):.1f}" for name, bits in cell["bits"].items()}
-        others = cell["bits"] | {"learned": learned.get((cell["data"], cell["question"], cell["seed"]))}
-        for name in ("learned", "mean", "shuffled"):
-            if cell["row"] != "learned" and others[name]:
-                saved = [other - own for own, other in zip(cell["bits"]["own"], others[name], strict=True)]
-                low, high = bootstrap_interval(saved)
-                row[f"own saves over {name}"] = f"{mean(saved):+.2f} ({low:+.2f} to {high:+.2f})"
-        row |= {f"accuracy, {name}": f"{100 * mean(right):.1f}" for name, right in cell["correct"].items()}
-        rows.append(row)
-    return pd.DataFrame(rows).fillna("")
+    known = {(c["data"], c["question"], c["row"], c["seed"]): c for c in cells}
+    lines, unit = [], {"bits": -1, "correct": 100}[measure]
+    for key, group in groupby(known, key=lambda key: key[:3]):
+        group = [known[key] for key in group]
+        for chosen in [[cell] for cell in group] + ([group] if len(group) > 1 else []):
+            line = dict(zip(("data", "question", "row"), key, strict=True))
+            line |= {"seeds": ", ".join(str(cell["seed"]) for cell in chosen)}
+            line |= {"learning rate": chosen[0]["learning_rate"]}
+            for name in chosen[0][measure]:
+                line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
+            for name in ("learned", "published", "mean", "shuffled", "SoftCoT-SC"):
+                others = [find_values(known, cell, measure, name) for cell in chosen]
+                if key[2] != name and all(others):
+                    own = np.mean([cell[measure]["own"] for cell in chosen], 0)
+                    gained = unit * (own - np.mean(others, 0))
+                    low, high = bootstrap_interval(gained)
+                    line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+            lines.append(line)
+    return pd.DataFrame(lines).fillna("")
+
+
+def find_values(known, cell, measure, name) -> list | None:
+    """Return the values of the row `name` with a cell's data and seed, else of the cell's content of that name."""
+    row = known.get((cell["data"], cell["question"], name, cell["seed"]))
+    return row[measure]["own"] if row else cell[measure].get(name)
 
 
 def main():
@@ -289,15 +341,17 @@ def main():
     quiet_libraries()
     args.out.mkdir(parents=True, exist_ok=True)
     pair = (args.base, args.assistant)
-    if args.part == "states":
-        write_json(measure_states(args.assistant, args.questions, args.chains), args.out / "states.json")
     if args.part == "cells":
-        for data, question, rows in CELLS:
-            for seed in SEEDS:
+        for seed in SEEDS:
+            for data, question, rows in CELLS:
                 for row in rows:
                     if folder := MINI if data == MINI else args.gsm8k and str(args.gsm8k.absolute()):
                         run_cell(pair, folder, question, row, seed, args.out)
-    print(markdown_table(state_table(args.out) if args.part == "states" else cell_table(args.out)))
+    if args.part == "states":
+        write_json(measure_states(args.assistant, args.questions, args.chains), args.out / "states.json")
+        print(markdown_table(state_table(args.out)))
+    else:
+        print(*(markdown_table(cell_table(args.out, measure)) for measure in ("bits", "correct")), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -32,15 +32,9 @@ def thought_states(assistant, ids: torch.Tensor, initial_token: torch.Tensor, le
 
     ids: `[A]`, the prompt; initial_token: `[d]`, the input embedding of every placeholder.
     """
-    return layer_states(assistant, ids, initial_token, length)[-1]
-
-
-def layer_states(assistant, ids: torch.Tensor, initial_token: torch.Tensor, length: int) -> list[torch.Tensor]:
-    """Return the states at the placeholders as `thought_states` does, of the embeddings and behind each layer."""
     before = embed(assistant, ids[:-length])
     embeds = torch.cat([before, initial_token.to(before).expand(length, -1)])
-    layers = forward(assistant, embeds, output_hidden_states=True).hidden_states
-    return [states[0, -length:] for states in layers]
+    return forward(assistant, embeds, output_hidden_states=True).hidden_states[-1][0, -length:]
 
 
 def label_losses(base, prefix_ids, soft: torch.Tensor, suffix_ids, columns: list[int]) -> torch.Tensor:

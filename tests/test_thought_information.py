@@ -5,10 +5,23 @@ import math
 import pytest
 import torch
 
-from benchmarks.thought_information import MINI, SIZES, probe, share_between, shared_options, target_bits
+from benchmarks.thought_information import (
+    MINI,
+    PLACES,
+    SIZES,
+    cell_table,
+    collect_states,
+    probe,
+    share_between,
+    shared_options,
+    target_bits,
+)
 from experiment.options import EvaluateSoftCoT
 from experiment.setup import load_instances, load_method
+from model import plain
 from model.weights import save_projection
+from tests.tiny import tiny_model
+from utils import write_json
 
 
 def test_the_share_between_questions_is_one_less_what_all_have_in_common():
@@ -24,9 +37,37 @@ def test_a_probe_finds_what_is_there_and_nothing_else():
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(3, (200,), generator=generator)
     noise = torch.randn(200, 20, generator=generator)
-    found, chance = probe(noise + 4 * torch.nn.functional.one_hot(labels, 20), labels.tolist())
-    nothing, _ = probe(noise, labels.tolist())
-    assert found > 0.95 and 0.3 < chance < 0.45 and abs(nothing - chance) < 0.15
+    found = probe(noise + 4 * torch.nn.functional.one_hot(labels, 20), labels.tolist())
+    assert found > 0.95 and abs(probe(noise, labels.tolist()) - 1 / 3) < 0.2
+
+
+@torch.no_grad()
+def test_states_of_all_fillers_are_those_of_each_alone():
+    assistant, generator = tiny_model("llama", 16), torch.Generator().manual_seed(0)
+    tokens = torch.randn(3, assistant.config.hidden_size, generator=generator)
+    prompts, length = [[5, 6, 7], [8, 9]], PLACES[-1]
+    found = collect_states(assistant, prompts, tokens, [1, assistant.config.num_hidden_layers])
+    assert found.shape == (2, 3, 2, length, assistant.config.hidden_size)
+    for place, token in enumerate(tokens):
+        for question, ids in enumerate(prompts):
+            wanted = plain.thought_states(assistant, torch.tensor(ids + [0] * length), token, length)
+            assert torch.allclose(found[-1, place, question], wanted, atol=1e-5)
+
+
+def test_the_table_compares_the_cells_of_a_seed_and_of_all(tmp_path):
+    known = {"learned": ([4.0, 6.0], [True, False]), "newline": ([3.0, 4.0], [True, True])}
+    for row, (bits, correct) in known.items():
+        for seed in (42, 43):
+            cell = {"data": "mini", "question": "hidden", "row": row, "seed": seed, "learning_rate": "4e-3"}
+            own = [value - (seed == 43) * (row == "newline") for value in bits]
+            write_json(cell | {"bits": {"own": own}, "correct": {"own": correct}}, tmp_path / f"{row}-{seed}.json")
+    lines = [cell_table(tmp_path, measure).set_index("row").loc["newline"] for measure in ("bits", "correct")]
+    assert list(lines[0]["own over learned"]) == [
+        "+1.50 (+1.00 to +2.00)",
+        "+2.50 (+2.00 to +3.00)",
+        "+2.00 (+1.50 to +2.50)",
+    ]
+    assert list(lines[1]["own over learned"])[-1] == "+50.00 (+0.00 to +100.00)"
 
 
 @torch.no_grad()
