@@ -21,9 +21,10 @@ evaluate() { # evaluate METHOD FOLDER L [OPTION...]
         --num_thought_tokens "$3" "${@:4}" --log_dir "$OUT/logs/$2" "${EVAL_OPTIONS[@]}"
 }
 
-# 1) Train SoftCoT, SoftCoT++ and the LoRA adapter: 200 steps must do what the papers' tens of thousands of 2e-5 do.
+# 1) Train SoftCoT, SoftCoT++, learned vectors and the LoRA adapter: 200 steps must do what the papers' tens of thousands of 2e-5 do.
 train softcot 800 4e-3 16
 train softcotpp 800 4e-3 16 --num_scaling_times 2 --model_name scaling-nce
+train softcot 800 1e-2 16 --thoughts learned
 train softcot 160 1e-3 0 --tune_base_model
 softcot=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-$SHORT-$SHORT/projection.bin")
 softcotpp=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-2-$SHORT-$SHORT-nce/projection.bin"
@@ -42,8 +43,11 @@ evaluate softcotpp softcotpp_sc 16 "${softcotpp[@]}" --num_return_sequences 2
 evaluate softcot zero 16 --thoughts zero
 evaluate softcot untrained 16 --thoughts untrained
 evaluate softcot shuffled 16 --thoughts shuffled "${softcot[@]}"
+evaluate softcot mean 16 --thoughts mean "${softcot[@]}"
+evaluate softcot learned 16 --thoughts learned \
+    --params_file_name "ckpt/$NAME-gsm8k-1.0-16-$SHORT-$SHORT-learned/projection.bin"
 
 # 3) The table, and SoftCoT against the controls, question by question.
 run python summarize_results.py "$OUT/logs" --out "$OUT/summary" --compare SoftCoT "Zero-Shot CoT" \
     --compare SoftCoT "Zero vectors" --compare SoftCoT "Untrained projection" --compare SoftCoT "Shuffled thoughts" \
-    --compare SoftCoT++ SoftCoT
+    --compare SoftCoT "Mean thoughts" --compare SoftCoT "Learned vectors" --compare SoftCoT++ SoftCoT

@@ -25,14 +25,14 @@ METHODS = {
     "softcotpp": (["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"], 3, 5),  # Qwen3's pair: two ways of sampling
     "controls": (
         ["Zero-Shot CoT", "CoT-Unk", "Zero vectors", "Untrained projection", "Shuffled thoughts", "Mean thoughts"]
-        + ["SoftCoT"],
+        + ["Learned vectors", "SoftCoT"],
         1,
         5,
     ),
     "sweep_thought_tokens": (["SoftCoT"] * 6, 1, 5),
     "mini": (
         ["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++"]
-        + ["SoftCoT++", "Zero vectors", "Untrained projection", "Shuffled thoughts"],
+        + ["SoftCoT++", "Zero vectors", "Untrained projection", "Shuffled thoughts", "Mean thoughts", "Learned vectors"],
         1,
         1,
     ),
