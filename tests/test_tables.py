@@ -32,7 +32,8 @@ METHODS = {
     "sweep_thought_tokens": (["SoftCoT"] * 6, 1, 5),
     "mini": (
         ["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++"]
-        + ["SoftCoT++", "Zero vectors", "Untrained projection", "Shuffled thoughts", "Mean thoughts", "Learned vectors"],
+        + ["SoftCoT++", "Zero vectors", "Untrained projection", "Shuffled thoughts", "Mean thoughts"]
+        + ["Learned vectors"],
         1,
         1,
     ),
