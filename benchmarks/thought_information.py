@@ -39,6 +39,7 @@ from model.causal_lm import embed_ids
 from model.choices import EMBEDDED
 from model.softcot import SoftCoT, initial_tokens
 from model.training import cut_in_parts
+from report.evidence import write_tables
 from report.output import markdown_table
 from report.summary import bootstrap_interval
 from utils import run_main, write_json
@@ -49,7 +50,7 @@ RATES, SEEDS, BATCH, PLACES = ("1e-3", "4e-3", "1e-2"), (42, 43, 44), 8, (1, 2, 
 VECTOR_RATES = ("4e-3", "1e-2", "4e-2")  # an Adam step moves a free vector less than it moves W times a state
 FILLERS = {"published": None, "newline": "\n", " the": " the", ",": ",", "...": "...", " answer": " answer"}
 STANDARDIZED = {"thought_scaling": "standardized"}
-CHAINS = {"num_scaling_times": 2, "model_name": "scaling-nce"}
+PLUS_PLUS = {"num_scaling_times": 2, "model_name": "scaling-nce"}
 ROWS = {  # of the trainings: options beside those of all
     "published": {},
     "learned": {"thoughts": "learned"},  # every other row is read against it
@@ -58,8 +59,8 @@ ROWS = {  # of the trainings: options beside those of all
     "published, standardized": STANDARDIZED,
     "newline, standardized": {"thought_filler": "\n", **STANDARDIZED},
     " the, standardized": {"thought_filler": " the", **STANDARDIZED},
-    "SoftCoT++": CHAINS,
-    "SoftCoT++, newlines": {"thought_filler": "\n,\n\n", **CHAINS},
+    "SoftCoT++": PLUS_PLUS,
+    "SoftCoT++, newlines": {"thought_filler": "\n,\n\n", **PLUS_PLUS},
 }
 SINGLE = {"SoftCoT++": "published", "SoftCoT++, newlines": "newline"}  # SoftCoT's row, whose learning rate they take
 WITH_NEWLINE = ("published", "learned", "published, standardized", "newline", "newline, standardized")
@@ -74,7 +75,7 @@ SIZES = {  # whether it is data/mini -> options of the training, of the evaluati
     True: ({"k_shot": 800, "dev_k": 32}, {"test_k": 200, "max_new_tokens": 120}),
     False: ({"k_shot": 2000, "dev_k": 64}, {"test_k": 200, "max_new_tokens": 400}),
 }
-LENGTH, DEV_QUESTIONS, VOTES = 16, 64, 4
+LENGTH, CHAINS, DEV_QUESTIONS, VOTES = 16, 4, 64, 4  # CHAINS: of the states of initial tokens
 
 
 # ---- before training ----
@@ -128,39 +129,38 @@ def read_labels(question) -> dict:
     }
 
 
-def measure_states(assistant_id: str, questions: int, chains: int) -> dict:
-    """Return shares of energy and probes by filler, layer and scaling, of states in float32 and in bfloat16."""
+def measure_states(assistant_id: str, questions: int) -> dict:
+    """Return shares of energy and probes by filler and layer; what bfloat16 rounds, from a fifth of the questions."""
     lines = Path(MINI, "train.jsonl").read_text(encoding="utf-8").splitlines()[:questions]
     each, found = [read_labels(json.loads(line)) for line in lines], {}
     labels = {what: [label[what] for label in each] for what in each[0]}
     split = list(load_task("gsm8k", ROOT / "data/mini", "train").get_dataset("train"))[:questions]
-    for dtype in ("float32", "bfloat16"):
+    for dtype, asked in (("float32", split), ("bfloat16", split[: questions // 5])):
         models = {"base_model_id": assistant_id, "assistant_model_id": assistant_id, "dtype": dtype}
         method = load_method(EvaluateSoftCoT(**models, thoughts="untrained", num_thought_tokens=PLACES[-1]), None)
         assistant, published = method.assistant, method.slot.softcot.embedding
-        ids = [method.encoder.encode(instance, "eval")["assistant_ids"][: -PLACES[-1]] for instance in split]
+        ids = [method.encoder.encode(instance, "eval")["assistant_ids"][: -PLACES[-1]] for instance in asked]
         others = [embed_ids(assistant.model, read_filler(assistant, text, None)) for text in FILLERS.values() if text]
-        tokens = torch.cat([published, *others, initial_tokens(assistant, chains)]).float()
+        tokens = torch.cat([published, *others, initial_tokens(assistant, CHAINS)]).float()
         use_stock_attention(assistant.model)
         layers = [assistant.model.config.num_hidden_layers * part // 4 for part in (2, 3, 4)]
         found[dtype] = collect_states(assistant.model, ids, tokens, layers)
     groups = {name: slice(place, place + 1) for place, name in enumerate(FILLERS)}
-    groups[f"{chains} initial tokens"] = slice(len(FILLERS), None)
+    groups[f"{CHAINS} initial tokens"] = slice(len(FILLERS), None)
     rows = []
     for name, group in groups.items():
         for layer, exact, rounded in zip(layers, found["float32"][:, group], found["bfloat16"][:, group], strict=True):
-            for dtype, states in (("float32", exact), ("bfloat16", rounded)):
-                flat = states.flatten(0, 2)
-                scaled = (states - flat.mean(0)) / flat.std(0, correction=0).clamp(min=1e-12)
-                row = {"filler": name, "layer": layer, "dtype": dtype}
-                for kind, own in (("", states), (", standardized", scaled)):
-                    row[f"between questions{kind}"] = [share_between(own, 1)[place - 1].item() for place in PLACES]
-                    if len(states) > 1:
-                        row[f"between chains{kind}"] = [share_between(own, 0)[place - 1].item() for place in PLACES]
-                if len(states) == 1:
-                    row |= {what: probe(states[0].flatten(1), of_all) for what, of_all in labels.items()}
-                rows.append(row)
-            rows[-1]["rounding"] = ((rounded - exact).square().mean(1).sum() / exact.var(1, correction=0).sum()).item()
+            flat, row = exact.flatten(0, 2), {"filler": name, "layer": layer}
+            scaled = (exact - flat.mean(0)) / flat.std(0, correction=0).clamp(min=1e-12)
+            for kind, states in (("", exact), (", standardized", scaled)):
+                row[f"between questions{kind}"] = [share_between(states, 1)[place - 1].item() for place in PLACES]
+                if len(states) > 1:
+                    row[f"between chains{kind}"] = [share_between(states, 0)[place - 1].item() for place in PLACES]
+            same = exact[:, : rounded.shape[1]]
+            row["rounding"] = ((rounded - same).square().mean(1).sum() / same.var(1, correction=0).sum()).item()
+            if len(exact) == 1:
+                row |= {what: probe(exact[0].flatten(1), of_all) for what, of_all in labels.items()}
+            rows.append(row)
     half = questions // 2  # chance: the most frequent answer of the other half
     chance = {what: Counter(of_all[half:]).most_common(1)[0][1] / half for what, of_all in labels.items()}
     return {"machine": machine(), "assistant": assistant_id, "questions": questions, "chance": chance, "rows": rows}
@@ -253,7 +253,7 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     if row in SINGLE or seed != SEEDS[0]:
         first = file_of(SINGLE.get(row, row), SEEDS[0])
         rates = [json.loads(first.read_text(encoding="utf-8"))["learning_rate"]]
-    own = {"thoughts": "learned"} if row == "learned" else dict(CHAINS) if row in SINGLE else {}
+    own = {"thoughts": "learned"} if row == "learned" else PLUS_PLUS if row in SINGLE else {}
     start, folders, dev_bits = time.monotonic(), {}, {}
     for rate in rates:
         folders[rate] = train(pair, data, question, row, rate, seed)
@@ -279,9 +279,22 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
 # ---- tables ----
 
 
-def state_table(out: Path) -> pd.DataFrame:
+def make_tables(out: Path) -> dict[str, str]:
+    """Return docs/EVIDENCE.md's tables of a folder's files, by name."""
+    states, cells = out / "states.json", {}
+    for path in sorted(out.glob("*-4?.json")):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        cells[cell["data"], cell["question"], cell["row"], cell["seed"]] = cell
+    order = [(Path(data).name, question, row) for data, question, rows in CELLS for row in rows]
+    cells = {key: cells[key] for key in sorted(cells, key=lambda key: (order.index(key[:3]), key[3]))}
+    tables = {"thought states": state_table(json.loads(states.read_text(encoding="utf-8")))} if states.exists() else {}
+    if cells:
+        tables |= {f"thoughts {measure}": cell_table(cells, measure) for measure in ("bits", "correct")}
+    return {name: markdown_table(table) for name, table in tables.items()}
+
+
+def state_table(found: dict) -> pd.DataFrame:
     """Return the shares of energy (at the placeholders of PLACES) and probes before training, in percent."""
-    found = json.loads((out / "states.json").read_text(encoding="utf-8"))
     chance = {what: f"{what} (chance {100 * value:.1f})" for what, value in found["chance"].items()}
 
     def text(value):
@@ -292,17 +305,15 @@ def state_table(out: Path) -> pd.DataFrame:
     return pd.DataFrame([{chance.get(key, key): text(row[key]) for key in row} for row in found["rows"]]).fillna("")
 
 
-def cell_table(out: Path, measure: str) -> pd.DataFrame:
+def cell_table(cells: dict, measure: str) -> pd.DataFrame:
     """Return a line for each cell, and for the seeds of a row together. measure: "bits", or "correct" in %.
 
-    What own thoughts save or gain over other contents of the slot has a paired bootstrap interval over questions, of
-    which each is averaged over the seeds first.
+    cells: by (data, question, row, seed). What own thoughts save or gain over other contents of the slot has a
+    paired bootstrap interval over questions, of which each is averaged over the seeds first.
     """
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-4?.json"))]
-    known = {(c["data"], c["question"], c["row"], c["seed"]): c for c in cells}
     lines, unit = [], {"bits": -1, "correct": 100}[measure]
-    for key, group in groupby(known, key=lambda key: key[:3]):
-        group = [known[key] for key in group]
+    for key, group in groupby(cells, key=lambda key: key[:3]):
+        group = [cells[key] for key in group]
         for chosen in [[cell] for cell in group] + ([group] if len(group) > 1 else []):
             line = dict(zip(("data", "question", "row"), key, strict=True))
             line |= {"seeds": ", ".join(str(cell["seed"]) for cell in chosen)}
@@ -310,7 +321,7 @@ def cell_table(out: Path, measure: str) -> pd.DataFrame:
             for name in chosen[0][measure]:
                 line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
             for name in ("learned", "published", "mean", "shuffled", "SoftCoT-SC"):
-                others = [find_values(known, cell, measure, name) for cell in chosen]
+                others = [find_values(cells, cell, measure, name) for cell in chosen]
                 if key[2] != name and all(others):
                     own = np.mean([cell[measure]["own"] for cell in chosen], 0)
                     gained = unit * (own - np.mean(others, 0))
@@ -320,9 +331,9 @@ def cell_table(out: Path, measure: str) -> pd.DataFrame:
     return pd.DataFrame(lines).fillna("")
 
 
-def find_values(known, cell, measure, name) -> list | None:
+def find_values(cells, cell, measure, name) -> list | None:
     """Return the values of the row `name` with a cell's data and seed, else of the cell's content of that name."""
-    row = known.get((cell["data"], cell["question"], name, cell["seed"]))
+    row = cells.get((cell["data"], cell["question"], name, cell["seed"]))
     return row[measure]["own"] if row else cell[measure].get(name)
 
 
@@ -335,7 +346,6 @@ def main():
         "--gsm8k", type=Path, help="folder with GSM8K's train, dev and test.jsonl; default: only data/mini"
     )
     parser.add_argument("--questions", type=int, default=320, help="of data/mini, for states (default: %(default)s)")
-    parser.add_argument("--chains", type=int, default=4, help="of SoftCoT++, for states (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the files (default: %(default)s)")
     args = parser.parse_args()
     quiet_libraries()
@@ -348,10 +358,11 @@ def main():
                     if folder := MINI if data == MINI else args.gsm8k and str(args.gsm8k.absolute()):
                         run_cell(pair, folder, question, row, seed, args.out)
     if args.part == "states":
-        write_json(measure_states(args.assistant, args.questions, args.chains), args.out / "states.json")
-        print(markdown_table(state_table(args.out)))
-    else:
-        print(*(markdown_table(cell_table(args.out, measure)) for measure in ("bits", "correct")), sep="\n\n")
+        write_json(measure_states(args.assistant, args.questions), args.out / "states.json")
+    tables = make_tables(args.out)
+    print(*tables.values(), sep="\n")
+    if args.out == RESULTS:
+        write_tables(tables)
 
 
 if __name__ == "__main__":

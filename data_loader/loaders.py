@@ -30,9 +30,9 @@ def load_task(task_name, data_dir=None, split=None):
 
     data_dir: folder of the files (default data/<task> beside the code). split: a name other than train, dev or test
     loads the file of that name ("unseen" -> unseen.jsonl). Instances have the fields index (int), question (str),
-    options (list[str], "A) text"; empty if the question has them), steps (list[str]: the reference solution's lines,
-    the "####" line too), answer (str), facts (list[str]), raw (dict: the file's own question and answer; strategyqa:
-    the answer as a boolean, and facts). Raises UserError; ValueError for an unknown task.
+    steps (list[str]: the reference solution's lines, the "####" line too), answer (str), facts (list[str]), raw (dict:
+    the file's own question and answer; strategyqa: the answer as a boolean, and facts). Raises UserError; ValueError
+    for an unknown task.
     """
     task = get_task(task_name)
     folder = DATA_DIR / task.name if data_dir is None else Path(data_dir)
@@ -98,6 +98,8 @@ def _read_example(task, row, where):
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected an object, found {type(row).__name__}: see data/README.md")
     question = _text(row.get("question"), f"{where}, field question")
+    if row.get("options") and not re.search(r"\bB\s*[).:]", question):
+        raise UserError(f"{where}, field options: they belong in the question (`python data/prepare.py {task.name}`)")
     steps, facts, answer = [], [], row.get("answer")
     if task.form == "facts":
         steps = facts = _texts(row.get("facts"), f"{where}, field facts")
@@ -116,7 +118,6 @@ def _read_example(task, row, where):
         answer, raw = "Yes" if value else "No", raw | {"answer": value, "facts": row["facts"]}
     return {
         "question": question,
-        "options": _options(task, row, question, where),
         "steps": steps,
         "answer": value if task.choices else answer,
         "facts": facts,
@@ -135,19 +136,3 @@ def _texts(value, where):
     if not isinstance(value, list):
         raise UserError(f"{where}: expected a list of strings, found {ascii(value)[:80]}: fix it or drop the example")
     return [_text(one, f"{where}[{i}]") for i, one in enumerate(value)]
-
-
-def _options(task, row, question, where):
-    """Return `options` as "A) text", also if they had other labels; [] if the question has them."""
-    if row.get("options") is None:
-        return []
-    options = _texts(row["options"], f"{where}, field options")
-    if len(options) > len(task.choices):
-        raise UserError(f"{where}, field options: {len(options)}, but {task.name} has letters for {len(task.choices)}")
-    labelled = [
-        (letter, re.sub(rf"^\(?{letter}\s*[).:]\s*", "", option))
-        for letter, option in zip(task.choices, options, strict=False)
-    ]
-    if all(re.search(rf"\b{letter}\s*[).:]\s*{re.escape(text)}", question) for letter, text in labelled):
-        return []
-    return [f"{letter}) {text}" for letter, text in labelled]

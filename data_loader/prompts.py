@@ -2,7 +2,7 @@
 
 A task's prompts are one Jinja template (prompts/<task>.jinja) with four blocks: `base` (the base model's user turn),
 `target` (its answer in training), `assistant` (the assistant model's user turn) and `assistant_reply` (how that model's
-turn begins, before the placeholders). They see question, options, steps, answer, facts, split ("train" or "eval"),
+turn begins, before the placeholders). They see question, steps, answer, facts, split ("train" or "eval"),
 soft_thoughts (the slot's text, "" without thoughts), num_thought_tokens, base_family and assistant_family. Blocks are
 rendered alone: nothing outside a block is seen; surrounding white space is dropped. A template may extend another.
 
@@ -21,7 +21,7 @@ from data_loader.tasks import get_task
 from utils import UserError
 
 PROMPT_DIR = Path(__file__).resolve().parent / "prompts"
-FIELDS = ("question", "options", "steps", "answer", "facts")
+FIELDS = ("question", "steps", "answer", "facts")
 # Many templates print today's date unless they are given one: a prompt that changes every day.
 DATE = "26 Jul 2024"
 

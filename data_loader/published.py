@@ -73,10 +73,6 @@ class PublishedEncoder(Encoder):
         returns no slot of exactly L placeholders.
         """
         where = f"{self.where}, {split} example {instance['index']}"
-        if instance["options"]:
-            raise UserError(
-                f"{where}: options beside the question are not read: run `python data/prepare.py {self.task.name}`"
-            )
         with _naming(where):
             found = self._function(
                 copy.deepcopy(instance[RAW]),

@@ -190,6 +190,15 @@ def plot_lengths(alone, verdicts, path) -> None:
     save_figure(figure, path)
 
 
+def write_tables(tables: dict[str, str], page=DOCS / "EVIDENCE.md") -> None:
+    """Put tables between the page's markers of their names; what is between others stays."""
+    block = r"(?<=<!-- made: )([\w ]+)( -->\n)(.*?)(?=<!-- /made -->)"
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(block, lambda found: found[1] + found[2] + tables.get(found[1], found[3]), text, flags=re.DOTALL)
+    with replaced(page) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
 def main(page=DOCS / "EVIDENCE.md", images=DOCS / "img"):
     # 1) What others measured
     runs, verdicts = read_reruns(), read_verdicts()
@@ -202,11 +211,7 @@ def main(page=DOCS / "EVIDENCE.md", images=DOCS / "img"):
     tables = {"sources": tabulate_sources(), "pairs": tabulate_pairs(verdicts)}
     tables |= {"controls": tabulate_controls(rows[rows.answers.isna()]), "alone": table_without_baseline(alone)}
     tables |= {"next tokens": tabulate_tokens()}
-    block = r"(?<=<!-- made: )([\w ]+)( -->\n).*?(?=<!-- /made -->)"
-    text = page.read_text(encoding="utf-8")
-    text = re.sub(block, lambda found: found[1] + found[2] + tables[found[1]], text, flags=re.DOTALL)
-    with replaced(page) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+    write_tables(tables, page)
 
     # 4) Plots
     plot_controls(rows, alone, images / "reruns.png")

@@ -1,6 +1,7 @@
 """Shares of energy, probes and bits are what their definitions say."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ import torch
 from benchmarks.thought_information import (
     MINI,
     PLACES,
+    RESULTS,
     SIZES,
-    cell_table,
     collect_states,
+    make_tables,
     probe,
     share_between,
     shared_options,
@@ -61,13 +63,16 @@ def test_the_table_compares_the_cells_of_a_seed_and_of_all(tmp_path):
             cell = {"data": "mini", "question": "hidden", "row": row, "seed": seed, "learning_rate": "4e-3"}
             own = [value - (seed == 43) * (row == "newline") for value in bits]
             write_json(cell | {"bits": {"own": own}, "correct": {"own": correct}}, tmp_path / f"{row}-{seed}.json")
-    lines = [cell_table(tmp_path, measure).set_index("row").loc["newline"] for measure in ("bits", "correct")]
-    assert list(lines[0]["own over learned"]) == [
-        "+1.50 (+1.00 to +2.00)",
-        "+2.50 (+2.00 to +3.00)",
-        "+2.00 (+1.50 to +2.50)",
-    ]
-    assert list(lines[1]["own over learned"])[-1] == "+50.00 (+0.00 to +100.00)"
+    tables = make_tables(tmp_path)
+    for saved in ("+1.50 (+1.00 to +2.00)", "+2.50 (+2.00 to +3.00)", "+2.00 (+1.50 to +2.50)"):
+        assert tables["thoughts bits"].count(saved) == 1
+    assert tables["thoughts correct"].count("| +50.00 (+0.00 to +100.00) |") == 3
+
+
+def test_the_page_has_the_tables_of_the_files():
+    page = (Path(MINI).parent.parent / "docs/EVIDENCE.md").read_text(encoding="utf-8")
+    for name, table in make_tables(RESULTS).items():
+        assert f"<!-- made: {name} -->\n{table}<!-- /made -->" in page
 
 
 @torch.no_grad()

@@ -39,7 +39,6 @@ def test_fields(tmp_path):
     assert dict(example.items()) == {
         "index": 0,
         "question": EXAMPLE["question"],
-        "options": [],
         "steps": ["How many pens? ** She has 3+4=<<3+4=7>>7 pens.", "#### 7"],
         "answer": "7",
         "facts": [],
@@ -117,15 +116,6 @@ def test_du_has_only_a_test_set(tmp_path):
     bundle = load_task("du", tmp_path)
     (example,) = bundle.get_dataset("test")
     assert list(bundle.datasets) == ["test"] and (example["answer"], example["steps"]) == ("F", [])
-
-
-def test_options_get_one_form_and_are_not_said_twice(tmp_path):
-    row = {"question": "2+2?", "options": ["A)3", "(B) 4", "5"], "answer": "#### B"}
-    both = {**row, "question": "2+2? Options: A) 3 B)4 C) 5"}
-    write(tmp_path, gsm_style_test=json.dumps([row, both]))
-    data = load_task("aqua", tmp_path).get_dataset("test")
-    assert data[0]["options"] == ["A) 3", "B) 4", "C) 5"] and data[0]["answer"] == "B"
-    assert data[1]["options"] == []
 
 
 @pytest.mark.parametrize("folder, split", [("none", None), ("", None), ("", "unseen")])

@@ -13,7 +13,6 @@ TOKENS = {tokens.family: tokens for _, tokens in FAMILIES}
 MATH = {
     "index": 5,
     "question": "Ann has 3 pens and buys 4. How many are there?",
-    "options": [],
     "steps": ["How many pens? ** She has 3+4=<<3+4=7>>7 pens.", "#### 7"],
     "answer": "7",
     "facts": [],
@@ -21,8 +20,8 @@ MATH = {
 EXAMPLES = {
     "gsm8k": MATH,
     "asdiv-aug": MATH,
-    "aqua": {**MATH, "options": ["A) 6", "B) 7"], "steps": ["3+4=7", "#### B"], "answer": "B"},
-    "du": {**MATH, "options": ["A) 01/02/2003", "F) 02/02/2003"], "steps": [], "answer": "F"},
+    "aqua": {**MATH, "question": "What is 3 + 4?\nOptions:\n(A) 6\n(B) 7", "steps": ["3+4=7", "#### B"], "answer": "B"},
+    "du": {**MATH, "question": "Which day?\nOptions:\n(A) 01/02/2003\n(F) 02/02/2003", "steps": [], "answer": "F"},
     "strategyqa": {
         **MATH,
         "question": "Is the sea salty?",
@@ -192,9 +191,9 @@ def test_a_qwen_assistant_gets_one_more_bullet(request, base, task):
 
 
 @pytest.mark.parametrize("task, split", [("aqua", "train"), ("du", "eval")])
-def test_options_follow_the_question(encoder, tokenizer, task, split):
+def test_a_question_stands_as_it_is(encoder, tokenizer, task, split):
     piece = encoder(task).encode(EXAMPLES[task], split)
-    listed = "\n".join([f"Problem: {MATH['question']}", *EXAMPLES[task]["options"]])
+    listed = f"Problem: {EXAMPLES[task]['question']}"
     assert all(listed in text_of(tokenizer, piece[key]) for key in ("prefix_ids", "assistant_ids"))
 
 
