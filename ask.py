@@ -63,7 +63,7 @@ class SoftCoTModel:
     def encode(self, question: str, thoughts: bool = True) -> dict:
         """Return the question encoded, as `PromptEncoder.encode` does."""
         method = self.method if thoughts else self.without
-        instance = {"question": question, "options": [], "steps": [], "answer": "", "facts": [], "index": 0}
+        instance = {"question": question, "steps": [], "answer": "", "facts": [], "index": 0}
         models = method.base, method.assistant
         return encode_split(method.encoder, *models, [instance], "eval", new_tokens=self.limit)[0]
 

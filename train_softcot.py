@@ -57,7 +57,7 @@ def train(args, dev_k):
     # 3) frozen models, prompts
     check_tuned_models(args)
     assistant_id = args.small_model_id if thinks else None
-    base, assistant, encoder, collate = load_backbones(args, args.large_model_id, assistant_id)
+    base, assistant, encoder, collate = load_backbones(args, args.large_model_id, assistant_id, args.thought_scaling)
     limit = args.max_len if args.max_len > 0 and args.too_long == "skipped" else float("inf")
     train_set = encode_split(encoder, base, assistant, train_data, "train", limit=limit)
     dev_set = encode_split(encoder, base, assistant, dev_data, "dev")

@@ -105,7 +105,7 @@ def verdicts(task, responses, answer):
     is over values; some questions ask "in millions", so that "405 million" is right for 405 too.
     """
     answers = [extract(task, text) for text in responses]
-    readings = [_read_strict(task, text) for text in responses]
+    readings = [read_strict(task, text) for text in responses]
     strict = [value for value, _ in readings]
     vote, vote_strict = majority_vote(answers), majority_vote([value for value in strict if value is not None])
     right = gold(task, answer)
@@ -124,19 +124,14 @@ def verdicts(task, responses, answer):
 # ---- the strict rule: normalize, find what states the answer, read it ----
 
 
-def extract_strict(task, text):
-    """Return the answer that `text` gives to its question, or None if it gives none.
+def read_strict(task, text):
+    """Return the answer that `text` gives to its question, None if it gives none; and the same without magnitude word.
 
     The last readable `\\boxed{...}` or statement ("the answer is", "Answer:", "####", "option B is correct"); without
     any, the last number, the last stand-alone capital letter, or the yes/no that opens or closes the last sentence or
     opens the text. What stands in `<think>` or behind a run-on `Question:` is not read. A negated statement, a
     response that ends inside its only box or its calculation, and an expression without a value give none.
     """
-    return _read_strict(task, text)[0]
-
-
-def _read_strict(task, text):
-    """Return the strict answer and, if it has a magnitude word, its number without the word; else the answer twice."""
     task, text = get_task(task), normalize(_own_part(text))
     boxes, is_cut_off = _boxes(text)
     if is_cut_off and not boxes:

@@ -98,7 +98,7 @@ def _read_example(task, row, where):
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected an object, found {type(row).__name__}: see data/README.md")
     question = _text(row.get("question"), f"{where}, field question")
-    if row.get("options") and not re.search(r"\bB\s*[).:]", question):
+    if task.choices and row.get("options") and not re.search(r"\bA\s*[).:].*\bB\s*[).:]", question, re.S):
         raise UserError(f"{where}, field options: they belong in the question (`python data/prepare.py {task.name}`)")
     steps, facts, answer = [], [], row.get("answer")
     if task.form == "facts":

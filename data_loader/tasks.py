@@ -30,7 +30,6 @@ class Task:
     max_new_tokens: int = 1024
     long_max_new_tokens: int = 4096
     keep_checkpoints: int = 2
-    hub_id: str | None = None  # the data set on the Hub, if the papers' data are there
 
     def generation_length(self, long_responses: bool) -> int:
         """Return the most new tokens at evaluation. long_responses: of the base model's family."""
@@ -52,14 +51,12 @@ TASKS = {
             "number",
             papers_form="socratic",
             keep_checkpoints=10,
-            hub_id="openai/gsm8k",
         ),
         Task(
             "asdiv-aug",
             # The publishers' dev file is the papers' test set.
             {"test": ("aug-dev.jsonl",), "other": ("aug-{split}.jsonl",)},
             "number",
-            hub_id="xuyige/ASDiv-Aug",
         ),
         Task(
             "aqua",
@@ -67,7 +64,6 @@ TASKS = {
             "choice",
             choices="ABCDE",
             keep_checkpoints=10,
-            hub_id="deepmind/aqua_rat",
         ),
         Task(
             "strategyqa",

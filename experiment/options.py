@@ -240,8 +240,8 @@ class Training(Options):
     )
     thought_scaling: str = option(
         "none",
-        "standardized: thought states are centred and scaled per feature before the projection, which the saved weight "
-        "and bias then contain",
+        "standardized: thought states, in float32, are centred and scaled per feature before the projection, whose "
+        "saved weight and bias then contain that",
         choices=("none", "standardized"),
     )
     max_len: int = option(

@@ -20,7 +20,7 @@ from data_loader.prompts import DATE, PromptEncoder
 from data_loader.published import PublishedEncoder
 from experiment.options import naming
 from experiment.responses import local_engine, take_next_questions_thoughts
-from experiment.run_files import compare_with_training
+from experiment.run_files import compare_with_training, read_training
 from model.backbone import (
     Backbone,
     ThoughtTokensError,
@@ -91,10 +91,11 @@ def load_instances(args, split, k=0):
     return instances[:k] if k else instances
 
 
-def load_backbones(args, base_id, assistant_id, embeddings_only=False, assistant_writes=False):
+def load_backbones(args, base_id, assistant_id, scaling="none", embeddings_only=False, assistant_writes=False):
     """Return base and assistant as Backbones, prompt encoder and collator.
 
-    assistant_id: None for no assistant; embeddings_only: no more of the base.
+    assistant_id: None for no assistant; scaling: --thought_scaling of the training, whose thought states are float32 if
+    it is standardized (bfloat16 rounds away what differs between questions); embeddings_only: no more of the base.
     """
     if args.dtype == "bfloat16" and emulates_bfloat16():
         print("This CPU emulates bfloat16, which is slower than float32: --dtype float32", flush=True)
@@ -116,7 +117,7 @@ def load_backbones(args, base_id, assistant_id, embeddings_only=False, assistant
     else:
         load_backbone(base, device_map=args.base_device_map, quantization=args.quantization, **common)
     if assistant:
-        load_backbone(assistant, **common)
+        load_backbone(assistant, **common | ({"dtype": "float32"} if scaling == "standardized" else {}))
     for backbone in (base, assistant):
         if backbone and (backbone is assistant or not embeddings_only) and not runs_fast(backbone.model):
             check_role(backbone, generates=backbone is base or assistant_writes)
@@ -243,8 +244,9 @@ def load_method(args, chains: int | None) -> Method:
             if folder := vars(args)[f"{part}_ckpt"]:
                 check_adapter(folder)
     assistant_id = args.assistant_model_id if has_slot and mode.needs_assistant else None
+    scaling = ((read_training(file) if file else None) or {"arguments": {}})["arguments"].get("thought_scaling")
     base, assistant, encoder, collate = load_backbones(
-        args, args.base_model_id, assistant_id, embeddings_only=own_engine, assistant_writes=mode.writes_text
+        args, args.base_model_id, assistant_id, scaling, own_engine, assistant_writes=mode.writes_text
     )
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
     trained = file or (not has_slot and args.base_model_ckpt)

@@ -53,8 +53,13 @@ run() { # run python SCRIPT OPTION...: print a command, and run it
 }
 train() { # train L [OPTION...]: SoftCoT on $task
     run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-        --batch_size 4 --task_name "$task" --num_thought_tokens "$1" --n_epochs "$N_EPOCHS" --resume "${@:2}" \
-        "${TRAIN_OPTIONS[@]}"
+        --batch_size 4 --task_name "$task" --num_thought_tokens "$1" --n_epochs "$N_EPOCHS" --resume \
+        "${TRAIN_OPTIONS[@]}" "${@:2}"
+}
+without_levers() { # without_levers COMMAND...: run it with TRAIN_OPTIONS but for those that need an assistant
+    local words=${TRAIN_OPTIONS[*]} TRAIN_OPTIONS
+    read -r -a TRAIN_OPTIONS <<<"$(sed -E 's/--thought_(filler|scaling)[ =][^ ]+//g' <<<"$words")"
+    "$@"
 }
 evaluate() { # evaluate METHOD FOLDER L [OPTION...]: a row of the table on $task
     run python "evaluate_$1.py" --base_model_id "$BASE" --assistant_model_id "$ASSISTANT" --task_name "$task" \

@@ -8,7 +8,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 train_task() {
     train "$L_TRAIN"
-    train 4 --thoughts learned --learning_rate 1e-3 # as many vectors as evaluation takes
+    without_levers train 4 --thoughts learned --learning_rate 1e-3 # as many vectors as evaluation takes
 }
 evaluate_task() {
     local projection

@@ -21,11 +21,11 @@ evaluate() { # evaluate METHOD FOLDER L [OPTION...]
         --num_thought_tokens "$3" "${@:4}" --log_dir "$OUT/logs/$2" "${EVAL_OPTIONS[@]}"
 }
 
-# 1) Train SoftCoT, SoftCoT++, learned vectors and the LoRA adapter: 200 steps must do what the papers' tens of thousands of 2e-5 do.
+# 1) Train SoftCoT, SoftCoT++, learned vectors and the LoRA adapter: few steps must do what tens of thousands of 2e-5 do.
 train softcot 800 4e-3 16
 train softcotpp 800 4e-3 16 --num_scaling_times 2 --model_name scaling-nce
-train softcot 800 1e-2 16 --thoughts learned
-train softcot 160 1e-3 0 --tune_base_model
+without_levers train softcot 800 1e-2 16 --thoughts learned
+without_levers train softcot 160 1e-3 0 --tune_base_model
 softcot=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-$SHORT-$SHORT/projection.bin")
 softcotpp=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-2-$SHORT-$SHORT-nce/projection.bin"
     --num_scaling_times 2 --model_name scaling-nce)

@@ -8,7 +8,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 train_task() { # the projection, and the LoRA adapter alone (no thought tokens)
     train "$L_TRAIN"
-    train 0 --tune_base_model
+    without_levers train 0 --tune_base_model
 }
 evaluate_task() {
     evaluate softcot zero_shot 0

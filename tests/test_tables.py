@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPRODUCING = (ROOT / "docs" / "REPRODUCING.md").read_text(encoding="utf-8")
 PAIR = ("org/Big-1B", "models/small/")
 TASKS = {"gsm8k", "asdiv-aug", "aqua", "strategyqa", "du"}
+LEVERS = {"TRAIN_OPTIONS": "--k_shot 8 --thought_filler=40"}
 # Table -> methods, and how many pairs and tasks it has by default.
 METHODS = {
     "softcot": (["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT"], 2, 5),
@@ -90,7 +91,7 @@ def test_a_dry_run_prints_commands_that_the_scripts_understand(table, parsers, t
     assert all(summed_up & set(file.parents) for file in files)
 
 
-@pytest.mark.parametrize("variables", [{}, {"TASKS": "du gsm8k", "N_EPOCHS": "1", "L_TRAIN": "8"}])
+@pytest.mark.parametrize("variables", [{}, LEVERS, {"TASKS": "du gsm8k", "N_EPOCHS": "1", "L_TRAIN": "8"}])
 @pytest.mark.parametrize("table", METHODS)
 def test_an_evaluation_reads_what_the_table_trained_before_it(table, variables, parsers, tmp_path):
     trained = {}

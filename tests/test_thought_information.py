@@ -10,7 +10,7 @@ from benchmarks.thought_information import (
     MINI,
     PLACES,
     RESULTS,
-    SIZES,
+    TEST_QUESTIONS,
     collect_states,
     make_tables,
     probe,
@@ -84,7 +84,7 @@ def test_bits_are_the_loss_with_what_is_in_the_slot(models, tmp_path):
     save_projection(method.slot.softcot.projection_state(), tmp_path / "projection.bin")
     contents = {"own": {}, "zero": {"thoughts": "zero"}}
     found = target_bits(pair, MINI, "hidden", tmp_path, contents)
-    assert {name: len(bits) for name, bits in found.items()} == dict.fromkeys(contents, SIZES[True][1]["test_k"])
+    assert {name: len(bits) for name, bits in found.items()} == dict.fromkeys(contents, TEST_QUESTIONS)
     for place, instance in enumerate(load_instances(args, "test")[:3]):
         example = method.encoder.encode(instance, "train")
         loss = method.slot.softcot.losses(method.collate([example]))["loss"].item()

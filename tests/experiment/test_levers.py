@@ -10,7 +10,9 @@ import evaluate_softcot
 import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
+from experiment.options import EvaluateSoftCoT, Parser
 from experiment.results import read_result_file
+from experiment.setup import load_method
 from tests.tiny_runs import EVALUATE, RUN, RUN_PP, TRAIN, refused
 
 LEVERS = ["--thought_filler", "40", "--thought_scaling", "standardized", "--learning_rate", "1e-2"]
@@ -70,6 +72,18 @@ def test_the_mean_belongs_to_its_projection(place, run):
     assert "mean_thoughts.bin" in refused(run(evaluate_softcot, options))
     Path("run/mean_thoughts.bin").unlink()
     assert "no mean_thoughts.bin" in refused(run(evaluate_softcot, options))
+
+
+def test_standardized_thought_states_are_float32_whatever_the_dtype(place, run):
+    bfloat16 = ["--dtype", "bfloat16"]
+    for options, wanted in (([], torch.bfloat16), (LEVERS, torch.float32)):
+        assert run(train_softcot, [*TRAIN, *options, *bfloat16, "--output_name", "soak"])[0] == 0
+        given = [*EVALUATE, "--params_file_name", RUN / "projection.bin", *bfloat16]
+        method = load_method(Parser(EvaluateSoftCoT, None).parse_args(list(map(str, given))), None)
+        assert (method.base.model.dtype, method.assistant.model.dtype) == (torch.bfloat16, wanted)
+        (states,) = RUN.glob("thoughts-train-*.bin")
+        assert states.stat().st_size == 6 * 3 * method.slot.softcot.width_assistant * wanted.itemsize
+        shutil.rmtree(RUN)
 
 
 def test_standardizing_needs_a_frozen_assistant_and_a_float32_projection(place, run):
