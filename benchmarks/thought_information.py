@@ -148,7 +148,8 @@ def measure_states(assistant_id: str, questions: int) -> dict:
                         share = share_between(of_scaling, axis)
                         row[f"between {what}{scaling}"] = [share[place - 1].item() for place in PLACES]
             same = exact[:, : rounded.shape[1]]
-            row["rounding"] = ((rounded - same).var(1, correction=0).sum() / same.var(1, correction=0).sum()).item()
+            noise, signal = (part.var(1, correction=0).sum((0, 2)) for part in (rounded - same, same))
+            row["rounding"] = [(noise / signal)[place - 1].item() for place in PLACES]
             if len(exact) == 1:
                 row |= {what: probe(exact[0].flatten(1), of_all) for what, of_all in labels.items()}
             rows.append(row)
@@ -180,8 +181,8 @@ def shared_options(data: str, question: str) -> dict:
 
 def evaluation_options(pair, data, question, folder) -> dict:
     """Return the options of evaluating a run."""
-    models = dict(zip(("base_model_id", "assistant_model_id"), pair, strict=True))
-    return shared_options(data, question) | models | {"params_file_name": str(folder / "projection.bin")}
+    own = {"base_model_id": pair[0], "assistant_model_id": pair[1], "params_file_name": str(folder / "projection.bin")}
+    return shared_options(data, question) | own
 
 
 def name_cell(data, question, row, *more) -> str:
@@ -194,8 +195,7 @@ def train(pair, data, question, row, rate, seed) -> Path:
     k_shot, dev_k, _ = SIZES[data == MINI]
     options = {"n_epochs": 1, "batch_size": 4, "learning_rate": float(rate), "k_shot": k_shot, "dev_k": dev_k}
     options |= {"seed": seed, "resume": True, "output_name": name_cell(data, question, row, rate, str(seed))}
-    options |= dict(zip(("large_model_id", "small_model_id"), pair, strict=True))
-    options |= shared_options(data, question) | ROWS[row]
+    options |= {"large_model_id": pair[0], "small_model_id": pair[1]} | shared_options(data, question) | ROWS[row]
     script, of_script = (train_softcotpp, TrainSoftCoTPlusPlus) if row in SOFTCOT_ROW else (train_softcot, TrainSoftCoT)
     folder = Path("ckpt", of_script(**options).name_run())
     folder.mkdir(parents=True, exist_ok=True)

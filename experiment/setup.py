@@ -95,7 +95,7 @@ def load_backbones(args, base_id, assistant_id, scaling="none", embeddings_only=
     """Return base and assistant as Backbones, prompt encoder and collator.
 
     assistant_id: None for no assistant; scaling: --thought_scaling of the training, whose thought states are float32 if
-    it is standardized (bfloat16 rounds away what differs between questions); embeddings_only: no more of the base.
+    it is standardized (bfloat16 rounds what differs between questions); embeddings_only: no more of the base.
     """
     if args.dtype == "bfloat16" and emulates_bfloat16():
         print("This CPU emulates bfloat16, which is slower than float32: --dtype float32", flush=True)
