@@ -76,10 +76,10 @@ def flush(path: str | Path) -> None:
         os.close(handle)
 
 
-def write_json(value, path: str | Path) -> None:
+def write_json(value, path: str | Path, indent: int | None = 2) -> None:
     """Write JSON whole or not at all."""
     with replaced(path) as scratch:
-        scratch.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        scratch.write_text(json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 def fingerprint(path: Path) -> str:

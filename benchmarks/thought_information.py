@@ -281,7 +281,7 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
         single = train(pair, data, question, SOFTCOT_ROW[row], rate, seed) / "projection.bin"
         contents["SoftCoT-SC"] = {"greedy": False, "num_return_sequences": VOTES, "params_file_name": single}
     cell["correct"] = evaluate(pair, data, question, folders[rate], contents)
-    write_json(cell, file)
+    write_json(cell, file, indent=None)
 
 
 # ---- tables ----
