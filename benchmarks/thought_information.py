@@ -113,6 +113,12 @@ def probe(features: torch.Tensor, labels: list) -> float:
     return (found.argmax(1) == wanted[half:]).float().mean().item()
 
 
+def most_frequent(labels: list) -> float:
+    """Return the share of the most frequent label of those that `probe` classifies: chance."""
+    classified = Counter(labels[len(labels) // 2 :])
+    return classified.most_common(1)[0][1] / classified.total()
+
+
 def measure_states(assistant_id: str, questions: int) -> dict:
     """Return shares of energy and probes by filler and layer; what bfloat16 rounds, from a fifth of the questions."""
     lines = Path(MINI, "train.jsonl").read_text(encoding="utf-8").splitlines()[:questions]
@@ -153,8 +159,7 @@ def measure_states(assistant_id: str, questions: int) -> dict:
             if len(exact) == 1:
                 row |= {what: probe(exact[0].flatten(1), of_all) for what, of_all in labels.items()}
             rows.append(row)
-    others = {what: Counter(of_all[len(asked) // 2 :]) for what, of_all in labels.items()}  # those that are classified
-    chance = {what: count.most_common(1)[0][1] / count.total() for what, count in others.items()}
+    chance = {what: most_frequent(of_all) for what, of_all in labels.items()}
     return {"machine": machine(), "assistant": assistant_id, "questions": questions, "chance": chance, "rows": rows}
 
 
@@ -211,10 +216,8 @@ def evaluate(pair, data, question, folder, contents) -> dict[str, list[bool]]:
     found, known = {}, evaluation_options(pair, data, question, folder)
     known |= {"test_k": TEST_QUESTIONS, "max_new_tokens": SIZES[data == MINI][2], "greedy": True}
     for name, options in contents.items():
-        script, logs = (
-            evaluate_softcotpp if "num_scaling_times" in options else evaluate_softcot,
-            Path("logs", folder.name, name),
-        )
+        script = evaluate_softcotpp if "num_scaling_times" in options else evaluate_softcot
+        logs = Path("logs", folder.name, name)
         run(script, **known | {"log_dir": logs} | options)
         (path,) = logs.glob("*.jsonl")
         found[name] = [row["correct"] for row in read_result_file(path)[1]]
@@ -264,14 +267,8 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     contents = {"own": own} | {name: own | {"thoughts": name} for name in ("shuffled", "mean")}
     if row == "learned":
         contents = {"own": own, "zero": {"thoughts": "zero"}}
-    cell = {
-        "machine": machine(),
-        "pair": pair,
-        "data": "mini" if data == MINI else "gsm8k",
-        "question": question,
-        "row": row,
-    }
-    cell |= {"seed": seed, "learning_rate": rate, "dev_bits": dev_bits}
+    cell = {"machine": machine(), "pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
+    cell |= {"row": row, "seed": seed, "learning_rate": rate, "dev_bits": dev_bits}
     cell["bits"] = target_bits(pair, data, question, folders[rate], contents)
     if row == "learned":
         contents["none"] = {"num_thought_tokens": 0}

@@ -154,16 +154,14 @@ def trained_with(params_file: Path) -> dict:
     return options
 
 
-def compare_with_training(options: dict, encoder, hashes: dict, params_file: Path) -> dict:
+def compare_with_training(options: dict, encoder, hashes: dict, params_file: Path, trained: dict) -> dict:
     """Compare an evaluation with the training of its projection or adapter; return what its record says of that.
 
-    hashes: of its prompt, models and projection. Returns the training's protocol (trained_with), training_seed, a hash
-    of all else that fixes its result (training) and thought_filler; {} without run.json. Raises UserError if the models
-    are others; other weights, another prompt or protocol are a line on stderr.
+    hashes: of its prompt, models and projection; trained: the run.json beside params_file. Returns the training's
+    protocol (trained_with), training_seed, a hash of all else that fixes its result (training) and thought_filler.
+    Raises UserError if the models are others; other weights, another prompt or protocol are a line on stderr.
     """
-    run, trained = params_file.absolute().with_name("run.json"), read_training(params_file)
-    if not trained:
-        return {}
+    run = params_file.absolute().with_name("run.json")
     arguments, record = trained["arguments"], trained["record"]
     for name in ("projection", "mean_thoughts"):
         if name in hashes and trained.get(name) != hashes[name]:

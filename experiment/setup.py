@@ -244,19 +244,19 @@ def load_method(args, chains: int | None) -> Method:
             if folder := vars(args)[f"{part}_ckpt"]:
                 check_adapter(folder)
     assistant_id = args.assistant_model_id if has_slot and mode.needs_assistant else None
-    scaling = ((read_training(file) if file else None) or {"arguments": {}})["arguments"].get("thought_scaling")
+    path = file or (Path(args.base_model_ckpt) if not has_slot and args.base_model_ckpt else None)
+    trained = read_training(path) if path else None
+    scaling = trained["arguments"].get("thought_scaling") if trained else "none"
     base, assistant, encoder, collate = load_backbones(
         args, args.base_model_id, assistant_id, scaling, own_engine, assistant_writes=mode.writes_text
     )
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
-    trained = file or (not has_slot and args.base_model_ckpt)
-    path = Path(trained) if trained else None
     if state:
         hashes |= {"projection": fingerprint(path), "own_chains": own_chains}
     if mode.reads == MEAN:
         hashes["mean_thoughts"] = fingerprint(source)
-    if path:
-        hashes |= compare_with_training(vars(args), encoder, hashes, path)
+    if trained:
+        hashes |= compare_with_training(vars(args), encoder, hashes, path, trained)
     if args.thought_filler:
         hashes["thought_filler"] = args.thought_filler
     load_adapters(args, base, assistant, own_engine)

@@ -191,7 +191,7 @@ def test_a_qwen_assistant_gets_one_more_bullet(request, base, task):
 
 
 @pytest.mark.parametrize("task, split", [("aqua", "train"), ("du", "eval")])
-def test_a_question_stands_as_it_is(encoder, tokenizer, task, split):
+def test_a_question_with_its_options_is_unchanged(encoder, tokenizer, task, split):
     piece = encoder(task).encode(EXAMPLES[task], split)
     listed = f"Problem: {EXAMPLES[task]['question']}"
     assert all(listed in text_of(tokenizer, piece[key]) for key in ("prefix_ids", "assistant_ids"))
