@@ -1,10 +1,11 @@
 """Measure what thoughts carry about their question: python -m benchmarks.thought_information states | cells | table
 
 `states`, before any training: which share of the thought states' energy differs between questions, what bfloat16 rounds
-of that, and what a ridge probe reads from them, by filler and layer. `cells`: each row is trained at three learning
-rates. The one whose own thoughts leave the fewest bits of the dev targets (their cross-entropy, teacher forced) is
-measured on test questions: the target's bits and accuracy by what is in the slot. A finished cell is one JSON file, so
-that a stopped run goes on. `table` prints what is there. Each also writes docs/EVIDENCE.md's tables.
+of that, and what a ridge probe reads from them, by filler and layer. `cells`: each row is trained on data/mini at three
+learning rates. The one whose own thoughts leave the fewest bits of the dev targets (their cross-entropy, teacher
+forced) is measured on test questions: the target's bits and accuracy by what is in the slot. Other seeds, GSM8K and
+SoftCoT++ take that rate. A finished cell is one JSON file, so that a stopped run goes on. `table` prints what is there.
+Each also writes docs/EVIDENCE.md's tables.
 """
 
 import argparse
@@ -253,23 +254,23 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     """Train a row at its best learning rate, measure it and write its file, unless that is there."""
     if (file := out / f"{name_cell(data, question, row, str(seed))}.json").is_file():
         return
-    rates = VECTOR_RATES if row == "learned" else RATES
-    if row in SOFTCOT_ROW or seed != SEEDS[0]:
-        first = out / f"{name_cell(data, question, SOFTCOT_ROW.get(row, row), str(SEEDS[0]))}.json"
-        rates = [json.loads(first.read_text(encoding="utf-8"))["learning_rate"]]
     own = {"thoughts": "learned"} if row == "learned" else PLUS_PLUS if row in SOFTCOT_ROW else {}
-    folders, dev_bits = {}, {}
-    for rate in rates:
-        folders[rate] = train(pair, data, question, row, rate, seed)
-        found = target_bits(pair, data, question, folders[rate], {"own": own}, "dev")
-        dev_bits[rate] = round(mean(found["own"]), 4)
-    rate = min(dev_bits, key=dev_bits.get)
+    first, dev_bits = out / f"{name_cell(MINI, question, SOFTCOT_ROW.get(row, row), str(SEEDS[0]))}.json", {}
+    if first != file:
+        rate = json.loads(first.read_text(encoding="utf-8"))["learning_rate"]
+    else:
+        for rate in VECTOR_RATES if row == "learned" else RATES:
+            folder = train(pair, data, question, row, rate, seed)
+            found = target_bits(pair, data, question, folder, {"own": own}, "dev")
+            dev_bits[rate] = round(mean(found["own"]), 4)
+        rate = min(dev_bits, key=dev_bits.get)
+    folder = train(pair, data, question, row, rate, seed)
     contents = {"own": own} | {name: own | {"thoughts": name} for name in ("shuffled", "mean")}
     if row == "learned":
         contents = {"own": own, "zero": {"thoughts": "zero"}}
     cell = {"machine": machine(), "pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
     cell |= {"row": row, "seed": seed, "learning_rate": rate, "dev_bits": dev_bits}
-    cell["bits"] = target_bits(pair, data, question, folders[rate], contents)
+    cell["bits"] = target_bits(pair, data, question, folder, contents)
     if row == "learned":
         contents["none"] = {"num_thought_tokens": 0}
     if row in SOFTCOT_ROW:  # votes, beside as many of SoftCoT's samples
@@ -277,7 +278,7 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
         contents = {name: options | votes for name, options in contents.items()}
         single = train(pair, data, question, SOFTCOT_ROW[row], rate, seed) / "projection.bin"
         contents["SoftCoT-SC"] = {"greedy": False, "num_return_sequences": VOTES, "params_file_name": single}
-    cell["correct"] = evaluate(pair, data, question, folders[rate], contents)
+    cell["correct"] = evaluate(pair, data, question, folder, contents)
     write_json(cell, file, indent=None)
 
 
@@ -299,7 +300,8 @@ def make_tables(out: Path) -> dict[str, str]:
 
 
 def state_table(found: dict) -> pd.DataFrame:
-    """Return the shares of energy (at the placeholders of PLACES) and probes before training, in percent."""
+    """Return the last layer's shares of energy (at the placeholders of PLACES) and probes, in percent."""
+    rows = [row for row in found["rows"] if row["layer"] == max(row["layer"] for row in found["rows"])]
     chance = {what: f"{what} (chance {100 * value:.1f})" for what, value in found["chance"].items()}
 
     def text(value):
@@ -307,7 +309,8 @@ def state_table(found: dict) -> pd.DataFrame:
             return ", ".join(f"{100 * number:.2g}" for number in value)
         return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
 
-    return pd.DataFrame([{chance.get(key, key): text(row[key]) for key in row} for row in found["rows"]]).fillna("")
+    cells = [{chance.get(key, key): text(row[key]) for key in row if key != "layer"} for row in rows]
+    return pd.DataFrame(cells).fillna("")
 
 
 def cell_table(cells: dict, measure: str) -> pd.DataFrame:
@@ -343,26 +346,21 @@ def main():
     parser.add_argument("part", choices=("states", "cells", "table"))
     parser.add_argument("--base", default=EMBEDDED, help="base model (default: %(default)s)")
     parser.add_argument("--assistant", default=EMBEDDED, help="assistant (default: %(default)s)")
-    parser.add_argument(
-        "--gsm8k", type=Path, help="folder with GSM8K's train, dev and test.jsonl; default: only data/mini"
-    )
+    parser.add_argument("--gsm8k", type=Path, help="folder with GSM8K's files; default: only data/mini")
     parser.add_argument("--questions", type=int, default=320, help="of data/mini, for states (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the files (default: %(default)s)")
     args = parser.parse_args()
     pair = (args.base, args.assistant)
     if pair != (EMBEDDED, EMBEDDED) and args.out == RESULTS:
         parser.error("another pair needs another --out")
-    if args.gsm8k and not any(args.gsm8k.glob("dev*.jsonl")):
-        parser.error(f"{args.gsm8k} has no dev.jsonl, and learning rates are not chosen on test questions")
     quiet_libraries()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.part == "cells":
+        folders = {"mini": MINI, "gsm8k": args.gsm8k and str(args.gsm8k.absolute())}
         for seed in SEEDS:
             for data, question, rows in CELLS:
-                for row in rows:
-                    if data == "mini" or args.gsm8k:
-                        folder = MINI if data == "mini" else str(args.gsm8k.absolute())
-                        run_cell(pair, folder, question, row, seed, args.out)
+                for row in rows if data == "mini" or (args.gsm8k and seed == SEEDS[0]) else ():
+                    run_cell(pair, folders[data], question, row, seed, args.out)
     if args.part == "states":
         write_json(measure_states(args.assistant, args.questions), args.out / "states.json")
     tables = make_tables(args.out)
