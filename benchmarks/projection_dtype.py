@@ -24,7 +24,7 @@ from experiment.results import read_result_file
 from experiment.run_files import short_name
 from model.choices import EMBEDDED
 from model.weights import load_projection
-from report.plots import save
+from report.plots import save_figure
 from report.summary import bootstrap_interval
 from utils import write_json
 
@@ -86,7 +86,7 @@ def plot_curves(histories: dict[str, list[dict]], path, title) -> None:
         panel.set(xlabel="optimizer step", ylabel=name, title=title)
         panel.set_yscale("log")
     panels[0].legend(fontsize="small")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def main():

@@ -28,8 +28,8 @@ NAMES = (
     "data/make_mini.py",
 )
 SCRIPT = rf"(?:python|bash|torchrun(?: --\S+)*) (?:{'|'.join(map(re.escape, NAMES))})(?!\S)"
-# Options of pip, lm-eval, torchrun and Ray, and one that is gone.
-FOREIGN = {"--no-deps", "--help", "--assistant_adapter"}
+# Options of pip, lm-eval, torchrun and Ray.
+FOREIGN = {"--no-deps", "--help"}
 FOREIGN |= {"--model", "--model_args", "--tasks", "--apply_chat_template", "--log_samples", "--output_path", "--device"}
 FOREIGN |= {"--nnodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint"}
 
@@ -97,7 +97,7 @@ def test_the_documented_commands_are_understood(parsers, command):
 def test_the_documented_modules_are_there(command):
     words = words_of(command)
     module, *rest = words[words.index("-m") + 1 :]
-    code = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    code = Path(importlib.import_module(module).__file__).read_text(encoding="utf-8")
     assert all(f'"{word}"' in code for word in rest if word.startswith("--"))
 
 

@@ -89,6 +89,9 @@ def test_words_become_values(words, name, value):
         (TrainSoftCoT, f"--seed {2**32}"),
         (TrainSoftCoT, "--task_name du"),
         (TrainSoftCoTPlusPlus, "--num_thought_tokens 0 --tune_base_model"),
+        (TrainSoftCoT, "--thought_scaling standardized --tune_assistant_model"),
+        (TrainSoftCoT, "--thought_scaling standardized --projection_dtype float16"),
+        (TrainSoftCoT, "--thought_scaling standardized --thoughts learned"),
         # Contradictions: another result than the options say.
         (EvaluateSoftCoT, "--params_file_name None"),
         (EvaluateSoftCoT, "--num_thought_tokens 0 --thoughts zero"),
@@ -113,6 +116,7 @@ def test_a_wrong_word_or_a_contradiction_ends_with_its_option_named(options, wor
         parse(options, *shlex.split(words))
     line = capsys.readouterr().err.splitlines()[-1]
     assert end.value.code == 2 and any(word.split("=")[0] in line for word in words.split())
+    assert ("unrecognized" in line) == (words in ("--seed_fro 1", "--published_code d"))
 
 
 def test_the_switches_that_a_clone_decides_are_recorded_as_its_own():
