@@ -351,7 +351,7 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the files (default: %(default)s)")
     args = parser.parse_args()
     pair = (args.base, args.assistant)
-    if pair != (EMBEDDED, EMBEDDED) and args.out == RESULTS:
+    if pair != (EMBEDDED, EMBEDDED) and args.out.resolve() == RESULTS:
         parser.error("another pair needs another --out")
     quiet_libraries()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,12 @@ from utils import UserError, locked, remove_stale
 
 
 def refuse_earlier_run(folder: Path, resume: bool) -> None:
-    """Raise UserError if an earlier run, or a downloaded one, would be overwritten: without --resume nothing is."""
-    written = (path for path in (folder / "projection.bin", folder / CARD, folder / "run.json") if path.exists())
-    if not resume and (checkpoints(folder) or any(written)):
-        raise UserError(
-            f"{folder} holds an earlier run: --resume continues it from its last checkpoint; "
-            "to start over, remove the folder or take another --output_name"
-        )
+    """Raise UserError if an earlier run, or a downloaded one, would be overwritten: --resume continues only the first."""
+    begun = checkpoints(folder) or (folder / "run.json").exists()
+    written = begun or any((folder / name).exists() for name in ("projection.bin", CARD))
+    if written and not (resume and begun):
+        found = "an earlier run: --resume continues it" if begun else "files without a run to resume"
+        raise UserError(f"{folder} holds {found}; to start over, remove the folder or take another --output_name")
 
 
 @contextlib.contextmanager

@@ -309,10 +309,11 @@ def load_adapters(args, base, assistant, own_engine: bool) -> None:
 
 def build_for_evaluation(args, base, assistant, chains, state, hashes):
     """Return the module in eval mode. state: of the projection, None for the untrained one; hashes: of the training."""
-    if state and "embedding" not in state:
-        chains = None  # they share their thought states
-    text = None if state and "embedding" in state else hashes.get("thought_filler")  # else the file has its embeddings
-    filler = read_filler(assistant, text, chains)
+    if state and "embedding" in state:
+        filler = [0] * (chains or 1)  # the file's embeddings replace it
+    else:
+        chains = None if state else chains  # a projection without initial tokens: chains share their thought states
+        filler = read_filler(assistant, hashes.get("thought_filler"), chains)
     torch.manual_seed(UNTRAINED_SEED)
     options = {"projection_dtype": getattr(torch, args.switches().projection_dtype), "filler": filler}
     options["plain_way"] = args.engine == "reference"

@@ -53,6 +53,14 @@ def test_fewer_chains_than_trained_need_no_other_filler(place, run):
     assert "2 chains need" in refused(run(train_softcotpp, [*training[:-1], "40", "--output_name", "one"]))
 
 
+def test_a_projection_s_own_initial_tokens_are_enough(place, run):
+    known = ["--assistant_thought_tokens", "<|endoftext|>,<begin>,<end>", "--num_scaling_times", 2]  # no initial token
+    training = [*TRAIN, *known, "--model_name", "scaling-nce", "--thought_filler", "40,50"]
+    assert run(train_softcotpp, training)[0] == 0
+    code, output = run(evaluate_softcotpp, [*EVALUATE, *known, "--params_file_name", RUN_PP / "projection.bin"])
+    assert code == 0, output
+
+
 def test_learned_vectors_are_trained_and_evaluated_without_an_assistant(place, run):
     shutil.move("../assistant", "../gone")
     assert run(train_softcot, [*TRAIN, "--thoughts", "learned"])[0] == 0

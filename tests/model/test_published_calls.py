@@ -161,6 +161,16 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
     assert not found and len(lengths) > 1  # some end, some are cut
 
 
+def test_greedy_samples_are_calls_of_their_own_and_equal(pair):
+    method, _ = name_method(pair, 3)
+    requests = list(make_requests([(ragged_examples(L)[0], [41])], method, 2))
+    plain, found = (
+        [ids for _, ids in PlainEngine(method.base, published=published, greedy=True).generate(requests, NEW)]
+        for published in (False, True)
+    )
+    assert found == plain and found[::2] == found[1::2] and len(found) == 6
+
+
 @pytest.mark.parametrize(
     "protocol, temperature, top_p", [("corrected", 1.0, 1.0), ("published", 0.6, 0.9), ("published", 1.3, 0.9)]
 )

@@ -73,6 +73,8 @@ def test_a_finished_training_is_neither_repeated_nor_overwritten(inputs, place, 
     for file in (place / RUN).glob("checkpoint-*"):  # a user may remove them
         file.unlink()
     assert str(RUN) in refused(run(train_softcot, TRAIN))
+    (place / RUN / "run.json").unlink()  # as a projection from elsewhere
+    assert str(RUN) in refused(run(train_softcot, [*TRAIN, "--resume"]))
     for file in (place / RUN).iterdir():
         assert file.name == "run.lock" or file.read_bytes() == before[file]
 
