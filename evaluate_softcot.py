@@ -4,7 +4,7 @@ One process loads the models once and serves all seeds; one log and one result f
 interruption, it continues.
 """
 
-from experiment.options import EvaluateSoftCoT, Parser, naming
+from experiment.options import EvaluateSoftCoT, Parser
 
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     Parser(EvaluateSoftCoT, __doc__).parse_args()
@@ -25,7 +25,6 @@ from experiment.setup import (
     quiet_libraries,
     share_instructions,
 )
-from model.vllm_engine import check_can_start
 from utils import run_main
 
 ADVICE = {
@@ -38,9 +37,6 @@ def evaluate(args):
     """Evaluate every seed and write its result file and log."""
     # 1) options
     quiet_libraries()
-    if args.engine == "vllm":
-        with naming("--engine vllm"):
-            check_can_start()
 
     # 2) data
     split = load_instances(args, args.split)

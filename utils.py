@@ -156,7 +156,7 @@ def one_line(error: Exception, on_stop: str, on_memory: str) -> str | None:
     if isinstance(error, OSError):
         name = f": {error.filename}" if error.filename else ""
         text = " ".join((f"{error.strerror}{name}" if error.strerror else str(error)).split())
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or text.startswith("cannot write ")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         return f"{text}; make room, then {on_stop}" if full else text
     # torch's, which this room does not import: a GPU's has a class, a CPU's only a text
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):

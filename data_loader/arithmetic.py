@@ -168,8 +168,9 @@ def _plain(value):
     return round(float(value), 2) if abs(value) >= 0.1 else float(value)
 
 
-def expressions(text, start=0):
+def expressions(text):
     """Yield (start, expression) of all arithmetic in a text."""
+    start = 0
     while match := _START.search(text, start):
         try:
             expression = Expression(text, match.start())

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 
 from data_loader.tasks import TASKS
@@ -76,16 +77,9 @@ def json_object(text):
 
 
 def not_empty(text):
-    """Return a path. An empty one, of a shell variable that is not set, would mean the default."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("want a path, got an empty text")
-    return text
-
-
-def given_text(text):
     """Return the text, which may be a newline. An empty one, of a shell variable that is not set, is an error."""
     if not text:
-        raise argparse.ArgumentTypeError("want a token, got an empty text")
+        raise argparse.ArgumentTypeError("got an empty text")
     return text
 
 
@@ -236,7 +230,7 @@ class Training(Options):
         None,
         "token, or id if it is a number, whose embedding fills the assistant's placeholders; of SoftCoT++ N of them, "
         "with commas between; default: the published ones",
-        check=given_text,
+        check=not_empty,
     )
     thought_scaling: str = option(
         "none",
@@ -341,7 +335,7 @@ class Trained(Options):
     base_model_ckpt: str = option(None, "LoRA adapter of the base model; None: none", check=path_or_none)
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
     thought_filler: str = option(
-        None, "that of the training; default: by the run.json beside the projection", given_text, fixes_result=False
+        None, "that of the training; default: by the run.json beside the projection", not_empty, fixes_result=False
     )
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
@@ -416,6 +410,8 @@ class Evaluation(Trained):
             yield "--params_file_name FILE is missing, the projection.bin that training wrote"
         if self.engine == "vllm" and self.quantization:
             yield "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"
+        if self.engine == "vllm" and find_spec("vllm") is None:
+            yield "--engine vllm needs an environment with vLLM (docs/REPRODUCING.md)"
 
     def name_log(self, seed: int) -> str:
         """Return the name of a seed's log and result file, without its ending.

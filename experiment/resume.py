@@ -11,7 +11,7 @@ from utils import UserError, locked, remove_stale
 
 
 def refuse_earlier_run(folder: Path, resume: bool) -> None:
-    """Raise UserError if an earlier run, or a downloaded one, would be overwritten: --resume continues only the first."""
+    """Raise UserError if an earlier run would be overwritten; --resume continues one of this project only."""
     begun = checkpoints(folder) or (folder / "run.json").exists()
     written = begun or any((folder / name).exists() for name in ("projection.bin", CARD))
     if written and not (resume and begun):

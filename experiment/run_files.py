@@ -53,7 +53,7 @@ def name_method(settings: dict) -> str:
 
 def short_name(model_id: str) -> str:
     """Return the last path part of a model id."""
-    return Path(str(model_id).rstrip("/")).name
+    return Path(str(model_id)).name
 
 
 def with_plain_ids(record: dict) -> dict:

@@ -6,7 +6,6 @@ embedding table (`load_embeddings` in model/backbone.py). Tensor, pipeline and d
 
 import asyncio
 import atexit
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -18,17 +17,6 @@ from model.causal_lm import text_config
 from model.generation import Sampling, derive_seed, read_settings
 from model.weights import check_adapter
 from utils import UserError
-
-INSTALL = (
-    "vLLM is not installed here: pip install -r requirements-vllm.txt, in a "
-    "separate environment (without a GPU: see docs/REPRODUCING.md)"
-)
-
-
-def check_can_start() -> None:
-    """Raise UserError if vLLM is not installed."""
-    if importlib.util.find_spec("vllm") is None:
-        raise UserError(INSTALL)
 
 
 class VllmEngine:

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
 from model.backbone import Backbone, first_line, loading, make_skeleton
 from model.choices import EMBEDDED, EMBEDDED_REPO
@@ -47,15 +46,10 @@ def local_projection(asked: str | Path) -> Path:
     try:
         patterns = [str(file.parent / name) for name in (file.name, *BESIDE)]
         path = Path(snapshot_download(repo, allow_patterns=patterns)) / file
-        why = "the repository has no such file"
-    except RepositoryNotFoundError:
-        path, why = None, "there is no such repository, or not for you (hf auth login)"
-    except LocalEntryNotFoundError:
-        path, why = None, "not in the cache, and the Hub is not reached (no network, or HF_HUB_OFFLINE is set)"
-    except Exception as error:  # of many kinds: HTTP, the file system
-        path, why = None, " ".join(str(error).split())[:300]
-    if not path or not path.is_file():
-        raise UserError(f"no file {asked} here, and no {file} in {repo} on the Hub: {why}")
+    except Exception as error:  # of many kinds: HTTP, the cache, the file system
+        raise UserError(f"no file {asked} here, and none from the Hub: {first_line(error)}") from error
+    if not path.is_file():
+        raise UserError(f"no file {asked} here, and no {file} in {repo} on the Hub")
     return path
 
 

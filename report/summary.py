@@ -245,10 +245,10 @@ def add_published(row, settings: dict | None, parts=()) -> dict:
 # ---- paired differences ----
 
 
-def bootstrap_interval(differences, resamples=10000) -> tuple[float, float]:
+def bootstrap_interval(differences) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean of `differences` (one a question) over resampled questions."""
     differences, generator = np.asarray(differences), np.random.default_rng(0)
-    means = [generator.choice(differences, len(differences)).mean() for _ in range(resamples)]
+    means = [generator.choice(differences, len(differences)).mean() for _ in range(10_000)]
     return tuple(map(float, np.percentile(means, [2.5, 97.5])))
 
 
