@@ -1,6 +1,5 @@
 """data/mini: the committed files are the generator's, and every problem has exactly its answer."""
 
-import importlib.util
 import json
 import re
 from collections import Counter
@@ -8,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from data import make_mini
+
 DATA = Path(__file__).resolve().parent.parent / "data"
 COUNTS = {"train": 960, "dev": 64, "test": 200, "unseen": 100}
-
-spec = importlib.util.spec_from_file_location("make_mini", DATA / "make_mini.py")
-make_mini = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_mini)
 
 
 def committed(split):

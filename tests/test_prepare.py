@@ -1,7 +1,6 @@
 """data/prepare.py: conversion, report, errors of one line, and fetched files."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import zipfile
@@ -9,18 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from data import prepare
 from data_loader.loaders import load_task
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "data"
-spec = importlib.util.spec_from_file_location("prepare", ROOT / "data" / "prepare.py")
-prepare = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(prepare)
 
 AQUA = {"question": "3 * 4?", "options": ["A)7", "B)12", "C)3", "D)1", "E)0"], "rationale": "x\n\ny", "correct": "B"}
 FACTS = {"question": "Can a whale climb?", "facts": ["No legs."], "answer": False, "qid": "1"}
 DATES = {"input": "Today is May 1. Tomorrow?\nOptions:\n(A) May 2\n(B) May 3", "target": "(A)"}
-MATH = {"question": "1 + 1?", "answer": "It is 2.\n#### 2"}
 
 
 def put(path, rows, as_lines=False):

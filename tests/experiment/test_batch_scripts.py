@@ -20,7 +20,7 @@ SCRIPTS = {
 RECORDER = """#!{python}
 import json, os, sys
 with open({calls!r}, "a") as file:
-    file.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + "\\n")
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
 sys.exit(int(os.environ.get("RECORDER_EXIT", "0")))
 """
 AWKWARD = [
@@ -52,17 +52,14 @@ class Sweep:
         self.python.chmod(0o755)
 
     def run(self, script, *arguments, **environment):
-        return self.start(["bash", str(ROOT / script), *arguments], **environment)
-
-    def start(self, command, cwd=None, **environment):
-        environment = {**os.environ, "PYTHON": str(self.python), **environment}
-        return subprocess.run(command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True)
+        command, environment = ["bash", str(ROOT / script), *arguments], {"PYTHON": str(self.python), **environment}
+        return subprocess.run(command, cwd=self.folder, env=os.environ | environment, capture_output=True, text=True)
 
     def call(self):
-        """The one call: its working folder, its script, and the options as the evaluation reads them."""
-        ((folder, script, *words),) = [json.loads(line) for line in self.calls_file.read_text().splitlines()]
+        """The one call: its script, and the options as the evaluation reads them."""
+        ((script, *words),) = [json.loads(line) for line in self.calls_file.read_text().splitlines()]
         (options,) = [options for name, options in SCRIPTS.values() if name == Path(script).name]
-        return folder, script, Parser(options, "").parse_args(words)
+        return script, Parser(options, "").parse_args(words)
 
 
 @pytest.fixture
@@ -89,7 +86,7 @@ every_script = pytest.mark.parametrize("script", SCRIPTS)
 def test_one_call_serves_all_seeds(sweep, script, words, seeds):
     done = sweep.run(script, "--num_thought_tokens", "0", *words.split())
     assert done.returncode == 0, done.stderr
-    _, called, args = sweep.call()
+    called, args = sweep.call()
     assert Path(called).resolve() == ROOT / SCRIPTS[script][0]
     assert (list(args.result_paths()), args.log_dir, args.run_name) == (seeds, "inference_logs", "")
 
@@ -110,7 +107,7 @@ def test_every_string_arrives_as_it_was_given(sweep, script, form, value):
     words = [word for pair in words for word in pair] if form == "two words" else ["=".join(pair) for pair in words]
     done = sweep.run(script, "--params_file_name", "file", *words)
     assert done.returncode == 0, done.stderr
-    *_, args = sweep.call()
+    _, args = sweep.call()
     for field in given:
         assert getattr(args, field.name) == field.metadata["check"](values[field.name]), field.name
     assert list(sweep.folder.iterdir()) == [], "a value was run as a command"

@@ -1,15 +1,12 @@
 """Names of runs, logs and methods; what a record holds and which mismatch is refused."""
 
-import pytest
-
 from experiment.options import (
     EvaluateSoftCoT,
     EvaluateSoftCoTPlusPlus,
-    Parser,
     TrainSoftCoT,
     TrainSoftCoTPlusPlus,
 )
-from experiment.run_files import make_record, name_method
+from experiment.run_files import make_record
 from utils import fingerprint
 
 
@@ -48,24 +45,3 @@ def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):
     assert record["base_model_ckpt"] == fingerprint(adapter) and record["assistant_model_ckpt"] is None
     assert (record["prompt_hash"], record["projection"]) == ("p", "q")
     assert not {"seed", "log_dir", "params_file_name", "test_k"} & record.keys()
-
-
-@pytest.mark.parametrize(
-    "words, chains, own_chains, name",
-    [
-        ("--num_thought_tokens 0", None, False, "Zero-Shot CoT"),
-        ("--num_thought_tokens 0 --base_model_ckpt X", None, False, "LoRA"),
-        ("--thoughts placeholder", None, False, "CoT-Unk"),
-        ("", None, False, "SoftCoT"),
-        ("--num_return_sequences 10", None, False, "SoftCoT-SC"),
-        ("--perturb_std 0.01", 10, False, "SoftCoT-P"),
-        ("", 10, True, "SoftCoT++"),
-        ("--perturb_std 0.01", 10, True, "SoftCoT++-P"),
-        ("--base_model_ckpt X", None, False, "SoftCoT + LoRA"),
-        ("--thoughts untrained", 10, True, "Untrained projection"),
-    ],
-)
-def test_methods_are_named_as_in_the_papers(words, chains, own_chains, name):
-    words = f"--params_file_name P {words}" + (f" --num_scaling_times {chains}" if chains else "")
-    args = Parser(EvaluateSoftCoTPlusPlus if chains else EvaluateSoftCoT, "").parse_args(words.split())
-    assert name_method(vars(args) | {"own_chains": own_chains}) == name

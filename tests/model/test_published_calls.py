@@ -25,7 +25,7 @@ from tests.commands import rows_of, shell
 from tests.tiny import ragged_examples, tiny_model
 from utils import UserError
 
-L, NEW, VOCABULARY = 3, 30, 64
+L, NEW = 3, 30
 PLACEHOLDER, INITIAL, EOS = 3, 40, 2
 FAMILY = {"llama": "llama", "qwen2": "qwen2.5", "qwen3": "qwen3"}
 
@@ -128,7 +128,9 @@ def name_method(pair, chains, dtype=torch.float32):
 def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype):
     method, softcot = name_method(pair, chains, dtype)
     examples, ends = ragged_examples(L), [EOS, 9] if pair[0] == "llama" else [EOS]
-    engine = PlainEngine(method.base, published=True, top_p=0.95, temperature=1.3)
+    drawn = {"top_p": 0.95, "temperature": 1.3}
+    engine = PlainEngine(method.base, published=True, **drawn)
+    drawn |= {"samples": samples, "pad": 9 if pair[0] == "llama" else 0, "ends": ends}
     found = {}
     requests = make_requests([(example, [41, 42]) for example in examples], method, samples)
     for request, ids in engine.generate(requests, NEW):
@@ -139,18 +141,7 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
     lengths = set()
     for example in examples:
         for seed in (41, 42):
-            outputs = published_responses(
-                pair[1:],
-                softcot.projection,
-                initial_tokens,
-                example,
-                seed,
-                samples=samples,
-                pad=9 if pair[0] == "llama" else 0,
-                ends=ends,
-                top_p=0.95,
-                temperature=1.3,
-            )
+            outputs = published_responses(pair[1:], softcot.projection, initial_tokens, example, seed, **drawn)
             expected = [until_end(ids, ends) for output in outputs for ids in output.tolist()]
             keys = [(seed, example["index"], c, s) for c in range(chains or 1) for s in range(samples)]
             assert [found.pop(key) for key in keys] == expected

@@ -17,7 +17,7 @@ from experiment.options import TrainSoftCoT
 from model.backbone import FAMILIES
 from model.slot import MODES, ThoughtSlot
 from model.softcot import SoftCoT
-from tests.commands import ROOT, refused_here, rows_of, save_data
+from tests.commands import ROOT, refused_here, rows_of
 from tests.conftest import make_chatml_tokenizer
 from tests.model.oracle import states_of
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
@@ -109,13 +109,6 @@ def models(tmp_path_factory):
     for seed, (name, width) in enumerate(((BASE, 48), (ASSISTANT, 32))):
         tiny_model("llama", width, 273, seed, pad_token_id=1).save_pretrained(folder / name)
         make_chatml_tokenizer().save_pretrained(folder / name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    save_data(folder)
     return folder
 
 

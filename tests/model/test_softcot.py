@@ -1,6 +1,6 @@
 """SoftCoT trains what it should and nothing else; projection.bin goes in and out safely."""
 
-import copy
+import dataclasses
 import re
 
 import pytest
@@ -19,8 +19,6 @@ LENGTH = 3
 def make(chains=4, tokens=TOKENS, **options):
     base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2, tokens=tokens)
     torch.manual_seed(3)
-    if chains is None:
-        return SoftCoT(base, assistant, LENGTH, **options)
     return SoftCoT(base, assistant, LENGTH, chains, **options)
 
 
@@ -130,17 +128,13 @@ def test_more_chains_than_initial_tokens_are_an_error(chains):
         make(chains)
 
 
-def test_the_vocabulary_bounds_the_chains_too():
-    tokens = copy.copy(TOKENS)
-    object.__setattr__(tokens, "initial_id", 60)
-    with pytest.raises(UserError, match="has 4 initial tokens"):
-        make(5, tokens)
-    object.__setattr__(tokens, "initial_id", 200)
-    with pytest.raises(UserError, match="has 0 initial tokens"):
-        make(1, tokens)
-    object.__setattr__(tokens, "initial_id", None)
-    with pytest.raises(UserError, match="names none"):
-        make(1, tokens)
+@pytest.mark.parametrize(
+    "first, chains, message",
+    [(60, 5, "has 4 initial tokens"), (200, 1, "has 0 initial tokens"), (None, 1, "names none")],
+)
+def test_the_vocabulary_bounds_the_chains_too(first, chains, message):
+    with pytest.raises(UserError, match=message):
+        make(chains, dataclasses.replace(TOKENS, initial_id=first))
 
 
 # ---- projection.bin ----

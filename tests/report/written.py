@@ -34,6 +34,7 @@ METHOD_SETTINGS = {
     "SoftCoT (L=8)": {"num_thought_tokens": 8},
     "SoftCoT-SC (L=4, R=10)": {"num_return_sequences": 10},
     "SoftCoT-P (L=4, N=2, std=0.1)": {"perturb_std": 0.1, "num_scaling_times": 2, "own_chains": False},
+    "SoftCoT++-P (L=4, N=2, std=0.1)": {"perturb_std": 0.1, "num_scaling_times": 2, "own_chains": True},
     "SoftCoT++ (L=4, N=2)": {"num_scaling_times": 2, "own_chains": True},
     "SoftCoT++ (L=4, N=10)": {"num_scaling_times": 10, "own_chains": True},
 }
