@@ -23,7 +23,7 @@ base model (SoftCoT, arXiv 2502.12134; SoftCoT++, arXiv 2505.11484). L = {num_th
 
 In a clone of the SoftCoT reproduction, with `user/repo` replaced by this repository:
 
-    python ask.py "How many legs have 3 cats?" --params_file_name user/repo
+    python ask.py "How many legs have 3 cats?" --params_file_name user/repo{prompts}
 
 MIT holds for the projection. The two models and the data have their own licences.
 """
@@ -48,5 +48,6 @@ def model_card(options: dict, chains: int | None, history: list[dict]) -> str:
         assistant=short_name(models[1]),
         chains=chains or 1,
         switches=protocol_name(options),
+        prompts=" --prompt_dir [the training's prompts]" if options["prompt_dir"] else "",
         loss=[entry["eval_loss"] for entry in history if "eval_loss" in entry][-1],
     )
