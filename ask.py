@@ -6,8 +6,8 @@ FILE is the projection.bin that training wrote (`make demo`: results/demo/ckpt/<
 prompts, L, chains and dtype are those of its training, by the run.json beside it. Python: `load_softcot`.
 """
 
-from experiment.options import Ask, Parser, naming
-from utils import run_main
+from experiment.options import Ask, Parser
+from utils import naming, run_main
 
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     run_main(Parser(Ask, __doc__).parse_args)  # which reads files

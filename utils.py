@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -149,6 +150,22 @@ def run_main(main, on_stop: str = "run it again", on_memory: str = "more memory 
     finally:
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def naming(what, kind=UserError):
+    """Raise a UserError that says `what` before the text of an error of this kind that the block raises."""
+    try:
+        yield
+    except kind as error:
+        raise UserError(f"{what}: {error if isinstance(error, UserError) else describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's kind and first line; of a pickle that torch refused to run, what it holds."""
+    if code := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
+        return f"it holds {code[1]}: code or an object, and only tensors are read"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
 
 
 def one_line(error: Exception, on_stop: str, on_memory: str) -> str | None:

@@ -18,7 +18,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
 from data_loader.tasks import get_task
-from utils import UserError
+from utils import UserError, naming
 
 PROMPT_DIR = Path(__file__).resolve().parent / "prompts"
 FIELDS = ("question", "steps", "answer", "facts")
@@ -36,10 +36,8 @@ def date_options(date_string):
 
 def chat_text(tokenizer, messages, **options):
     """Return the text that a tokenizer's chat template makes of messages. Raises UserError if it fails."""
-    try:
+    with naming(f"the chat template of {tokenizer.name_or_path!r}", Exception):  # it may raise anything
         return tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False, **options)
-    except Exception as error:  # a chat template may raise anything; transformers runs it in Jinja's sandbox
-        raise UserError(f"the chat template of {tokenizer.name_or_path!r}: {describe(error)}") from None
 
 
 def check_tokenizer(tokenizer, date):
@@ -286,28 +284,19 @@ class PromptEncoder(Encoder):
         )
         env.filters["plain"] = plain
         names, sources, self._blocks = [template], [], {}
-        try:
+        with naming(self.path, (TemplateError, UnicodeDecodeError)):
             for name in names:  # grows while it is walked: all files that the prompt is made of
                 sources.append(env.loader.get_source(env, name)[0])
                 names += [used for used in meta.find_referenced_templates(env.parse(sources[-1])) if used not in names]
                 # As Jinja's `extends` does: each block's versions, the most special first.
                 for block, render in env.get_template(name).blocks.items():
                     self._blocks.setdefault(block, []).append(render)
-        except (TemplateError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.path}: {describe(error)}") from None
         self._template = env.get_template(template)
         self.prompt_hash = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
 
     def _render(self, block, context):
-        try:
+        with naming(f"{self.path}, block {block}", Exception):  # a template is code and may raise anything
             return "".join(self._blocks[block][0](context)).strip()
-        except Exception as error:  # a template is code and may raise anything
-            raise UserError(f"{self.path}, block {block}: {describe(error)}") from None
-
-
-def describe(error):
-    """Return an error's type and text, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def token_id(tokenizer, token):

@@ -4,7 +4,6 @@ The clone's utils.py is read when an encoder is made. Nothing of it is copied or
 results are all that is known here, and the slot of each result is checked.
 """
 
-import contextlib
 import copy
 import functools
 import hashlib
@@ -12,9 +11,9 @@ import inspect
 import types
 from pathlib import Path
 
-from data_loader.prompts import DATE, Encoder, describe
+from data_loader.prompts import DATE, Encoder
 from data_loader.tasks import RAW
-from utils import UserError
+from utils import UserError, naming
 
 # Task -> the function that encodes its examples, and the arguments that only this function has.
 FUNCTIONS = {
@@ -55,12 +54,12 @@ class PublishedEncoder(Encoder):
 
     def _load(self, path, name):
         """Run the file; set path, prompt_hash and the function. Raises UserError if that fails."""
-        self.path, self.where = str(path), f"{path}, {name}"
+        self.path, self.where = str(path), f"{path} (the last commit's?), {name}"
         source = path.read_bytes()
         self.prompt_hash = hashlib.sha256(source).hexdigest()
         module = types.ModuleType("published_utils")  # not `utils`, which is this project's
         module.__file__ = self.path
-        with _naming(self.where):
+        with naming(self.where, Exception):
             exec(compile(source, self.path, "exec"), vars(module))  # an import would write __pycache__ into the clone
             self._function = getattr(module, name)
             inspect.signature(self._function).bind({}, add_bot_eot=True, split="train", **self._models)
@@ -73,7 +72,7 @@ class PublishedEncoder(Encoder):
         returns no slot of exactly L placeholders.
         """
         where = f"{self.where}, {split} example {instance['index']}"
-        with _naming(where):
+        with naming(where, Exception):
             found = self._function(
                 copy.deepcopy(instance[RAW]),
                 add_bot_eot=split != "eval" or self.length > 0,
@@ -120,12 +119,3 @@ def _unpadded(ids, mask):
     if mask != [1] * count + [0] * (len(ids) - count):
         raise ValueError(f"{mask} masks other tokens than padding on the right")
     return ids[:count]
-
-
-@contextlib.contextmanager
-def _naming(where):
-    """Turn what the user's file raises into a UserError that names it."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"{where}: {describe(error)}: is it the published repository's last commit?") from error

@@ -5,7 +5,6 @@ file is continued.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import sys
@@ -19,7 +18,7 @@ from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, 
 from experiment.run_files import short_name, trained_with
 from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, QUANTIZATION
 from model.slot import MODES
-from utils import UserError
+from utils import UserError, naming
 
 REQUIRED = dataclasses.MISSING
 # In the order of the published scripts.
@@ -529,12 +528,3 @@ class Parser(argparse.ArgumentParser):
         except UserError as error:
             self.error(str(error))
         return args
-
-
-@contextlib.contextmanager
-def naming(option, kind=UserError):
-    """Put the option that the user can correct before the text of an error of this kind that the block raises."""
-    try:
-        yield
-    except kind as error:
-        raise UserError(f"{option}: {error}") from error

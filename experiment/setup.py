@@ -18,7 +18,6 @@ from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.prompts import DATE, PromptEncoder
 from data_loader.published import PublishedEncoder
-from experiment.options import naming
 from experiment.responses import local_engine, take_next_questions_thoughts
 from experiment.run_files import compare_with_training, read_training
 from model.backbone import (
@@ -48,7 +47,7 @@ from model.weights import (
     load_projection,
     local_projection,
 )
-from utils import UserError, fingerprint
+from utils import UserError, fingerprint, naming
 
 # ---- the machine ----
 

@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from transformers.utils import cached_file
 from model.attention import group_heads
 from model.causal_lm import DTYPE_ARGUMENT, bare, embed_ids
 from model.embedded import EMBEDDED, embedded_model_dir
-from utils import UserError
+from utils import UserError, describe
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's memory on a CPU in huge pages: fewer page faults
 
@@ -171,7 +170,7 @@ def loading(what: str, model_id: str):
         yield
     except Exception as error:
         hint = "; trust_remote_code allows it to run here" if "trust_remote_code" in str(error) else ""
-        raise UserError(f"cannot load the {what} {model_id!r}: {first_line(error)}{hint}") from error
+        raise UserError(f"cannot load the {what} {model_id!r}: {describe(error)}{hint}") from error
 
 
 def open_backbone(model_id: str, *, custom_tokens: str | None = None, trust_remote_code: bool = False) -> Backbone:
@@ -268,7 +267,7 @@ def check_role(backbone: Backbone, generates: bool) -> None:
     except Exception as error:  # of many kinds: each model class has its own
         raise UserError(
             f"{backbone.model_id}: transformers {transformers.__version__} has no {what} for the model type "
-            f"{model.config.model_type!r} ({first_line(error)}); take another model or version"
+            f"{model.config.model_type!r} ({describe(error)}); take another model or version"
         ) from error
 
 
@@ -360,13 +359,6 @@ def read_tensor(path: str, name: str) -> torch.Tensor:
         if name not in tensors.keys():  # noqa: SIM118 - no dict: it has no __contains__
             raise UserError(f"{path} has no tensor {name}")
         return tensors.get_tensor(name)
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's first line; of a pickle that torch refused to run, what it holds."""
-    if code := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
-        return f"it holds {code[1]}: code or an object, and only tensors are read"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def resolve(model_id: str) -> str:

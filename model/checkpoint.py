@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from model.backbone import first_line
-from utils import UserError, replaced
+from utils import UserError, naming, replaced
 
 DIGEST = hashlib.sha256().digest_size  # bytes
 
@@ -51,11 +50,9 @@ def read_checkpoint(path: Path) -> dict:
     content = path.read_bytes()
     if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
         raise DamagedCheckpoint(f"{path} is damaged: remove it, and the run resumes from an earlier checkpoint")
-    try:
+    with naming(f"{path} is not a checkpoint of this project", Exception):  # torch raises many kinds
         state = torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
         return {**state, "record": json.loads(state["record"])}
-    except Exception as error:  # torch raises many kinds for another program's file
-        raise UserError(f"{path} is not a checkpoint of this project: {first_line(error)[:200]}") from error
 
 
 def checkpoints(folder: str | Path) -> list[Path]:

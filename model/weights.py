@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 import torch
 from huggingface_hub import snapshot_download
 
-from model.backbone import Backbone, first_line, loading, make_skeleton
+from model.backbone import Backbone, loading, make_skeleton
 from model.choices import EMBEDDED, EMBEDDED_REPO
 from model.slot import MEAN
-from utils import UserError, replaced
+from utils import UserError, naming, replaced
 
 PROJECTION_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
@@ -43,11 +43,9 @@ def local_projection(asked: str | Path) -> Path:
             print(f"No projectin.bin there; using {path}", flush=True)
         return path
     repo, file = named[1], PurePosixPath(named[2] or "projection.bin")
-    try:
-        patterns = [str(file.parent / name) for name in (file.name, *BESIDE)]
+    patterns = [str(file.parent / name) for name in (file.name, *BESIDE)]
+    with naming(f"no file {asked} here, and none from the Hub", Exception):  # HTTP, the cache, the file system
         path = Path(snapshot_download(repo, allow_patterns=patterns)) / file
-    except Exception as error:  # of many kinds: HTTP, the cache, the file system
-        raise UserError(f"no file {asked} here, and none from the Hub: {first_line(error)}") from error
     if not path.is_file():
         raise UserError(f"no file {asked} here, and no {file} in {repo} on the Hub")
     return path
@@ -73,13 +71,9 @@ def load_lora(backbone: Backbone, directory: str) -> None:
     from peft import PeftConfig, PeftModelForCausalLM
 
     check_adapter(directory)
-    try:
+    with naming(f"{directory} is not a readable LoRA adapter of {backbone.model_id}", Exception):
         model = PeftModelForCausalLM(backbone.model, PeftConfig.from_pretrained(directory))
         result = model.load_adapter(directory, "default")
-    except Exception as error:  # peft and safetensors raise many kinds for a damaged or foreign adapter
-        raise UserError(
-            f"{directory} is not a readable LoRA adapter of {backbone.model_id}: {first_line(error)[:200]}"
-        ) from error
     faults = {"no place in the model": result.unexpected_keys, "no weight in the file": result.missing_keys}
     for fault, keys in faults.items():
         if keys:
@@ -120,12 +114,8 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
     """
     if not Path(path).is_file():
         raise UserError(f"no projection at {path}: give the projection.bin that training wrote")
-    try:
+    with naming(f"{path} is not a readable projection (a torch.save'd dict of tensors)", Exception):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        raise UserError(
-            f"{path} is not a readable projection (a torch.save'd dict of tensors): {first_line(error)[:200]}"
-        ) from error
     if (
         not isinstance(state, dict)
         or not (
