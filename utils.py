@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import os
-import re
+import pickle
 import shutil
 import signal
 import sys
@@ -162,10 +162,10 @@ def naming(what, kind=UserError):
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's kind and first line; of a pickle that torch refused to run, what it holds."""
-    if code := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
-        return f"it holds {code[1]}: code or an object, and only tensors are read"
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+    """Return an error's kind and text, on one line."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's text advises to run what the file holds
+        return "it holds code or objects, or is damaged"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def one_line(error: Exception, on_stop: str, on_memory: str) -> str | None:

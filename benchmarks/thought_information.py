@@ -255,16 +255,17 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     if (file := out / f"{name_cell(data, question, row, str(seed))}.json").is_file():
         return
     own = {"thoughts": "learned"} if row == "learned" else PLUS_PLUS if row in SOFTCOT_ROW else {}
-    first, dev_bits = out / f"{name_cell(MINI, question, SOFTCOT_ROW.get(row, row), str(SEEDS[0]))}.json", {}
+    first = out / f"{name_cell(MINI, question, SOFTCOT_ROW.get(row, row), str(SEEDS[0]))}.json"
+    rates, dev_bits = VECTOR_RATES if row == "learned" else RATES, {}
     if first != file:
-        rate = json.loads(first.read_text(encoding="utf-8"))["learning_rate"]
-    else:
-        for rate in VECTOR_RATES if row == "learned" else RATES:
-            folder = train(pair, data, question, row, rate, seed)
+        rates = [json.loads(first.read_text(encoding="utf-8"))["learning_rate"]]
+    folders = {rate: train(pair, data, question, row, rate, seed) for rate in rates}
+    if len(rates) > 1:
+        for rate, folder in folders.items():
             found = target_bits(pair, data, question, folder, {"own": own}, "dev")
             dev_bits[rate] = round(mean(found["own"]), 4)
-        rate = min(dev_bits, key=dev_bits.get)
-    folder = train(pair, data, question, row, rate, seed)
+    rate = min(rates, key=dev_bits.get) if dev_bits else rates[0]
+    folder = folders[rate]
     contents = {"own": own} | {name: own | {"thoughts": name} for name in ("shuffled", "mean")}
     if row == "learned":
         contents = {"own": own, "zero": {"thoughts": "zero"}}
@@ -353,6 +354,8 @@ def main():
     pair = (args.base, args.assistant)
     if pair != (EMBEDDED, EMBEDDED) and args.out.resolve() == RESULTS:
         parser.error("another pair needs another --out")
+    if args.gsm8k and not args.gsm8k.is_dir():
+        parser.error(f"--gsm8k {args.gsm8k}: no such folder")
     quiet_libraries()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.part == "cells":

@@ -54,12 +54,12 @@ class PublishedEncoder(Encoder):
 
     def _load(self, path, name):
         """Run the file; set path, prompt_hash and the function. Raises UserError if that fails."""
-        self.path, self.where = str(path), f"{path} (the last commit's?), {name}"
+        self.path, self.where = str(path), f"{path}, {name}"
         source = path.read_bytes()
         self.prompt_hash = hashlib.sha256(source).hexdigest()
         module = types.ModuleType("published_utils")  # not `utils`, which is this project's
         module.__file__ = self.path
-        with naming(self.where, Exception):
+        with naming(f"{self.where}, of the published repository's last commit", Exception):
             exec(compile(source, self.path, "exec"), vars(module))  # an import would write __pycache__ into the clone
             self._function = getattr(module, name)
             inspect.signature(self._function).bind({}, add_bot_eot=True, split="train", **self._models)

@@ -48,6 +48,6 @@ def model_card(options: dict, chains: int | None, history: list[dict]) -> str:
         assistant=short_name(models[1]),
         chains=chains or 1,
         switches=protocol_name(options),
-        prompts=" --prompt_dir [the training's prompts]" if options["prompt_dir"] else "",
+        prompts=" --prompt_dir [Prompts]" if options["prompt_dir"] else "",
         loss=[entry["eval_loss"] for entry in history if "eval_loss" in entry][-1],
     )

@@ -410,7 +410,7 @@ class Evaluation(Trained):
         if self.engine == "vllm" and self.quantization:
             yield "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"
         if self.engine == "vllm" and find_spec("vllm") is None:
-            yield "--engine vllm needs an environment with vLLM (docs/REPRODUCING.md)"
+            yield "--engine vllm: vLLM is not installed here; it needs its own environment (docs/REPRODUCING.md)"
 
     def name_log(self, seed: int) -> str:
         """Return the name of a seed's log and result file, without its ending.

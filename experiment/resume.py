@@ -12,11 +12,14 @@ from utils import UserError, locked, remove_stale
 
 def refuse_earlier_run(folder: Path, resume: bool) -> None:
     """Raise UserError if an earlier run would be overwritten; --resume continues one of this project only."""
-    begun = checkpoints(folder) or (folder / "run.json").exists()
-    written = begun or any((folder / name).exists() for name in ("projection.bin", CARD))
-    if written and not (resume and begun):
-        found = "an earlier run: --resume continues it" if begun else "files without a run to resume"
-        raise UserError(f"{folder} holds {found}; to start over, remove the folder or take another --output_name")
+    if checkpoints(folder) or (folder / "run.json").exists():
+        if not resume:
+            raise UserError(
+                f"{folder} holds an earlier run: --resume continues it from its last checkpoint; "
+                "to start over, remove the folder or take another --output_name"
+            )
+    elif found := [name for name in ("projection.bin", CARD) if (folder / name).exists()]:
+        raise UserError(f"{folder} holds {found[0]} of another origin: move it away, or take another --output_name")
 
 
 @contextlib.contextmanager
@@ -24,7 +27,7 @@ def open_training(folder: Path, record: dict, resume: bool):
     """Hold the run's folder; yield whether it holds this run finished, and the checkpoint to resume from, or None.
 
     Of several processes the first one holds it. Raises UserError if another process trains there, if the folder holds
-    an earlier run and --resume is not given, or a run with another record.
+    what `refuse_earlier_run` refuses, or a run with another record.
     """
     with contextlib.ExitStack() as stack:
 

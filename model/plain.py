@@ -80,8 +80,8 @@ class PlainEngine:
 
     A row is one call, and its seed is that of its key. With `published`, calls and seeds are the published ones: the
     global generator is set to the run's seed before each call. With one sample a chain all chains are one call, each
-    with its own noise. With more samples each chain is a call, and the chains share their noise. sampling: fields of
-    `Sampling`.
+    with its own noise. With more samples each chain is a call, and the chains share their noise. Greedy, each row is a
+    call. sampling: fields of `Sampling`.
     """
 
     def __init__(self, backbone, *, published: bool = False, **sampling):

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 
 import pytest
 
@@ -102,6 +103,7 @@ def test_words_become_values(words, name, value):
         (EvaluateSoftCoT, "--published_code d --generation_prompt no"),
         (EvaluateSoftCoT, "--prompt_dir d --published_code d"),
         (EvaluateSoftCoT, "--engine vllm --quantization 4bit"),
+        pytest.param(EvaluateSoftCoT, "--engine vllm", marks=pytest.mark.skipif(find_spec("vllm"), reason="is here")),
         (TrainSoftCoT, "--num_thought_tokens 0"),
         (TrainSoftCoT, "--num_thought_tokens 0 --tune_base_model --tune_assistant_model"),
         (
@@ -116,6 +118,7 @@ def test_a_wrong_word_or_a_contradiction_ends_with_its_option_named(options, wor
         parse(options, *shlex.split(words))
     line = capsys.readouterr().err.splitlines()[-1]
     assert end.value.code == 2 and any(word.split("=")[0] in line for word in words.split())
+    assert "--quantization" in line or "--quantization" not in words
     assert ("unrecognized" in line) == (words in ("--seed_fro 1", "--published_code d"))
 
 

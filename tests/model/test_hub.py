@@ -63,7 +63,7 @@ def test_a_downloaded_projection_answers_as_the_local_one_does(inputs, place, tm
 def test_a_projection_that_the_hub_does_not_give_is_one_clear_line(place, run):
     name = "no-such-user-of/no-such-repo/some.bin"
     line = refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", name]))
-    assert "--params_file_name" in line and name in line and "Hub" in line
+    assert "--params_file_name" in line and name in line and "Hub" in line and "LocalEntryNotFoundError" in line
     assert list(place.iterdir()) == []
 
 
