@@ -327,6 +327,9 @@ def cell_table(cells: dict, measure: str) -> pd.DataFrame:
             line = dict(zip(("data", "question", "row"), key, strict=True))
             line |= {"seeds": ", ".join(str(cell["seed"]) for cell in chosen)}
             line |= {"learning rate": chosen[0]["learning_rate"]}
+            if measure == "bits" and len(chosen) == 1:
+                found = chosen[0]["dev_bits"].items()
+                line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found)
             for name in chosen[0][measure]:
                 line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
             votes = measure == "correct" and key[2] in SOFTCOT_ROW  # those rows answer greedily
@@ -339,7 +342,8 @@ def cell_table(cells: dict, measure: str) -> pd.DataFrame:
                     low, high = bootstrap_interval(gained)
                     line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f})"
             lines.append(line)
-    return pd.DataFrame(lines).fillna("")
+    table = pd.DataFrame(lines).fillna("")
+    return table[sorted(table, key=lambda column: column.startswith("own over"))]
 
 
 def main():

@@ -62,7 +62,8 @@ def test_the_table_compares_the_cells_of_a_seed_and_of_all(tmp_path):
     known = {"learned": ([4.0, 6.0], [True, False]), "newline": ([3.0, 4.0], [True, True])}
     for row, (bits, correct) in known.items():
         for seed in (42, 43):
-            cell = {"data": "mini", "question": "hidden", "row": row, "seed": seed, "learning_rate": "4e-3"}
+            cell = {"data": "mini", "question": "hidden", "row": row, "seed": seed}
+            cell |= {"learning_rate": "4e-3", "dev_bits": {"4e-3": 5.0}}
             own = [value - (seed == 43) * (row == "newline") for value in bits]
             write_json(cell | {"bits": {"own": own}, "correct": {"own": correct}}, tmp_path / f"{row}-{seed}.json")
     tables = make_tables(tmp_path)
