@@ -302,7 +302,8 @@ def make_tables(out: Path) -> dict[str, str]:
 
 def state_table(found: dict) -> pd.DataFrame:
     """Return the last layer's shares of energy (at the placeholders of PLACES) and probes, in percent."""
-    rows = [row for row in found["rows"] if row["layer"] == max(row["layer"] for row in found["rows"])]
+    last = max(row["layer"] for row in found["rows"])
+    rows = [row for row in found["rows"] if row["layer"] == last]
     chance = {what: f"{what} (chance {100 * value:.1f})" for what, value in found["chance"].items()}
 
     def text(value):

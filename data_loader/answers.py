@@ -1,10 +1,9 @@
 """Answers: reading them from text, comparing them, voting.
 
 Two rules. The published one is exact, faults included, so that numbers compare with the papers': minus signs of
-responses are lost, a stand-alone "a" is option A. It was checked against public logs of 6,033
-answers. The strict one reads what the response says. Answers are int or float for number tasks,
-"A".."F" for choice tasks, True (yes) or False (no) for yes/no tasks, None if none could be read. Knows nothing of
-models or prompts.
+responses are lost, a stand-alone "a" is option A. It was checked against public logs of 6,033 answers. The strict one
+reads what the response says. Answers are int or float for number tasks, "A".."F" for choice tasks, True (yes) or False
+(no) for yes/no tasks, None if none could be read. Knows nothing of models or prompts.
 """
 
 import math

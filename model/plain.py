@@ -108,8 +108,8 @@ class PlainEngine:
         With `published` the requests of a (seed, question) follow each other, chain by chain, and all chains have the
         same number of samples.
         """
-        one_call = self.published and self.config.do_sample  # `generate` refuses several greedy samples
-        calls = published_calls(requests) if one_call else ([request] for request in requests)
+        joined = self.published and self.config.do_sample  # `generate` refuses several greedy samples
+        calls = published_calls(requests) if joined else ([request] for request in requests)
         for rows in calls:
             prompts = list({id(row.tail): torch.cat([row.prefix, row.tail]) for row in rows}.values())
             seed = rows[0].key[0] if self.published else derive_seed(rows[0].key)
