@@ -141,7 +141,7 @@ def parse(content, path):
     number, rows = 0, []
     try:
         text = content.decode("utf-8-sig")
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(json.JSONDecodeError, RecursionError):
             whole = json.loads(text)
             whole = whole.get("examples") if isinstance(whole, dict) else whole
             if isinstance(whole, list):
@@ -149,7 +149,7 @@ def parse(content, path):
         for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): strings may hold U+2028
             if line.strip():
                 rows.append((number, json.loads(line)))
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or too deep
         raise PrepareError(f"{path}, line {number}: {error}: copy the file again") from None
     return rows
 
@@ -161,8 +161,8 @@ def take_text(row, field):
     value = row.get(field) if isinstance(row, dict) else None
     if not isinstance(value, str) or not value.strip():
         raise Drop(f"{field} is missing or blank")
-    if re.search("[\ud800-\udfff]", value):
-        raise Drop(f"{field} has half of a surrogate pair")
+    if re.search("[\0\ud800-\udfff]", value):
+        raise Drop(f"{field} has a NUL or half of a surrogate pair")
     return value.replace("\r\n", "\n").strip()
 
 
@@ -174,7 +174,7 @@ def with_options(question, options):
 
 def convert_gsm_style(row):
     question, answer = take_text(row, "question"), take_text(row, "answer")
-    if not re.search(r"####[^#\n]*\d[^#\n]*$", answer):
+    if not re.search(r"####\s*[-+]?(?=[.,]*\d)[\d,]*\.?[\d,]*$", answer):
         raise Drop("answer does not end in '#### <number>'")
     return {"question": question, "answer": answer}, []
 

@@ -51,7 +51,8 @@ def gold(task, answer):
     """Return the gold answer (text of the data) as a value to compare with, or None if it is unreadable.
 
     Published, for both rules: a number without its `,` is `float(...)` if it has a point, else `int(...)`. It keeps its
-    sign and is not rounded, so `extract` never gives a negative one.
+    sign and is not rounded. `extract` loses the sign and rounds to two places, so it never meets a negative gold answer
+    or one of more places.
     """
     kind, text = get_task(task).answer_kind, answer.strip()
     if kind == "number":
@@ -71,13 +72,15 @@ def is_correct(predicted, gold):
 
 
 def is_correct_strict(predicted, gold):
-    """Return whether a strict answer is the gold one; numbers are compared to two decimal places, below 0.1 to a
+    """Return whether a strict answer is the gold one; numbers are compared to half a hundredth, below 0.1 to a
     relative 1e-4."""
     if predicted is None or gold is None or isinstance(gold, (bool, str)):
         return predicted is not None and predicted == gold
     if abs(gold) < 0.1:
         return abs(predicted) < 1 and math.isclose(predicted, gold, rel_tol=1e-4)
-    return round(predicted, 2) == round(gold, 2)
+    if max(abs(predicted), abs(gold)) > 1e12:  # some are too large for a float
+        return predicted == gold
+    return abs(predicted - gold) <= 0.00501
 
 
 def count_votes(answers):
@@ -142,7 +145,8 @@ def read_strict(task, text):
 
 
 _RUN_ON = re.compile(r"(?:\n[ #*>]*(?i:question|problem|human|user)|\bQ(?:uestion)?)(?: ?\d+)?[ *]*:|\nuser\n")
-_BEGUN = re.compile(r"\d|\b(?i:answer|boxed|yes|no)\b|\b[B-F]\b")  # a question copied before any answer is no run-on
+# A question behind no answer is no run-on.
+_BEGUN = re.compile(r"\b(?i:answer(?! (?:this|the|that|your|it|a)\b)|boxed)\b|####|\A\W*(?:(?i:yes|no)|[A-F])\b")
 
 
 def _own_part(text):
@@ -199,7 +203,7 @@ def _statements(text, boxes, more=()):
 # What makes a number the first term of something else: an operator, a ratio, a variable; "25% of 80".
 _GOES_ON = re.compile(
     r"\s*(?:[*^+=]|/(?! *[A-Za-z])|-(?= *(?:$|[\d(.\\]|[a-z]\b))|[:,]\d|(?:per ?cent )?of \d|[xyz]\b|π|\\pi\b)"
-    r"|[^,;(\n]*?[A-Za-z°%] *(?:[+*/] *| - )[\d(\\]"
+    r"|[^,;(\n]*?[A-Za-z°%] *(?:[+*/] *| - )[\d(\\]|\.?\\overline| *[A-Za-z]+,? (?:and )?\d+(?:\.\d+)? *[A-Za-z]"
 )
 _CLAUSES = re.compile(r",(?!\d)|;|(?<=[\w%.]) \(|\b(?:because|since|where|which|as)\b")
 _CALCULATES = re.compile(r"\b(?:found|obtain|calculat|multipl|divid|add|subtract|sum|product|difference|by)", re.I)

@@ -111,8 +111,9 @@ def _read_example(task, row, where):
         answer = answer.rpartition("####")[2].strip()
     value = gold(task, answer)
     if value in (None, math.inf, -math.inf) or (task.choices and value not in task.choices):
-        expected = f"one letter of {task.choices}" if task.choices else task.answer_kind.replace("_", "/")
-        raise UserError(f"{where}, field answer: {answer[-80:]!r} is not {expected}: fix it")
+        expected = {"number": "a number such as 7, -1,200 or 0.5", "yes_no": "true or false"}
+        expected |= {"choice": f"one letter of {task.choices}"}
+        raise UserError(f"{where}, field answer: {answer[:80]!r} is not {expected[task.answer_kind]}: correct it")
     raw = {"question": row["question"], "answer": row["answer"]}
     if task.form == "facts":
         answer, raw = "Yes" if value else "No", raw | {"answer": value, "facts": row["facts"]}

@@ -17,6 +17,7 @@ from pathlib import Path
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
+from data_loader.answers import gold
 from data_loader.tasks import get_task
 from utils import UserError, naming
 
@@ -59,7 +60,7 @@ def plain(step):
     """Return a solution line, as a filter of the templates, without calculator notes `<<...>>`, the socratic
     separator ` ** ` and a leading `####`."""
     step = re.sub(r"<<[^<>]*>>", "", step)
-    return re.sub(r"^\s*####\s*", "", step.replace(" ** ", " ")).strip()
+    return re.sub(r"^\s*####\s*", "", re.sub(r" \*\*(?: |$)", " ", step)).strip()
 
 
 class Encoder:
@@ -186,6 +187,8 @@ class PromptEncoder(Encoder):
     def _context(self, instance, split):
         """Return what the template's blocks see of an example."""
         fields = {field: instance[field] for field in FIELDS}
+        if split == "train" and self.task.answer_kind == "number":
+            fields["answer"] = str(gold(self.task, fields["answer"]))  # as published: 2400 for 2,400
         context = self._template.new_context({**fields, **self._fixed, "split": split})
         context.blocks = self._blocks
         return context

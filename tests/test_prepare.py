@@ -57,6 +57,7 @@ def test_aqua_repaired():
         ("aqua", AQUA | {"correct": "F"}),
         ("aqua", AQUA | {"rationale": "\ud835"}),
         ("gsm_style", {"question": "q", "answer": "no number\n#### none"}),
+        ("gsm_style", {"question": "q", "answer": "no number alone\n#### 5 apples"}),
         ("gsm_style", {"question": "q", "answer": "12"}),
         ("strategyqa", FACTS | {"answer": "maybe"}),
         ("strategyqa", FACTS | {"facts": "one"}),

@@ -108,6 +108,7 @@ def test_no_expression_takes_long_or_stops_the_run(text):
         ("asdiv-aug", "3.14159", "3.14", True, True),
         ("asdiv-aug", "\\boxed{1/2}", "0.5", False, True),
         ("asdiv-aug", "nothing", "5", False, False),
+        ("gsm8k", "\\boxed{7.13}", "7.125", False, True),
         ("gsm8k", "\\boxed{0.0402}", "0.0401", False, False),  # below 0.1, two places are too few
         ("gsm8k", "\\boxed{\\frac{1}{64}}", "0.015625", False, True),
         ("gsm8k", "\\boxed{2.5 \\text{ million}}", "2500000", False, True),
@@ -210,6 +211,9 @@ To find the answer, we need: 48/2 = 24.⏎In total 72 clips => 72 | Let's answer
 The answer cannot be determined from 3 facts. => None | The answer can't be 5. => None | The answer isn't 5. => None
 The answer is unknown because 5 is missing => None | The answer is not 5. => None
 There is not enough information to answer with 3 facts. => None
+## Step 1: Read the problem.⏎Problem: Ann has 3 pens.⏎## Step 2: 3 + 4 = 7⏎\boxed{7} => 7
+Let me solve this with 2 steps.⏎⏎**Question:** How many?⏎**Answer:** 7 => 7 | \boxed{0.\overline{3}} => None
+\boxed{2 \text{ hours } 30 \text{ minutes}} => None | \boxed{\text{18 dollars and 50 cents}} => None
 \boxed{10}⏎⏎Problem: Ann has 4.⏎\boxed{4} => 10 | #### 10 Question: Tom has 3⏎#### 3 => 10
 Question: Tom has 3 cats.⏎Answer: 7 => 7 | The answer is 10.⏎Human: And 5 more?⏎Assistant: The answer is 15. => 10
 The answer is 18, where x = 6. => 18 | The answer is the sum of 5 and 3, which is 8. => 8
@@ -231,6 +235,7 @@ The answer is yes. I hope there is no doubt left. => True | Yes, at first.⏎The
 No⏎⏎Pears float. => False | No: it floats. It is light. => False | The answer is not no. => None
 The answer is no longer known. => None | The answer is unclear. => None | The answer cannot be yes. => None
 Yes.⏎⏎Question: Is it?⏎Answer: No => True | <think>No.</think>Yes. => True | <think>The answer is no. => None
+There are no wings.⏎Question: can it fly?⏎The answer is Yes. => True
 **No.** It floats. => False | \boxed{No}. It floats. => False | #### Yes => True
 Therefore, no, he could not. => False | Yes — it would. It is light. => True | The answer is true. => True
 It is not a yes => None | The answer is neither yes nor no. => None | So, yes. => True | Ans: No => False

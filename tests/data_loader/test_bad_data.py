@@ -65,7 +65,7 @@ BAD_FILES = [  # task, content, what the error names
     *(("du", line(answer=answer), "field answer.*ABCDEF") for answer in ("#### F", "G", "AB", "(A)")),
     ("strategyqa", line(answer=True), "field facts"),
     ("strategyqa", line(answer=True, facts=["F", 1]), r"facts\[1\]"),
-    ("strategyqa", line(answer="maybe", facts=["F"]), "'maybe'.* yes/no"),
+    ("strategyqa", line(answer="maybe", facts=["F"]), "'maybe'.* true or false"),
 ]
 
 

@@ -140,10 +140,11 @@ def test_a_training_sequence_is_the_chat_templates_whole_conversation(encoder, t
         assert reply.endswith("is Yes." if task == "strategyqa" else f"$\\boxed{{{example['answer']}}}$.")
 
 
-def test_target_of_math(encoder, tokenizer, family):
-    text = text_of(tokenizer, encoder().encode(MATH, "train")["suffix_ids"])
+@pytest.mark.parametrize("answer, boxed", [("7", "7"), ("2,400", "2400"), ("0.50", "0.5")])
+def test_target_of_math(encoder, tokenizer, family, answer, boxed):
+    text = text_of(tokenizer, encoder().encode({**MATH, "answer": answer}, "train")["suffix_ids"])
     steps = [plain(step) if family == "qwen3" else step for step in MATH["steps"]]
-    target = f"## Step 1: {steps[0]}\n## Step 2: {steps[1]}\nThe final answer is $\\boxed{{7}}$."
+    target = f"## Step 1: {steps[0]}\n## Step 2: {steps[1]}\nThe final answer is $\\boxed{{{boxed}}}$."
     assert target + tokenizer.eos_token in text
 
 
@@ -380,4 +381,5 @@ def test_a_folder_without_the_template_and_a_token_of_another_tokenizer_are_refu
 
 def test_plain_drops_annotations():
     assert plain("How many? ** 3*4=<<3*4=12>>12 pens") == "How many? 3*4=12 pens"
+    assert plain("How many? **") == "How many?"
     assert plain("2 ** 3 is 8 and 1<2") == "2 3 is 8 and 1<2"
