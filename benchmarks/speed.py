@@ -35,7 +35,6 @@ from experiment.setup import choose_device, emulates_bfloat16
 from model.attention import NAME
 from model.generation import Request, TransformersEngine
 from model.plain import PlainEngine
-from model.softcot import assistant_part
 from model.training import on_device
 from utils import write_json
 
@@ -127,7 +126,7 @@ def soft_requests(model, made, collate, seeds, device):
     embed, requests = model.base.get_input_embeddings(), []
     use_heads(model, NAME)
     for index, example in enumerate(made):
-        states = model.thought_states(**assistant_part(collate([example]), device))
+        states = model.thought_states(on_device(collate([example]), device))
         soft = model.soft_thoughts(states)[0, 0].to(embed.weight.dtype)
         prefix, suffix = (embed(torch.tensor(example[f"{part}_ids"], device=device)) for part in ("prefix", "suffix"))
         tail = torch.cat([soft, suffix[:4]])

@@ -235,7 +235,7 @@ def target_bits(pair, data, question, folder, contents, split="test") -> dict[st
     for name, options in contents.items():
         of_script = EvaluateSoftCoTPlusPlus if "num_scaling_times" in options else EvaluateSoftCoT
         args = of_script(**evaluation_options(pair, data, question, folder) | options)
-        method = load_method(args, args.num_scaling_times)
+        method = load_method(args)
         asked = load_instances(args, split)
         examples = [method.encoder.encode(instance, "train") for instance in asked[:count]]
         if args.thoughts == "shuffled":

@@ -18,7 +18,7 @@ from model.backbone import Backbone, ThoughtTokens
 from model.causal_lm import DTYPE_ARGUMENT
 from model.frozen_lm import IGNORE
 from model.prefix import causal_mask, positions, real_columns
-from model.softcot import SoftCoT, assistant_part
+from model.softcot import SoftCoT
 from model.training import on_device
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -212,5 +212,5 @@ def add_states(model, made, collate, device):
     """Return the examples with thought states, which training reads from its file."""
     use_heads(model, NAME)
     with torch.no_grad():
-        states = model.thought_states(**assistant_part(collate(made), device))
+        states = model.thought_states(on_device(collate(made), device))
     return [example | {"thought_states": own} for example, own in zip(made, states, strict=True)]

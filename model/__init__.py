@@ -1,4 +1,4 @@
-"""Models: frozen backbones, soft thoughts, the frozen-LM loss, sampling. Knows nothing about tasks or text."""
+"""Models: frozen backbones, soft thoughts, the frozen-LM loss, sampling. Knows nothing about text."""
 
 import logging
 

@@ -5,7 +5,6 @@ decoding on a CPU that is most of a step's time. Here the query heads of a group
 key/value head: the same numbers, no copy. Knows nothing of soft thoughts.
 """
 
-import torch
 import torch.nn.functional as F
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -18,8 +17,8 @@ NAME = "sdpa_grouped"
 def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
     """Return attention without repeated keys and values; the interface is that of transformers' attention functions.
 
-    query: `[B, H, T, d]`; key, value: `[B, H / g, S, d]`; attention_mask: None or `[B, 1, T, S]`, boolean or
-    added. Returns `[B, T, H, d]` and None.
+    query: `[B, H, T, d]`; key, value: `[B, H / g, S, d]`; attention_mask: None or `[B, 1, T, S]`, added. Returns
+    `[B, T, H, d]` and None.
     """
     batch, heads, length, width = query.shape
     shared = key.shape[1]
@@ -29,8 +28,6 @@ def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, sc
         )
     group = heads // shared
     if attention_mask is not None:
-        if attention_mask.is_floating_point():  # a row of padding only must not add up to -inf everywhere: NaN
-            attention_mask = attention_mask.clamp(min=torch.finfo(attention_mask.dtype).min / 2)
         attention_mask = attention_mask[:, :, None, :, : key.shape[2]]
         attention_mask = attention_mask.expand(-1, -1, group, -1, -1).flatten(2, 3)
     query = query.reshape(batch, shared, group * length, width)
@@ -45,9 +42,6 @@ def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, sc
 
 def plain_attention(query, key, value, attention_mask, scaling: float):
     """Return softmax(query key^T) value, as transformers' eager path: on a CPU with gradient twice as fast as sdpa."""
-    if not attention_mask.is_floating_point():
-        lowest = torch.finfo(query.dtype).min / 2
-        attention_mask = query.new_zeros(attention_mask.shape).masked_fill_(~attention_mask, lowest)
     return ((query * scaling) @ key.transpose(-1, -2) + attention_mask).softmax(-1) @ value
 
 

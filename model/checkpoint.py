@@ -24,9 +24,9 @@ class DamagedCheckpoint(UserError):
 def write_checkpoint(state: dict, record: dict, folder: Path, keep: int, steps_per_epoch: int = 1) -> None:
     """Write checkpoint-<step>.pt under another name, flush and rename it; then remove what it replaces.
 
-    These are earlier checkpoints inside an epoch, the oldest beyond `keep`, and later ones: damaged ones that the run
-    resumed before. state: tensors and plain values, `state["progress"]["step"]` its step; record: what fixes the run's
-    result, as JSON. Raises OSError if it cannot be written; the earlier checkpoints are then unchanged.
+    These are earlier checkpoints inside an epoch, the oldest beyond `keep`, and all later ones, which were damaged and
+    skipped at resumption. state: tensors and plain values, `state["progress"]["step"]` its step; record: what fixes the
+    run's result, as JSON. Raises OSError if it cannot be written; the earlier checkpoints are then unchanged.
     """
     content = io.BytesIO()
     torch.save({**state, "record": json.dumps(record, default=str)}, content)

@@ -50,6 +50,7 @@ def convert_embedded(target: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
     # The turn ends with <|im_end|> (id 2); 4.51 reads <|im_start|> from the file instead.
     tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+    tokenizer.clean_up_tokenization_spaces = False  # 4.51 would save True
     model.config.name_or_path = model.config._name_or_path = EMBEDDED
     model.config.eos_token_id = model.config.pad_token_id = tokenizer.eos_token_id
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id

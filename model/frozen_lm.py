@@ -27,8 +27,6 @@ def label_weights(counts: list[int], reduction: str, count: float | None = None)
     over, those of this batch by default; the count of a whole optimizer step gives this batch's share of the step's
     loss.
     """
-    if 0 in counts:
-        raise ValueError(f"example {counts.index(0)} of the batch has no labels")
     if reduction == "tokens":
         return [1 / (count or sum(counts))] * len(counts)
     if reduction == "pairs":

@@ -27,8 +27,11 @@ KNOWN_SETTINGS = {
     *("max_length", "max_new_tokens", "use_cache", "cache_implementation", "cache_config", "compile_config"),
     *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
     *("disable_compile", "prefill_chunk_size", "num_return_sequences", "transformers_version"),
+    *("early_stopping", "length_penalty"),  # of beam search
 }
 GROWTH = 128  # columns by which the cache grows
+TIES = 64  # tokens behind the k-th that are looked at: with bfloat16 logits some tie with it
+NEUTRAL_AT_ONE = {"num_beams", "num_beam_groups", "encoder_repetition_penalty", "typical_p", "guidance_scale"}
 NO_TOKEN = -1  # of a row whose logits hold NaN or +inf
 
 
@@ -82,8 +85,11 @@ def read_settings(backbone, asked: Sampling):
     """
     own = bare(backbone.model).generation_config
     fields = vars(GenerationConfig()).keys() - KNOWN_SETTINGS
-    given = [(name, value) for name, value in own.to_diff_dict().items() if name in fields and name[0] != "_"]
-    refuse_settings(backbone.model_id, [name for name, value in given if value not in (None, False, [], 0, 1)])
+    given = {name: value for name, value in own.to_diff_dict().items() if name in fields and name[0] != "_"}
+    neutral = {
+        name for name, value in given.items() if value in (None, False, []) or name in NEUTRAL_AT_ONE and value == 1
+    }
+    refuse_settings(backbone.model_id, sorted(given.keys() - neutral))
     sampling = {"temperature": asked.temperature, "top_p": asked.top_p}
     sampling |= {"top_k": choose_top_k(own, asked.top_k), "min_p": own.min_p}
     return asked.end_ids or find_end_ids(backbone), own.repetition_penalty or 1.0, None if asked.greedy else sampling
@@ -115,11 +121,13 @@ def draw(
 ) -> torch.Tensor:
     """Return one token a row, `[R]`, from logits `[R, V]` and one uniform number a row `[R]`.
 
-    Temperature, top-k, top-p and min-p in transformers' order, then inverse-CDF sampling over the
-    tokens left, likeliest first.
+    Temperature, top-k (with all that tie with the k-th), top-p and min-p in transformers' order, then inverse-CDF
+    sampling over the tokens left, likeliest first.
     """
     vocabulary = logits.shape[-1]
-    values, tokens = (logits.float() / temperature).topk(min(top_k or vocabulary, vocabulary))
+    k = min(top_k or vocabulary, vocabulary)
+    values, tokens = (logits.float() / temperature).topk(min(k + TIES, vocabulary))
+    values = values.masked_fill(values < values[:, k - 1 : k], -torch.inf)
     probabilities = values.softmax(-1).double()
     if top_p < 1.0:  # the shortest run of likeliest tokens that holds top_p
         above = probabilities.cumsum(-1) - probabilities
@@ -214,20 +222,13 @@ class CacheRows(DynamicCache):
                 buffer[:, target, :, : self.width] = buffer[:, source, :, : self.width]
         self.lengths = [self.lengths[row] for row in rows]
 
-    # What transformers' models call in a step of one token a row.
-
     def update(self, keys, values, layer_idx, *_, **__):
+        """Do what a layer asks for in a step of one token a row."""
         buffer, count = self.buffers[layer_idx], len(self.lengths)
         rows, last = torch.arange(count, device=keys.device), self.last.to(keys.device)
         buffer[0, rows, :, last] = keys[:, :, 0]
         buffer[1, rows, :, last] = values[:, :, 0]
         return buffer[0, :count, :, : self.width], buffer[1, :count, :, : self.width]
-
-    def get_seq_length(self, layer_idx=0):
-        return self.width - 1
-
-    def get_mask_sizes(self, query_length, layer_idx):
-        return self.width, 0
 
 
 class TransformersEngine:
@@ -301,7 +302,7 @@ class Batch:
         place = {id(r.tail): i for i, r in enumerate(tails)}
         source = [place[id(r.tail)] for r in requests]
         if self.slots is None:
-            # No more rows than now are ever in work: fewer than the engine's come only when no others wait.
+            # The first call brings as many rows as the engine has. If fewer come, none wait: no more slots are needed.
             self.slots = CacheRows(len(layers), len(requests))
         lengths = [shared + before[row] + after[row] for row in source]
         self.slots.put(layers, source, shared, [longest - before[row] for row in source], lengths)

@@ -53,7 +53,7 @@ def plain_rows(base, batch: dict, chains: int, weights: list[float]):
 
     Row b N + i is chain i of example b. weights: of each example's labels.
     """
-    prompts = without_padding(batch["instruction"], batch["prefix_ids"], batch["prefix_lengths"])
+    prompts = unpad_prompts(batch["instruction"], batch["prefix_ids"], batch["prefix_lengths"])
 
     def row_losses(rows: list[int], soft: torch.Tensor) -> torch.Tensor:
         question = rows[0] // chains
@@ -64,7 +64,7 @@ def plain_rows(base, batch: dict, chains: int, weights: list[float]):
     return row_losses
 
 
-def without_padding(instruction: tuple[int, ...], ids: torch.Tensor, lengths: list[int]) -> list[torch.Tensor]:
+def unpad_prompts(instruction: tuple[int, ...], ids: torch.Tensor, lengths: list[int]) -> list[torch.Tensor]:
     """Return whole prompts: the instruction, then the last `lengths` ids of each left-padded row `[B, P]`."""
     start = ids.new_tensor(instruction)
     return [torch.cat([start, row[len(row) - own :]]) for row, own in zip(ids, lengths, strict=True)]
@@ -88,7 +88,7 @@ class PlainEngine:
         asked = Sampling(**sampling)
         use_stock_attention(backbone.model)
         self.model, self.name, self.published = bare(backbone.model), backbone.model_id, published
-        self.end_ids = sorted(asked.end_ids or find_end_ids(backbone, of_tokenizer_only=published))
+        self.end_ids = sorted(asked.end_ids or find_end_ids(backbone))
         config = copy.deepcopy(self.model.generation_config)
         if (config.num_beams or 1) > 1:
             refuse_settings(self.name, ["num_beams"])
@@ -114,7 +114,7 @@ class PlainEngine:
             prompts = list({id(row.tail): torch.cat([row.prefix, row.tail]) for row in rows}.values())
             seed = rows[0].key[0] if self.published else derive_seed(rows[0].key)
             output = self.sample(torch.stack(prompts), rows, seed, max_new_tokens)
-            yield from zip(rows, map(self.without_padding, output), strict=True)
+            yield from zip(rows, map(self.cut_at_end, output), strict=True)
 
     @torch.no_grad()
     def sample(self, prompts: torch.Tensor, rows: list[Request], seed: int, max_new_tokens: int) -> list[list[int]]:
@@ -135,7 +135,7 @@ class PlainEngine:
             finally:
                 self.model.generation_config = own
 
-    def without_padding(self, ids: list[int]) -> list[int]:
+    def cut_at_end(self, ids: list[int]) -> list[int]:
         """Return a response's ids up to its end token."""
         end = next((place for place, token in enumerate(ids) if token in self.end_ids), len(ids))
         return ids[: end + 1]

@@ -27,9 +27,7 @@ class Prefix:
 @torch.no_grad()
 def run_instruction(model, ids: tuple[int, ...]) -> Layers:
     """Return the keys and values `[1, heads, C, d_head]` of the ids that all prompts begin with."""
-    cache = DynamicCache()
-    bare(model).get_decoder()(inputs_embeds=embed_ids(model, ids)[None], past_key_values=cache, use_cache=True)
-    return keys_and_values(cache)
+    return run_prefix(model, embed_ids(model, ids)[None], [len(ids)]).layers
 
 
 def run_prefix(model, embeds: torch.Tensor, lengths: list[int], instruction: Layers | None = None) -> Prefix:

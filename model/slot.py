@@ -7,7 +7,7 @@ Knows tensors and token ids, never a task or text. torch is imported late: optio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-UNTRAINED_SEED = 42  # training's default seed: on a CPU and in float32 the same initial weights
+UNTRAINED_SEED = 42  # training's default seed: the same initial weights on the same device, in the same dtype
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,16 @@ class Mode:
     row: str  # the method's name in the papers' tables, or ours
     fill: Callable
     has_projection: bool = False  # thought states go through a projection
-    reads: str = ""  # the file that training wrote it into
+    reads: str = ""  # the file that holds it; empty: none
     needs_assistant: bool = False
     writes_text: bool = False  # the assistant writes tokens, which are part of the prompt
 
 
 def soft_thoughts(slot, examples, collate):
     """Return the soft thoughts of the examples' `assistant_ids`. Raises FloatingPointError if they are not finite."""
-    from model.softcot import assistant_part
+    from model.training import on_device
 
-    softcot = slot.softcot
-    thoughts = softcot.soft_thoughts(softcot.thought_states(**assistant_part(collate(examples), softcot.device_name)))
+    thoughts = slot.softcot.batch_thoughts(on_device(collate(examples), slot.softcot.device_name))
     if not thoughts.isfinite().all():  # an engine may draw from them all the same
         raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
     return thoughts

@@ -21,7 +21,7 @@ from torch import nn
 from model import plain
 from model.attention import use_stock_attention
 from model.backbone import Backbone, runs_fast
-from model.causal_lm import embed, embed_ids, embedding_table, learns
+from model.causal_lm import embed, embed_ids, embedding_table
 from model.frozen_lm import fast_rows, label_weights, make_micro_batches
 from model.prefix import Prefix, continue_prefix, run_instruction, run_prefix
 from utils import UserError
@@ -57,7 +57,7 @@ class SoftCoT(nn.Module):
 
         length: L; 0 is the LoRA baseline, the adapter of the base alone, without assistant and projection. chains: N of
         SoftCoT++, None for SoftCoT. reduction: of the token loss in training, see `label_weights`; by default
-        "examples" for SoftCoT++, "tokens" for SoftCoT. plain_way: run models the plain way that the fast way runs too.
+        "examples" for SoftCoT++, "tokens" for SoftCoT. plain_way: run every model the plain way, also of FAST_TYPES.
         filler: the ids, one a chain, whose embeddings fill the placeholders, by default the published ones. learned:
         a control, N x L free vectors of the base's width as soft thoughts, without assistant and projection.
         """
@@ -111,21 +111,21 @@ class SoftCoT(nn.Module):
         """Return whether thought states depend on nothing that is trained."""
         return not any(p.requires_grad for p in self.assistant.parameters())
 
-    def thought_states(
-        self, assistant_ids: torch.Tensor, assistant_lengths: list[int], assistant_instruction: tuple[int, ...] = ()
-    ) -> torch.Tensor:
+    def thought_states(self, batch: dict) -> torch.Tensor:
         """Return the assistant's last hidden states at the placeholders, `[B, N, L, d_a]`: (1), (2).
 
-        assistant_ids: `[B, A]`, left-padded rows of `assistant_lengths` tokens, so that the slot is the last L columns;
-        they follow the ids of the instruction. The N chains share the keys and values of everything before the slot.
+        batch: with assistant_ids `[B, A]`, left-padded rows of `assistant_lengths` tokens, so that the slot is the last
+        L columns; they follow the ids of assistant_instruction. The N chains share the keys and values of everything
+        before the slot.
         """
-        length, model = self.length, self.assistant
+        length, model, instruction = self.length, self.assistant, batch["assistant_instruction"]
+        assistant_ids, assistant_lengths = batch["assistant_ids"], batch["assistant_lengths"]
         if model not in self.fast:
-            prompts = plain.without_padding(assistant_instruction, assistant_ids, assistant_lengths)
+            prompts = plain.unpad_prompts(instruction, assistant_ids, assistant_lengths)
             rows = [plain.thought_states(model, ids, token, length) for ids in prompts for token in self.embedding]
             return torch.stack(rows).unflatten(0, (len(prompts), self.num_chains))
         before = [own - length for own in assistant_lengths]
-        prefix = self.run_prompts(model, assistant_instruction, assistant_ids[:, :-length], before)
+        prefix = self.run_prompts(model, instruction, assistant_ids[:, :-length], before)
         questions = [question for question in range(len(assistant_ids)) for _ in range(self.num_chains)]
         fill = self.embedding.to(embedding_table(model).dtype)
         fill = fill[None, :, None].expand(len(assistant_ids), -1, length, -1).reshape(-1, length, fill.shape[-1])
@@ -172,9 +172,8 @@ class SoftCoT(nn.Module):
             if backward and soft.requires_grad:  # both terms, once through the projection
                 others = [term for term in terms.values() if term.requires_grad]
                 torch.autograd.backward([soft, *others], [gradient, *(None for _ in others)])
-        return {"loss": sum(term.detach() for term in terms.values())} | {
-            name: term.detach() for name, term in terms.items()
-        }
+        terms = {name: term.detach() for name, term in terms.items()}
+        return {"loss": sum(terms.values()), **terms}
 
     def batch_thoughts(self, batch: dict) -> torch.Tensor:
         """Return the soft thoughts of a batch, `[B, N, L, d_b]`, from its thought states or the assistant's prompts."""
@@ -184,8 +183,7 @@ class SoftCoT(nn.Module):
             return self.learned.expand(len(batch["prefix_ids"]), -1, -1, -1)
         states = batch.get("thought_states")
         if states is None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.thoughts_are_constant):
-                states = self.thought_states(**assistant_part(batch, self.device_name))
+            states = self.thought_states(batch)
         return self.soft_thoughts(states)
 
     def token_losses(self, batch: dict, soft, weights: list[float], backward: bool = False):
@@ -236,8 +234,7 @@ class SoftCoT(nn.Module):
         key = (id(model), instruction)
         if instruction and key not in self.instructions:
             self.instructions[key] = run_instruction(model, instruction)
-        with torch.set_grad_enabled(learns(model)):
-            return run_prefix(model, embed(model, ids), lengths, self.instructions.get(key))
+        return run_prefix(model, embed(model, ids), lengths, self.instructions.get(key))
 
     def train(self, mode: bool = True):
         """Set the mode. Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
@@ -301,9 +298,3 @@ def initial_tokens(assistant: Backbone, chains: int) -> torch.Tensor:
             f"(ids from {tokens.initial_id}); choose 1 to {available}"
         )
     return embed_ids(assistant.model, range(tokens.initial_id, tokens.initial_id + chains))
-
-
-def assistant_part(batch: dict, device) -> dict:
-    """Return what `SoftCoT.thought_states` takes of a batch, on a device."""
-    part = {name: value for name, value in batch.items() if name.startswith("assistant")}
-    return part | {"assistant_ids": part["assistant_ids"].to(device)}

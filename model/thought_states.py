@@ -15,7 +15,6 @@ import torch
 from tqdm import tqdm
 
 from model.processes import decided_by_main
-from model.softcot import assistant_part
 from model.training import cut_in_parts, on_device
 from utils import replaced
 
@@ -83,8 +82,8 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
             os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
         states = torch.from_file(str(scratch), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
         for chosen in tqdm(cut_in_parts(order, BATCH_SIZE), desc=f"Thought states, {BATCH_SIZE} questions a batch"):
-            part = assistant_part(collate([examples[i] for i in chosen]), model.device_name)
-            states[chosen] = model.thought_states(**part).cpu()
+            batch = on_device(collate([examples[i] for i in chosen]), model.device_name)
+            states[chosen] = model.thought_states(batch).cpu()
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
+from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 from transformers import get_linear_schedule_with_warmup
 
@@ -52,7 +53,9 @@ class Progress:
     step: int = 0  # optimizer steps
     epoch: int = 0  # epochs, their dev loss included
     history: list[dict] = field(default_factory=list)  # what was logged
-    unlogged: list[torch.Tensor] = field(default_factory=list)  # this process's losses of each step since, [names]
+    unlogged: list[torch.Tensor] = field(
+        default_factory=list
+    )  # this process's losses of each step since the last log, [names]
 
 
 def training_loop(
@@ -91,16 +94,20 @@ def training_loop(
                 # 1) losses and gradient, each process on its share of the examples
                 losses = backward(model.train(), examples, collate, recipe.batch_size, accelerator)
                 # 2) clip, step, schedule
-                norm, learning_rate = update(trained.values(), optimizer, schedule)
+                norm, learning_rate = clip_grad_norm_(trained.values(), CLIP), schedule.get_last_lr()[0]
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
                 progress.step += 1
                 progress.unlogged.append(losses)
                 bar.update()
                 # 3) log
                 if progress.step % LOGGING_STEPS == 0 or progress.step in (1, total_steps):
                     check_finite(progress, trained)
-                    values = average_losses(progress.unlogged, model.loss_names, accelerator)
-                    more = {"grad_norm": norm.item(), "learning_rate": learning_rate}
-                    log(values | more, progress, steps_per_epoch, accelerator, bar)
+                    sums = accelerator.reduce(torch.stack(progress.unlogged), reduction="sum")
+                    values = dict(zip(model.loss_names, sums.mean(0).tolist(), strict=True))
+                    values |= {"grad_norm": norm.item(), "learning_rate": learning_rate}
+                    log(values, progress, steps_per_epoch, accelerator, bar)
                     progress.unlogged = []
                 # 4) stop on a signal, save at times; the dev loss looks for signals too
                 if progress.step < last:
@@ -121,15 +128,6 @@ def training_loop(
             if stop:
                 raise Stop(stop)
     return progress.history
-
-
-def update(parameters, optimizer, schedule) -> tuple[torch.Tensor, float]:
-    """Take an optimizer step with clipped gradients; return their norm before and the learning rate."""
-    norm, learning_rate = torch.nn.utils.clip_grad_norm_(parameters, CLIP), schedule.get_last_lr()[0]
-    optimizer.step()
-    schedule.step()
-    optimizer.zero_grad()
-    return norm, learning_rate
 
 
 def shuffle_examples(train_set, seed: int) -> list:
@@ -204,12 +202,6 @@ def check_finite(progress: Progress, trained: dict) -> None:
     for name, parameter in trained.items():
         if not parameter.isfinite().all():
             raise FloatingPointError(f"{name} holds NaN or inf after step {progress.step}; {REMEDY}")
-
-
-def average_losses(losses: list[torch.Tensor], names, accelerator) -> dict[str, float]:
-    """Return the mean losses of some steps by name. losses: each step's `[names]`, this process's share."""
-    sums = accelerator.reduce(torch.stack(losses), reduction="sum")
-    return dict(zip(names, sums.mean(0).tolist(), strict=True))
 
 
 def log(values: dict, progress: Progress, steps_per_epoch: int, accelerator, bar) -> None:

@@ -15,7 +15,6 @@ import torch
 from model.backbone import resolve
 from model.causal_lm import text_config
 from model.generation import Sampling, derive_seed, read_settings
-from model.weights import check_adapter
 from utils import UserError
 
 
@@ -24,7 +23,7 @@ class VllmEngine:
 
     `options` are arguments of vLLM's `AsyncEngineArgs` under its own names (tensor_parallel_size, max_model_len ...);
     `sampling` has fields of `Sampling`; `adapter` is the folder of a LoRA adapter of the base. Raises UserError, one
-    line, if vLLM is missing or does not start with these options.
+    line, if vLLM does not start with these options.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class VllmEngine:
         self.no_token = text_config(backbone.model).vocab_size
         self.lora = None
         if adapter:
-            check_adapter(adapter)
             from vllm.lora.request import LoRARequest
 
             rank = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"]

@@ -38,7 +38,7 @@ def weights_fingerprint(model_id: str) -> str:
             index = json.loads((folder / names[0]).read_text(encoding="utf-8"))
             names = sorted(set(index["weight_map"].values()))
         # Another engine may not have fetched all files of a Hub id.
-        return hash_parts(sample(Path(cached_file(resolve(model_id), name))) for name in names)
+        return hash_parts(read_blocks(Path(cached_file(resolve(model_id), name))) for name in names)
 
 
 def tokenizer_fingerprint(model_id: str) -> str:
@@ -61,7 +61,7 @@ def hash_parts(parts) -> str:
     return digest.hexdigest()[:16]
 
 
-def sample(path: Path) -> bytes:
+def read_blocks(path: Path) -> bytes:
     """Return a file's size and BLOCKS blocks, from its first bytes to its last; of a small file all bytes."""
     size = path.stat().st_size
     with open(path, "rb", buffering=0) as file:

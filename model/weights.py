@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from huggingface_hub import snapshot_download
 
-from model.backbone import Backbone, loading, make_skeleton
+from model.backbone import Backbone
 from model.choices import EMBEDDED, EMBEDDED_REPO
 from model.slot import MEAN
 from utils import UserError, naming, replaced
@@ -52,25 +52,23 @@ def local_projection(asked: str | Path) -> Path:
 
 
 def add_lora(backbone: Backbone) -> None:
-    """Wrap a backbone's model in a trainable LoRA adapter, with the published settings."""
+    """Wrap a backbone's model in a trainable LoRA adapter, with the published settings.
+
+    Raises UserError if a module that it wraps is missing: PEFT takes those that are there.
+    """
     from peft import LoraConfig, get_peft_model
 
-    backbone.model = get_peft_model(backbone.model, LoraConfig(task_type="CAUSAL_LM", **LORA))
-
-
-def check_lora_modules(model_id: str, trust_remote_code: bool = False) -> None:
-    """Raise UserError unless a model has the modules that `add_lora` wraps. Its config is read, not its weights."""
-    with loading("model", model_id):
-        modules = {name.rsplit(".", 1)[-1] for name, _ in make_skeleton(model_id, trust_remote_code).named_modules()}
+    modules = {name.rsplit(".", 1)[-1] for name, _ in backbone.model.named_modules()}
     if missing := [name for name in LORA["target_modules"] if name not in modules]:
-        raise UserError(f"{model_id} has no modules {' and '.join(missing)}, which LoRA tunes: choose another model")
+        named = f"{backbone.model_id} has no modules {' and '.join(missing)}"
+        raise UserError(f"{named}, which LoRA tunes: choose another model")
+    backbone.model = get_peft_model(backbone.model, LoraConfig(task_type="CAUSAL_LM", **LORA))
 
 
 def load_lora(backbone: Backbone, directory: str) -> None:
     """Put a saved LoRA adapter on a backbone's model, frozen. Raises UserError unless each of its weights is used."""
     from peft import PeftConfig, PeftModelForCausalLM
 
-    check_adapter(directory)
     with naming(f"{directory} is not a readable LoRA adapter of {backbone.model_id}", Exception):
         model = PeftModelForCausalLM(backbone.model, PeftConfig.from_pretrained(directory))
         result = model.load_adapter(directory, "default")

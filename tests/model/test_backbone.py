@@ -1,5 +1,7 @@
 """Families are read from config and tokenizer, never from a path; loading errors are one clear line."""
 
+import re
+
 import pytest
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
@@ -62,12 +64,11 @@ def test_a_saved_model_loads_frozen_whatever_its_folder_is_called(models, tmp_pa
 
 
 def test_loading_errors_are_one_line(models, tmp_path, chatml_tokenizer):
-    with pytest.raises(UserError, match="no such model directory"):
-        load_backbone(open_backbone(str(tmp_path / "absent")))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="cannot load the tokenizer") as error:
-        load_backbone(open_backbone(str(tmp_path / "empty")))
-    assert "\n" not in str(error.value)
+    for folder in ("absent", "empty"):
+        with pytest.raises(UserError, match=re.escape(str(tmp_path / folder))) as error:
+            open_backbone(str(tmp_path / folder))
+        assert "\n" not in str(error.value)
     tiny_model("qwen3", 32, 512).save_pretrained(tmp_path / "other")
     chatml_tokenizer.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="PLACEHOLDER,BEGIN,END"):

@@ -21,7 +21,7 @@ def make(chains=None, **options):
 def with_states(softcot, seed=0):
     """Examples with their thought states."""
     examples = ragged_examples(LENGTH, seed)
-    states = softcot.thought_states(**{k: v for k, v in batch_of(examples).items() if k.startswith("assistant")})
+    states = softcot.thought_states(batch_of(examples))
     return [{**example, "thought_states": own} for example, own in zip(examples, states, strict=True)]
 
 
@@ -31,11 +31,12 @@ def test_standardized_states_have_mean_0_and_deviation_1_and_fold_into_the_file(
     examples = with_states(softcot)
     softcot.standardize(examples)
     states = torch.stack([example["thought_states"] for example in examples])
-    features = (states - softcot.shift) / softcot.scale
-    assert torch.allclose(features.flatten(0, 2).mean(0), torch.zeros(32), atol=1e-5)
-    assert torch.allclose(features.flatten(0, 2).std(0, correction=0), torch.ones(32), atol=1e-5)
+    flat = states.flatten(0, 2)
     with torch.no_grad():
         unfolded = softcot.soft_thoughts(states)
+        assert torch.allclose(
+            unfolded, softcot.projection((states - flat.mean(0)) / flat.std(0, correction=0)), rtol=1e-4, atol=1e-5
+        )
         assert not torch.allclose(unfolded, plain.soft_thoughts(states), rtol=0.1)  # the lever does something
         plain.load_projection_state(softcot.projection_state())  # a file as published
         folded = plain.soft_thoughts(states)
@@ -48,7 +49,11 @@ def test_a_feature_that_never_changes_keeps_its_scale():
     for example in examples:
         example["thought_states"][..., 5] = 7.0
     softcot.standardize(examples)
-    assert softcot.scale[5] == 1.0 and softcot.shift[5] == 7.0
+    states = torch.stack([example["thought_states"] for example in examples])
+    with torch.no_grad():
+        before, states[..., 5] = softcot.soft_thoughts(states), 8.0
+        moved = softcot.soft_thoughts(states) - before
+    assert torch.allclose(moved, softcot.projection.weight[:, 5].expand_as(moved), atol=1e-5)
 
 
 @pytest.mark.parametrize("chains, filler", [(None, [9]), (2, [9, 30])])

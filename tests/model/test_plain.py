@@ -27,8 +27,12 @@ VARIANTS = {
 WINDOWS = [
     ("mistral", {"sliding_window": 4}),
     ("phi3", {"sliding_window": 4}),
-    ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}),
+    ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
     ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+    (
+        "llama",
+        {"rope_scaling": {"rope_type": "longrope", "factor": 2.0, "short_factor": [1] * 6, "long_factor": [2] * 6}},
+    ),
 ]
 OTHERS = ["gpt2", "gemma", "granite", "cohere", "gpt_neox", "bloom", "falcon", "mamba"]
 
@@ -63,7 +67,7 @@ def losses_and_states(model_type, plain_way, more):
     assert bool(softcot.fast) is not plain_way
     batch = batch_of(ragged_examples(LENGTH))
     loss = softcot.losses(batch, backward=True)["loss"]
-    states = softcot.thought_states(batch["assistant_ids"], batch["assistant_lengths"])
+    states = softcot.thought_states(batch)
     return {"loss": loss, "states": states, "gradient": softcot.projection.weight.grad}
 
 
@@ -80,7 +84,7 @@ def test_the_fast_way_equals_the_plain_way(model_type):
 def test_greedy_responses_are_those_of_the_models_own_generate(model_type, penalty):
     backbone = backbone_of(model_type, 48, 1)
     backbone.model.generation_config.repetition_penalty = penalty
-    prompts = [torch.randn(length, 48, generator=torch.Generator().manual_seed(length)) for length in (5, 12, 3, 9)]
+    prompts = [torch.randn(length, 48, generator=torch.Generator().manual_seed(length)) for length in (5, 124, 3, 9)]
     requests = [Request((0, i, 0, 0), prompt[:2], prompt[2:]) for i, prompt in enumerate(prompts)]
     plain = {r.key: ids for r, ids in PlainEngine(copy.deepcopy(backbone), greedy=True).generate(requests, 12)}
     group_heads(backbone.model)
@@ -93,6 +97,13 @@ def test_layers_that_see_a_part_run_the_plain_way(model_type, more):
     backbone = backbone_of(model_type, 48, 1, **more)
     assert not runs_fast(backbone.model)
     check_role(backbone, generates=True)
+
+
+def test_a_model_s_own_code_runs_the_plain_way():
+    model = backbone_of("llama", 48, 1).model
+    assert runs_fast(model)
+    model.__class__ = type("Own", (type(model),), {"__module__": "own"})
+    assert not runs_fast(model)
 
 
 @pytest.mark.parametrize("model_type", OTHERS)
@@ -112,6 +123,10 @@ def test_a_type_that_is_not_listed_runs_the_plain_way(model_type):
     assert_close(together, sum(alone) / sum(labels), rtol=1e-4, atol=1e-4)
 
 
+def double_embeds(model, args, options):
+    return args, {name: 2 * value if name == "inputs_embeds" else value for name, value in options.items()}
+
+
 def test_a_model_without_generate_on_embeddings_is_refused_as_base_alone(monkeypatch):
     backbone = backbone_of("gpt2", 48, 1)
     check_role(backbone, generates=True)
@@ -123,6 +138,9 @@ def test_a_model_without_generate_on_embeddings_is_refused_as_base_alone(monkeyp
     check_role(backbone, generates=False)
     with pytest.raises(UserError):
         check_role(backbone, generates=True)
+    backbone.model.register_forward_pre_hook(double_embeds, with_kwargs=True)
+    with pytest.raises(UserError):
+        check_role(backbone, generates=False)
 
 
 def test_sampling_depends_on_the_row_alone():

@@ -129,7 +129,7 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
     method, softcot = name_method(pair, chains, dtype)
     examples, ends = ragged_examples(L), [EOS, 9] if pair[0] == "llama" else [EOS]
     drawn = {"top_p": 0.95, "temperature": 1.3}
-    engine = PlainEngine(method.base, published=True, **drawn)
+    engine = PlainEngine(method.base, published=True, end_ids=set(ends), **drawn)
     drawn |= {"samples": samples, "pad": 9 if pair[0] == "llama" else 0, "ends": ends}
     found = {}
     requests = make_requests([(example, [41, 42]) for example in examples], method, samples)
@@ -171,11 +171,13 @@ def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protoc
     args = Parser(EvaluateSoftCoT, "").parse_args(["--protocol", protocol, "--params_file_name", "p", *asked])
     options = read_sampling(args, method.base)
     assert (options["temperature"], options["top_p"]) == (temperature, top_p)
+    ends = {2, 5} if protocol == "corrected" else {2, 9} if pair[0] == "llama" else {2}
+    assert options["end_ids"] == ends
     # With the numbers in a config that the model has too, every version's generate samples with them.
     prompts, plain = torch.randn(3, 7, 48, generator=torch.Generator().manual_seed(1)), loaded(pair[1])
     config = GenerationConfig.from_pretrained(pair[1], temperature=temperature, top_p=top_p, pad_token_id=0)
     plain.generation_config = config
-    ends = sorted(options["end_ids"])
+    ends = sorted(ends)
     set_seed(41)
     expected = plain.generate(
         inputs_embeds=prompts,

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from data_loader.collator import Collator
 from model.checkpoint import checkpoints, newest_checkpoint
-from model.softcot import SoftCoT, assistant_part
+from model.softcot import SoftCoT
 from model.training import Recipe, training_loop
 from model.weights import add_lora
 from tests.tiny import ragged_examples, tiny_backbone
@@ -38,7 +38,7 @@ def make(chains=None, lora=False, standardized=False, **options):
     model = SoftCoT(base, assistant, LENGTH, chains, **options)
     if standardized:
         examples = examples_of(0)
-        states = model.thought_states(**assistant_part(COLLATE(examples), "cpu"))
+        states = model.thought_states(COLLATE(examples))
         model.standardize([{"thought_states": own} for own in states])
     return model
 
@@ -144,6 +144,15 @@ def test_history_has_each_term_of_the_loss(tmp_path):
     assert logged[0]["token"] == pytest.approx(first["token"].item(), rel=1e-5)
 
 
+def test_a_logged_loss_is_the_mean_since_the_last(tmp_path):
+    model, recipe = make(), Recipe(**{**vars(RECIPE), "batch_size": 1, "learning_rate": 0.0})
+    logged = [entry for entry in run(tmp_path, model, recipe) if "loss" in entry]
+    assert [entry["step"] for entry in logged] == [1, 10, 12]
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed + 1)).tolist()
+    last = [model.train().losses(COLLATE([examples_of(0)[i]]))["loss"].item() for i in order[-2:]]
+    assert logged[-1]["loss"] == pytest.approx(sum(last) / 2, rel=1e-5)
+
+
 def test_dev_loss_weighs_batches_by_their_examples(tmp_path):
     model = make(**KINDS["nce"])
     history = run(tmp_path, model, Recipe(**{**vars(RECIPE), "batch_size": 4}))
@@ -221,7 +230,7 @@ def test_a_loss_that_is_not_finite_names_its_step(tmp_path):
     for example in data:
         batch = COLLATE([example])
         with torch.no_grad():
-            example["thought_states"] = model.thought_states(batch["assistant_ids"], batch["assistant_lengths"])[0]
+            example["thought_states"] = model.thought_states(batch)[0]
     data[4]["thought_states"][0, 1, 2] = float("nan")
     order = torch.randperm(6, generator=torch.Generator().manual_seed(RECIPE.seed)).tolist()
     step = order.index(4) // 2 + 1
