@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 from data_loader.answers import extract, majority_vote
 from data_loader.tasks import get_task
+from experiment.protocol import CORRECTED
 from experiment.responses import decode_texts, local_engine, make_requests
 from experiment.setup import encode_split, load_method, make_encoder, quiet_libraries, read_sampling
-from experiment.thoughts import describe, plot, show
 from model.weights import load_projection
+from report.thoughts import describe, plot, show
 
 ROWS = 64  # that are written together
 NEAREST = 5  # tokens of each thought
@@ -43,7 +44,9 @@ class SoftCoTModel:
         with naming("--params_file_name"):
             state = load_projection(args.params_file_name)
         own_chains = len(state["embedding"]) if "embedding" in state else None
-        self.args, self.method = args, load_method(args, args.num_scaling_times or own_chains)
+        if chains := args.num_scaling_times or own_chains:  # SoftCoT++'s scripts lack the switch
+            args = replace(args, num_scaling_times=chains, qwen3_tokens=CORRECTED.qwen3_tokens)
+        self.args, self.method = args, load_method(args)
         base = self.method.base
         encoder, collate = make_encoder(replace(args, num_thought_tokens=0), base, None)
         self.without = replace(self.method, assistant=None, encoder=encoder, collate=collate, slot=None, chains=1)

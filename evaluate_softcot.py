@@ -35,15 +35,14 @@ ADVICE = {
 
 def evaluate(args):
     """Evaluate every seed and write its result file and log."""
-    # 1) options
     quiet_libraries()
 
-    # 2) data
+    # 1) data
     split = load_instances(args, args.split)
     questions = {question["index"]: question for question in split[: args.test_k or None]}
 
-    # 3) models and method, the record of what fixes the answers
-    method = load_method(args, args.num_scaling_times)
+    # 2) models and method, the record of what fixes the answers
+    method = load_method(args)
     num_answers = method.chains * args.num_return_sequences
     task, family = get_task(args.task_name), method.base.thought_tokens
     max_new_tokens = args.max_new_tokens or task.generation_length(family.long_responses)
@@ -51,7 +50,7 @@ def evaluate(args):
     hashes |= {"rendered_prompt": rendered_prompt(method.encoder, split, "eval"), "max_new_tokens": max_new_tokens}
     record = make_record(args.fixing_result(), hashes)
 
-    # 4) prompts
+    # 3) prompts
     models = method.base, method.assistant
     shuffled_in = split if args.thoughts == "shuffled" else None
     examples = encode_split(
@@ -61,14 +60,14 @@ def evaluate(args):
     if args.engine != "reference":
         share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
 
-    # 5) files: what is finished is read back
+    # 4) files: what is finished is read back
     files = SeedFiles(args.result_paths(), record, log_form(args, method, len(questions)), args.overwrite)
     files.add_missing(skipped_row(task, questions[index], "too long for the model") for index in sorted(too_long))
     todo = files.todo(examples)
     if method.slot and method.slot.mode.writes_text:
         write_hints(method.assistant, method.encoder, [example for example, _ in todo], args.eval_batch_size)
 
-    # 6) soft thoughts and responses, 7) verdicts
+    # 5) soft thoughts and responses, 6) verdicts
     requests = make_requests(todo, method, args.num_return_sequences)
     generated = make_engine(args, method, examples, max_new_tokens).generate(requests, max_new_tokens) if todo else ()
     bar = tqdm(
@@ -80,7 +79,7 @@ def evaluate(args):
     for seed, example, rows in bar:
         files.results[seed].add(make_row(args, method, questions[example["index"]], example, rows))
 
-    # 8) files in the data's order, report
+    # 7) files in the data's order, report
     files.finish()
     name = name_method(record) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
     report(files.scores(questions), name + (f", vote of {num_answers}" if num_answers > 1 else ""))

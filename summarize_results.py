@@ -68,7 +68,7 @@ def main():
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
     if args.lm_eval:
-        write_harness_files((run.path for run in runs if run.path.suffix == ".jsonl"), Path(args.lm_eval))
+        write_harness_files([run.path for run in runs if run.path.suffix == ".jsonl"], Path(args.lm_eval))
     missing = plot_summary(table, comparisons, folder)
 
     print(report)

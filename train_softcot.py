@@ -14,10 +14,9 @@ from pathlib import Path
 from data_loader.tasks import get_task
 from experiment.model_card import write_model_card
 from experiment.resume import open_training, refuse_earlier_run
-from experiment.run_files import data_hash, describe_run, make_record, rendered_prompt
+from experiment.run_files import ADAPTER, data_hash, describe_run, make_record, rendered_prompt
 from experiment.setup import (
     build_for_training,
-    check_tuned_models,
     encode_split,
     load_backbones,
     load_instances,
@@ -55,7 +54,6 @@ def train(args, dev_k):
     train_data, dev_data = load_instances(args, "train", args.k_shot), load_instances(args, "dev", dev_k)
 
     # 3) frozen models, prompts
-    check_tuned_models(args)
     assistant_id = args.small_model_id if thinks else None
     base, assistant, encoder, collate = load_backbones(args, args.large_model_id, assistant_id, args.thought_scaling)
     limit = args.max_len if args.max_len > 0 and args.too_long == "skipped" else float("inf")
@@ -121,6 +119,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
         if tuned:
             with replaced_folder(folder / part) as scratch:
                 backbone.model.save_pretrained(scratch)
+            description[part] = fingerprint(folder / part / ADAPTER)
     results, written = Path("results", name), folder / "base_model"
     results.mkdir(parents=True, exist_ok=True)
     write_json(history, results / "loss.json")
@@ -129,7 +128,7 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
         written = folder / "projection.bin"
         save_projection(softcot.projection_state(), written)
         if args.thinks():
-            write_model_card(folder, vars(args), args.num_scaling_times, history)
+            write_model_card(folder, vars(args), history)
         description["projection"] = fingerprint(written)
     write_json(description, folder / "run.json")
     print(f"Wrote {written} and {results / 'loss.png'}", flush=True)

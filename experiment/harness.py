@@ -13,7 +13,7 @@ from tqdm import tqdm
 from data_loader.tasks import Task
 from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser
 from experiment.protocol import protocol_name
-from experiment.responses import finished_questions, make_requests, write_hints
+from experiment.responses import decode_texts, finished_questions, make_requests, write_hints
 from experiment.run_files import make_record
 from experiment.setup import drop_long, load_method, make_engine, share_instructions
 from utils import UserError
@@ -62,7 +62,7 @@ class HarnessModel:
         super().__init__()
         rows = 64 if str(batch_size).startswith("auto") else int(batch_size)
         self.args = dataclasses.replace(read_model_args(model_args), eval_batch_size=rows, task_name=HARNESS)
-        self.method = load_method(self.args, self.args.num_scaling_times)
+        self.method = load_method(self.args)
         self.shape = self.args.num_thought_tokens, self.method.base, self.method.assistant
         self.tokenizer = self.method.base.tokenizer
         self.examples = {}  # of each prompt, by its text
@@ -130,7 +130,8 @@ class HarnessModel:
         """Return the text of a response up to the first of the texts `until`."""
         until = [until] if isinstance(until, str) else until
         ends = {self.tokenizer.get_added_vocab().get(stop) for stop in until}  # a special token has no text
-        text = self.tokenizer.decode(list(takewhile(lambda token: token not in ends, ids)), skip_special_tokens=True)
+        ids = list(takewhile(lambda token: token not in ends, ids))
+        (text,) = decode_texts(self.tokenizer, [ids], skip_special_tokens=True)
         for stop in filter(None, until):
             text = text.split(stop)[0]
         return text

@@ -462,7 +462,7 @@ class Ask(Trained, make_switches("evaluate_softcot")):
         REQUIRED, "projection.bin that training wrote (`make demo`: in results/demo/ckpt), or user/repo on the Hub"
     )
     num_scaling_times: int = option(None, "N; default: as many chains as the projection has", check=positive)
-    num_thought_tokens: int = option(4, "L", check=positive)
+    num_thought_tokens: int = option(4, "L, if no run.json says that of training", check=positive)
     seed: int = option(42, "of sampling", check=int)
     show_thoughts: str = option(
         None, "PNG to draw the soft thoughts into: nearest tokens, norms, similarity of chains, printed too"
@@ -477,8 +477,6 @@ class Ask(Trained, make_switches("evaluate_softcot")):
         trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
         if "protocol" in given:  # it decides on the switches, not the training
             trained = {name: value for name, value in trained.items() if name not in SWITCHES}
-        if (trained | given).get("num_scaling_times"):  # SoftCoT++'s scripts lack this switch
-            trained["qwen3_tokens"] = CORRECTED.qwen3_tokens
         return trained | given | {"params_file_name": str(path)}
 
 

@@ -58,7 +58,7 @@ class Protocol:
         "--max_len nothing changes",
     )
     projection_dtype: str = switch(
-        ("float32", "bfloat16", "float16"),
+        ("float32", "bfloat16"),
         published="bfloat16",
         scripts=TRAINING + EVALUATION,
         does="The projection, its gradient, Adam's state and the saved weights are bfloat16, and so is the matrix "
@@ -72,14 +72,16 @@ class Protocol:
         scripts=("train_softcot", "evaluate_softcot"),
         does="In SoftCoT's two scripts a Qwen3 model has Qwen2.5's thought tokens and template rules, and 1,024 new "
         "tokens",
-        effect="Training has the long prompt and uncleaned steps, and long responses are cut off",
+        effect="Training has the long prompt and uncleaned steps, and long responses are cut off. "
+        "`--generation_prompt by_family` and `--last_token dropped` act as for Qwen2.5",
     )
     date: str = switch(
         ("fixed", "today"),
         published="today",
         scripts=TRAINING + EVALUATION,
         does="A chat template that prints a date prints today's. Llama 3.2's does so in the assistant's prompt",
-        effect="Soft thoughts change from day to day. The fixed date is 26 Jul 2024, as in Llama 3.1's template",
+        effect="Soft thoughts change from day to day, so a run is continued on its own day only. The fixed date is "
+        "26 Jul 2024, as in Llama 3.1's template",
     )
     base_adapter: str = switch(
         ("used", "ignored"),
@@ -93,7 +95,8 @@ class Protocol:
         published="by_family",
         scripts=EVALUATION,
         does="Prompts of Llama and Qwen2.5 end without a generation prompt",
-        effect="The model writes the header of its turn itself. In a public log no response writes it exactly",
+        effect="The model writes the header of its turn itself. In a public log of Qwen2.5 no response writes it "
+        "exactly, in one of Llama all begin with the rest of it",
     )
     end_tokens: str = switch(
         ("all", "tokenizer"),
@@ -107,7 +110,7 @@ class Protocol:
         published="of_model",
         scripts=EVALUATION,
         does="transformers 4.51 replaces a temperature or top_p of 1.0 by the value in the base model's "
-        "generation_config.json, if 4.50 or later saved that file",
+        "generation_config.json, if 4.50 or later saved that file or it does not say what did",
         effect="The papers' Qwen3 rows were probably sampled at temperature 0.6 and top_p 0.95, which Qwen3-8B's file "
         "holds. Other asked values stay",
     )
@@ -127,12 +130,6 @@ ENGINES = {"corrected": "transformers", "published": "reference"}
 def switches_in(values: dict) -> dict:
     """Return the switches among options or a record, name -> value."""
     return {name: values[name] for name in SWITCHES if name in values}
-
-
-def differing(one: dict, other: dict) -> list[str]:
-    """Return the names of the switches that both have, with other values. one, other: options or records."""
-    one, other = switches_in(one), switches_in(other)
-    return [name for name in one if name in other and one[name] != other[name]]
 
 
 def protocol_name(values: dict) -> str | None:

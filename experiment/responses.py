@@ -37,7 +37,6 @@ def make_requests(todo, method, num_return_sequences: int) -> Iterator[Request]:
                 yield Request((seed, example["index"], chain, sample), prefix, tail)
 
 
-@torch.no_grad()
 def soft_prompts(method, examples) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
     """Return the base embeddings of each example's prompt: the prefix `[P, d_b]`, and a tail a chain `[T, d_b]`.
 
@@ -54,7 +53,6 @@ def soft_prompts(method, examples) -> list[tuple[torch.Tensor, list[torch.Tensor
     return prompts
 
 
-@torch.no_grad()
 def embed_prompt(model, ids) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the embeddings of a prompt without a slot: all but the last token `[P, d]` and the last `[1, d]`."""
     prompt = embed_ids(model, ids)
@@ -108,5 +106,5 @@ def write_hints(assistant, encoder, examples, batch_size: int) -> None:
     )
     written = engine.generate(requests, encoder.length)
     for request, ids in tqdm(written, total=len(examples), desc="Hints", unit="question"):
-        text = assistant.tokenizer.decode(ids, skip_special_tokens=True)
+        (text,) = decode_texts(assistant.tokenizer, [ids], skip_special_tokens=True)
         by_index[request.key[1]]["hint_ids"] = encoder.hint_ids(text)

@@ -1,7 +1,7 @@
-"""Result files and logs: one writer a seed, one reader, the log lines of a row.
+"""Result files and logs of an evaluation: one writer a seed, rows, the log lines of a row.
 
 A result file is JSON lines: `{"run": record}`, then one row a question. Its log has the published lines of the same
-rows. Nothing else reads or writes these files.
+rows. report/logs.py reads logs.
 """
 
 import json

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 from data_loader.tasks import RAW
-from experiment.protocol import SWITCHES, differing, protocol_name
+from experiment.protocol import SWITCHES, protocol_name, switches_in
 from model.slot import MODES
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = 1  # of records and rows; other versions are not read
+ADAPTER = "adapter_model.safetensors"  # of LoRA, in its folder
 
 # What fills the slot -> the method's name; of "projected" it depends on more (`name_method`).
 OF_THOUGHTS = {name: mode.row for name, mode in MODES.items() if name != "projected"}
@@ -36,7 +37,8 @@ AS_IN_TRAINING = (
 
 def name_method(settings: dict) -> str:
     """Return one of METHODS. settings: the `run` record of a result file."""
-    parts = ["assistant"] if settings.get("base_adapter") == "ignored" else ["base", "assistant"]
+    parts = [] if settings.get("base_adapter") == "ignored" else ["base"]
+    parts += ["assistant"] if settings["num_thought_tokens"] else []
     tuned = any(settings.get(f"tune_{part}_model") or settings.get(f"{part}_model_ckpt") for part in parts)
     if not settings["num_thought_tokens"]:
         return "LoRA" if tuned else "Zero-Shot CoT"
@@ -77,7 +79,6 @@ def describe_run(options: dict, encoder, base, assistant, record):
     return {
         "arguments": options,
         "record": record,
-        "prompt_hash": encoder.prompt_hash,
         "prompt_file": str(encoder.path),
         "base_family": base.thought_tokens.family,
         "assistant_family": assistant.thought_tokens.family if assistant else None,
@@ -96,7 +97,7 @@ def make_record(options: dict, hashes: dict) -> dict:
     record = with_plain_ids({"version": VERSION, **options, **hashes})
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
         if record.get(part):
-            record[part] = fingerprint(Path(record[part], "adapter_model.safetensors"))
+            record[part] = fingerprint(Path(record[part], ADAPTER))
     return json.loads(json.dumps(record, default=str))
 
 
@@ -175,17 +176,20 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
         wanted = f"{short_name(arguments[name])} (family {trained[f'{part}_family']})"
         if mine != wanted:
             raise UserError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({run})")
-        if arguments.get(f"tune_{part}_model") and not options[f"{part}_model_ckpt"]:
+        adapter, own = options[f"{part}_model_ckpt"], trained.get(f"{part}_model")
+        if own and own != (adapter and fingerprint(Path(adapter, ADAPTER))):
             raise UserError(
-                f"{params_file} was trained together with a LoRA adapter of the {part} model ({run}): "
-                f"give its folder with --{part}_model_ckpt"
+                f"--{part}_model_ckpt is {adapter}, but {params_file} was trained together with another LoRA adapter "
+                f"({run}): give {run.parent / f'{part}_model'}"
             )
     # The documented commands leave scaling, the default, for every kind of projection.
     if (options.get("model_name"), arguments.get("model_name")) == ("scaling-nce", "scaling"):
         raise UserError(f"--model_name is scaling-nce, but {params_file} was trained as scaling ({run})")
     compared = ["base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer"]
     compared += ["prompt_hash"] if arguments["task_name"] == options["task_name"] else []
-    lines = [f"{name} was {arguments[name]}, now {options[name]}" for name in differing(options, arguments)]
+    switches = switches_in(options)
+    now = {name: value for name, value in switches.items() if arguments.get(name, value) != value}
+    lines = [f"{name} was {arguments[name]}, now {value}" for name, value in now.items()]
     for name in compared:
         if None not in (hashes.get(name), record.get(name)) and hashes[name] != record[name]:
             lines.append(f"{name} was {record[name]}, now {hashes[name]}")
@@ -195,7 +199,7 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
             file=sys.stderr,
             flush=True,
         )
-    own = {"seed", "rendered_prompt", *SWITCHES}  # a switch may change the prompt
+    own = {"seed", "rendered_prompt", "batch_size", *SWITCHES}  # what a switch may change or add
     rest = json.dumps({key: value for key, value in record.items() if key not in own}, sort_keys=True)
     digest = hashlib.sha256(rest.encode()).hexdigest()[:16]
     found = {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest}
@@ -205,5 +209,5 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
 def without_training(settings: dict) -> dict:
     """Return settings without its training's seed and weights: the projection, and the adapter of a tuned model."""
     tuned = [part for part in ("base", "assistant") if settings.get(f"tune_{part}_model")]
-    own = {"projection", "training_seed", *(f"{part}_model_ckpt" for part in tuned)}
+    own = {"projection", "mean_thoughts", "training_seed", *(f"{part}_model_ckpt" for part in tuned)}
     return {key: value for key, value in settings.items() if key not in own}

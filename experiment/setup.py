@@ -42,7 +42,6 @@ from model.weight_files import model_hashes
 from model.weights import (
     add_lora,
     check_adapter,
-    check_lora_modules,
     load_lora,
     load_projection,
     local_projection,
@@ -215,12 +214,12 @@ class Method:
     hashes: dict  # of prompts, models and projection, and what the projection was trained with, for the record
 
 
-def load_method(args, chains: int | None) -> Method:
-    """Load the models, adapters and projection that the options name. chains: N, or None for SoftCoT.
+def load_method(args) -> Method:
+    """Load the models, adapters and projection that the options name.
 
     Raises UserError if a file is missing or damaged, or if models and projection do not fit each other.
     """
-    has_slot, mode = args.num_thought_tokens > 0, MODES[args.thoughts]
+    has_slot, mode, chains = args.num_thought_tokens > 0, MODES[args.thoughts], args.num_scaling_times
     own_engine = args.engine == "vllm"  # it loads the base model and its adapter itself
     file = state = vectors = slot = None
     if has_slot and mode.reads:
@@ -322,16 +321,6 @@ def build_for_evaluation(args, base, assistant, chains, state, hashes):
         with naming("--params_file_name"):
             softcot.load_projection_state(state)
     return softcot
-
-
-def check_tuned_models(args) -> None:
-    """Raise UserError if LoRA cannot tune a model that the options want tuned."""
-    for model_id, tuned in (
-        (args.large_model_id, args.tune_base_model),
-        (args.small_model_id, args.tune_assistant_model),
-    ):
-        if tuned:
-            check_lora_modules(model_id, args.trust_remote_code)
 
 
 def build_for_training(args, base, assistant):

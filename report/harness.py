@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from datetime import datetime
 from math import sqrt
 from pathlib import Path
@@ -20,12 +21,18 @@ NOT_KNOWN = (  # fields of lm-eval's file that a result file has no value for
 
 
 def write_harness_files(paths, folder: Path) -> None:
-    """Write the pair of each result file into a folder of its name. Raises UserError if it has no texts."""
+    """Write the pair of each result file into a folder of its name. Raises UserError if it has no texts.
+
+    paths: absolute; what their folders have in common is left out of the name.
+    """
     for path in paths:
         record, rows = read_result_file(path)
+        if not rows:
+            continue  # stopped before its first answer
         if any("skipped" not in row and not {"input", "responses"} <= row.keys() for row in rows):
             raise UserError(f"{path} has no prompts or no responses: evaluate with --print_input --print_response")
-        time, out = path.stat().st_mtime, folder / path.stem
+        top = os.path.commonpath([path.parent for path in paths])
+        time, out = path.stat().st_mtime, folder / path.relative_to(top).with_suffix("")
         date = datetime.fromtimestamp(time).isoformat().replace(":", "-")
         samples = [make_sample(record, row, rule) for rule in RULES for row in rows]
         out.mkdir(parents=True, exist_ok=True)

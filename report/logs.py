@@ -20,8 +20,7 @@ NAME = re.compile(
 # What a log says, in order. Prompts and responses are read as a whole: nothing in them counts as a line of the log.
 EVENT = re.compile(
     r"^Args: (?P<arguments>.*)"
-    r"|(?<!Model )Answer \([\d-]+/(?P<questions>\d+)\): (?P<published_response>(?s:.*?))<\|end-of-response\|>"
-    r"|^Response: (?P<response>(?s:.*?))\n(?=Response: |Ground Truth Answer: .*\nModel Answer: )"
+    r"|(?<!Model )Answer \([\d-]+/(?P<questions>\d+)\): (?P<response>(?s:.*?))<\|end-of-response\|>"
     r"|^Skipped: (?P<skipped>.*)\n(?=Ground Truth Answer: .*\nModel Answer: )"
     r"|^Raw Inputs for Base Model: (?P<input>(?s:.*?))\n"
     r"(?=Instance 1/1 - |Number of thought tokens is zero,|(?:None Model )?Answer \(|"
@@ -29,7 +28,6 @@ EVENT = re.compile(
     r"|^None Model Answer \([\d-]+/(?P<of_questions>\d+)\): (?P<unread>(?s:.*?))\n"
     r"(?=None Model Answer \(|Ground Truth Answer: .*\nModel Answer: )"
     r"|Ground Truth Answer: ?(?P<gold>.*)"
-    r"|Average generated tokens \(\d+ instances\): ?(?P<tokens>\d+(?:\.\d+)?)"
     r"|Correct Count: ?(?P<count>\d+/\d+)",
     re.M,
 )
@@ -39,8 +37,8 @@ FORMS = ("{}_model_id", "tune_{}_model", "{}_model_ckpt")
 NOT_IN_NAME = [form.format(part) for form in FORMS for part in ("base", "assistant")]
 
 
-def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
-    """Return a run's record, rows, average tokens a response (or None), number of questions; None for another's log.
+def read_log(path: Path) -> tuple[dict, list[dict], int] | None:
+    """Return a run's record, rows, number of questions; None for another's log.
 
     The number is that of the questions that were to be asked, as far as the log says it: a log may be cut off.
     A row has index, gold (text), correct and responses, as far as the log holds them. Progress bars may stand between
@@ -50,18 +48,16 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
     name = NAME.fullmatch(path.stem)
     if not name:
         return None
-    arguments, rows, tokens, correct, row, questions = {}, [], None, 0, {"responses": []}, 0
+    arguments, rows, correct, row, questions = {}, [], 0, {"responses": []}, 0
     for event in EVENT.finditer(path.read_text(encoding="utf-8", errors="replace")):
         kind, text = event.lastgroup, event[event.lastgroup]
         questions = int(event["questions"] or event["of_questions"] or questions)
         if kind == "arguments":
             arguments, row = parse_arguments(path, text), {"responses": []}  # of a question that was cut off
-        elif kind in ("response", "published_response"):
-            row["responses"].append(text if kind == "response" else SPECIAL_TOKEN.sub("", text))
+        elif kind == "response":
+            row["responses"].append(SPECIAL_TOKEN.sub("", text))
         elif kind in ("gold", "skipped"):
             row[kind] = text.strip()
-        elif kind == "tokens":
-            tokens = float(text)
         elif kind == "count":
             now, asked = map(int, text.split("/"))
             if asked == 1:
@@ -71,8 +67,9 @@ def read_log(path: Path) -> tuple[dict, list[dict], float | None, int] | None:
                 raise UserError(f"{path}: Correct Count goes from {found}: lines of the log are missing")
             rows.append(row | {"index": asked - 1, "correct": now > correct})
             correct, row = now, {"responses": []}
-    begun = len(rows) + (row != {"responses": []})
-    return read_settings(name, arguments), rows, tokens, max(questions, begun)
+    begun, in_split = len(rows) + (row != {"responses": []}), arguments.get("questions_in_split", 0)
+    wanted = min(arguments.get("test_k") or in_split, in_split)
+    return read_settings(name, arguments), rows, max(questions, begun, wanted)
 
 
 def parse_arguments(path, text) -> dict:

@@ -10,7 +10,7 @@ SAMPLING = {"temperature": 1, "top_p": 1, "top_k": "the model's own", "greedy": 
 
 
 def list_differences(settings: dict | None, task: str, questions: int | None) -> list[str]:
-    """Return in what an evaluation differs from the papers'. What its settings lack, as a log's do, is as there."""
+    """Return a text for each setting that differs from the papers'. One that is not recorded counts as theirs."""
     if not settings:
         return []
     found, wanted = [], PAPERS["questions"].get(task)

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -105,12 +106,17 @@ def plot_against(table, key, title, path) -> str | None:
     letters = {"num_thought_tokens": "L", "num_scaling_times": "N", "num_return_sequences": "R"}
     # Each L or N has its own prompt and may have its own training.
     ignored = (key, "training", "several_trainings", "prompt_hash", "rendered_prompt", "run_name")
-    lines = {}
+    points, lines = [], defaultdict(list)
     for cell in select_cells(table).itertuples():
         if cell.settings.get(key) and cell.settings["num_thought_tokens"]:
             rest = {k: v for k, v in without_training(cell.settings).items() if k not in ignored}
-            lines.setdefault((cell.method, json.dumps(rest, sort_keys=True)), []).append((cell.settings[key], cell))
-    lines = [line for line in lines.values() if len({place for place, _ in line}) > 1]
+            training = [cell.settings.get(name) for name in ("training", "training_seed", "projection")]
+            points.append((json.dumps([cell.method, rest], sort_keys=True), json.dumps(training), cell))
+    places = Counter((line, cell.settings[key]) for line, _, cell in points)
+    twice = {line for (line, _), count in places.items() if count > 1}  # trainings of the same L: a line each
+    for line, training, cell in points:
+        lines[line, training if line in twice else None].append((cell.settings[key], cell))
+    lines = [line for line in lines.values() if len(line) > 1]
     if not lines:
         return f"needs two values of {title} with all else equal"
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -120,6 +126,7 @@ def plot_against(table, key, title, path) -> str | None:
         first, std = cells[0], np.nan_to_num([cell.std for cell in cells])
         fixed = [f"{letter}={first.settings[k]}" for k, letter in letters.items() if k != key and first.settings.get(k)]
         label = f"{first.base}, {first.task}, {first.method} ({', '.join(fixed)})"
+        label += "".join(first.label.partition(" [")[1:])
         axes.errorbar(places, [cell.mean for cell in cells], yerr=std, marker="o", capsize=4, label=label)
     axes.set(xlabel=title, ylabel="accuracy in %, bars: standard deviation over seeds")
     axes.set_xticks(sorted({place for line in lines for place, _ in line}))

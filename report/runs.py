@@ -71,6 +71,7 @@ def read_runs(paths) -> list[Run]:
         same = [r for r in named if run.recorded in (r.recorded, r.recorded[:-1])]
         for other in same:
             other.logs.append(file)
+            other.questions = max(other.questions, run.questions)
         runs += [] if same else [run]
     if not runs:
         raise UserError(f"no result file and no log of an evaluation in {', '.join(map(str, paths))}")
@@ -92,7 +93,7 @@ def read_run(path) -> Run | None:
     protocol = protocol_name(settings)
     settings |= {"evaluated_with": protocol} if protocol else {}
     counts = [count for row in rows for count in row.get("tokens", ())]
-    tokens, questions = rest or (sum(counts) / len(counts) if counts else None, 0)
+    tokens, questions = sum(counts) / len(counts) if counts else None, *(rest or [0])
     recorded, skipped = [row["correct"] for row in rows], sum("skipped" in row for row in rows)
     run = Run(path, settings, record["seed"], make_frame(rows), tokens, recorded, questions, skipped)
     if path.suffix == ".log":

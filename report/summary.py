@@ -21,7 +21,9 @@ BASELINE = "Zero-Shot CoT"
 MORE = ["accuracies", "runs", "left_out", "settings"]
 # Settings in a label only if no others tell its cell from the rest: `evaluated_with` and `trained_with` sum them up.
 SUMMED_UP = {*SWITCHES, "training", "rendered_prompt"}
-OF_PROTOCOL = {*SWITCHES, "evaluated_with", "trained_with", "projection", "training_seed", "several_trainings"}
+# What cells of two protocols may differ in.
+OF_PROTOCOL = {*SWITCHES, "evaluated_with", "engine", "max_new_tokens", "rendered_prompt"}
+OF_PROTOCOL |= {"trained_with", "projection", "mean_thoughts", "training_seed", "several_trainings"}
 
 
 # ---- cells ----
@@ -307,6 +309,5 @@ def pair_protocols(cells) -> list[tuple[str, str]]:
 
 
 def is_corrected(settings) -> bool:
-    """Return whether training, if there was one, and evaluation are known to be corrected."""
-    trained = "corrected" if "own_chains" in settings or name_method(settings) == "LoRA" else None
-    return settings.get("evaluated_with") == "corrected" and settings.get("trained_with") == trained
+    """Return whether evaluation, and training as far as it is known, are corrected."""
+    return settings.get("evaluated_with") == settings.get("trained_with", "corrected") == "corrected"

@@ -29,7 +29,7 @@ refuse() {
 [[ ${1:-} != -* ]] && (($# % 2 == 0)) ||
     refuse "'$*': give pairs of a base model and its assistant; options are environment variables (tables/common.sh)"
 for task in "${TASKS[@]}"; do
-    [[ -f $ROOT/data_loader/prompts/$task.jinja ]] || refuse "TASKS has '$task', which is no task"
+    [[ $task != harness && -f $ROOT/data_loader/prompts/$task.jinja ]] || refuse "TASKS has '$task', which is no task"
 done
 [[ $N_EPOCHS/$L_TRAIN =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] ||
     refuse "N_EPOCHS is '$N_EPOCHS', L_TRAIN is '$L_TRAIN': give whole numbers, 1 or more"
@@ -39,7 +39,7 @@ for word in "${TRAIN_OPTIONS[@]}" "${EVAL_OPTIONS[@]}"; do
     --task_name | --large_model_id | --small_model_id | --base_model_id | --assistant_model_id | --output_name | \
         --n_epochs | --num_thought_tokens | --num_scaling_times | --model_name | --num_return_sequences | --thoughts | \
         --params_file_name | --base_model_ckpt | --assistant_model_ckpt | --tune_base_model | --tune_assistant_model | \
-        --log_dir)
+        --log_dir | --seed | --perturb_std)
         refuse "$word in TRAIN_OPTIONS or EVAL_OPTIONS: the table gives it (set TASKS, NAME, N_EPOCHS, L_TRAIN or OUT)"
         ;;
     esac

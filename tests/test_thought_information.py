@@ -83,7 +83,7 @@ def test_bits_are_the_loss_with_what_is_in_the_slot(models, tmp_path):
     pair = [str(models / name) for name in ("Llama-3.2-1B-Instruct", "Qwen3-0.6B")]
     options = {"base_model_id": pair[0], "assistant_model_id": pair[1], **shared_options(MINI, "hidden")}
     args = EvaluateSoftCoT(**options, thoughts="untrained")
-    method = load_method(args, None)
+    method = load_method(args)
     save_projection(method.slot.softcot.projection_state(), tmp_path / "projection.bin")
     contents = {"own": {}, "zero": {"thoughts": "zero"}}
     found = target_bits(pair, MINI, "hidden", tmp_path, contents)

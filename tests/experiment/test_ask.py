@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import statistics
 
 import pytest
@@ -146,7 +147,11 @@ def test_a_protocol_that_is_given_decides_on_all_switches(inputs, tmp_path):
     assert Ask(**Ask.implied(given)).projection_dtype == "float32"
 
 
-def test_chains_have_the_switches_of_softcotpp_s_scripts(inputs, tmp_path):
-    published = {"protocol": "published", "projection_dtype": "bfloat16", "date": "today"}
-    args = Ask(**Ask.implied(trained_as(tmp_path, inputs / "whole_pp" / RUN_PP, **published)))
-    assert (args.qwen3_tokens, args.projection_dtype, args.end_tokens) == ("own", "bfloat16", "tokenizer")
+def test_chains_have_the_switches_of_softcotpp_s_scripts_also_without_run_json(inputs, tmp_path):
+    file = shutil.copy(inputs / "whole_pp" / RUN_PP / "projection.bin", tmp_path)
+    names, values = TOKEN_OPTIONS.split()[::2], TOKEN_OPTIONS.split()[1::2]
+    options = {name.removeprefix("--"): value for name, value in zip(names, values, strict=True)}
+    args = ask.load_softcot(
+        *map(str, (inputs / "base", inputs / "assistant")), file, protocol="published", **options
+    ).args
+    assert (args.num_scaling_times, args.qwen3_tokens, args.end_tokens) == (CHAINS, "own", "tokenizer")

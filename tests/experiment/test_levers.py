@@ -13,6 +13,8 @@ import train_softcotpp
 from experiment.options import EvaluateSoftCoT, Parser
 from experiment.results import read_result_file
 from experiment.setup import load_method
+from model.checkpoint import checkpoints, read_checkpoint
+from model.weights import load_projection
 from tests.tiny_runs import EVALUATE, RUN, RUN_PP, TRAIN, refused
 
 LEVERS = ["--thought_filler", "40", "--thought_scaling", "standardized", "--learning_rate", "1e-2"]
@@ -33,10 +35,14 @@ def test_the_filler_is_recorded_read_again_and_compared(place, run):
     # Without run.json the option says it, and the answers are the same.
     Path("alone").mkdir()
     shutil.copy(RUN / "projection.bin", "alone")
+    other = ["--params_file_name", "alone/projection.bin", "--log_dir", "other"]
+    assert run(evaluate_softcot, [*EVALUATE, *other])[0] == 0
     file = ["--params_file_name", "alone/projection.bin", "--log_dir", "again", "--thought_filler", "40"]
     assert run(evaluate_softcot, [*EVALUATE, *file])[0] == 0
-    rows = [[read_result_file(path)[1] for path in sorted(Path(d).glob("*.jsonl"))] for d in ("own", "again")]
-    assert rows[0] == rows[1]
+    own, again, other = (
+        [read_result_file(path)[1] for path in sorted(Path(d).glob("*.jsonl"))] for d in ("own", "again", "other")
+    )
+    assert own == again != other
     assert record_of("again")["thought_filler"] == "40"
 
 
@@ -87,8 +93,10 @@ def test_standardized_thought_states_are_float32_whatever_the_dtype(place, run):
     for options, wanted in (([], torch.bfloat16), (LEVERS, torch.float32)):
         assert run(train_softcot, [*TRAIN, *options, *bfloat16, "--output_name", "soak"])[0] == 0
         given = [*EVALUATE, "--params_file_name", RUN / "projection.bin", *bfloat16]
-        method = load_method(Parser(EvaluateSoftCoT, None).parse_args(list(map(str, given))), None)
+        method = load_method(Parser(EvaluateSoftCoT, None).parse_args(list(map(str, given))))
         assert (method.base.model.dtype, method.assistant.model.dtype) == (torch.bfloat16, wanted)
+        trained = read_checkpoint(checkpoints(RUN)[0])["weights"]["projection.weight"]  # folded into the file, or not
+        assert torch.equal(trained, load_projection(RUN / "projection.bin")["weight"]) is not bool(options)
         (states,) = RUN.glob("thoughts-train-*.bin")
         assert states.stat().st_size == 6 * 3 * method.slot.softcot.width_assistant * wanted.itemsize
         shutil.rmtree(RUN)

@@ -91,7 +91,7 @@ def test_words_become_values(words, name, value):
         (TrainSoftCoT, "--task_name du"),
         (TrainSoftCoTPlusPlus, "--num_thought_tokens 0 --tune_base_model"),
         (TrainSoftCoT, "--thought_scaling standardized --tune_assistant_model"),
-        (TrainSoftCoT, "--thought_scaling standardized --projection_dtype float16"),
+        (TrainSoftCoT, "--thought_scaling standardized --projection_dtype bfloat16"),
         (TrainSoftCoT, "--thought_scaling standardized --thoughts learned"),
         # Contradictions: another result than the options say.
         (EvaluateSoftCoT, "--params_file_name None"),

@@ -23,7 +23,7 @@ from experiment.options import (
 )
 from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, protocol_name
 from experiment.run_files import name_method
-from experiment.setup import encode_split, load_backbones, make_encoder
+from experiment.setup import build_for_training, encode_split, load_backbones, make_encoder
 from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint
 from model.frozen_lm import IGNORE
@@ -60,8 +60,6 @@ def parse(script, words=""):
 
 
 def test_the_presets():
-    assert dataclasses.asdict(CORRECTED) == {name: entry["values"][0] for name, entry in SWITCHES.items()}
-    assert dataclasses.asdict(PUBLISHED) == {name: entry["published"] for name, entry in SWITCHES.items()}
     for entry in SWITCHES.values():
         assert entry["published"] in entry["values"][1:]
         assert set(entry["scripts"]) <= OPTIONS.keys()
@@ -82,8 +80,8 @@ def test_a_switch_overrides_the_protocol_and_no_other_switch(name, protocol):
 def test_a_protocol_s_name_is_its_preset_s_or_what_is_not_corrected():
     for script, name in product(OPTIONS, PROTOCOLS):
         assert protocol_name(vars(parse(script, f"--protocol {name}"))) == name
-    words = "--date today --projection_dtype float16"
-    assert protocol_name(vars(parse("train_softcot", words))) == "projection_dtype float16, date today"
+    words = "--date today --projection_dtype bfloat16"
+    assert protocol_name(vars(parse("train_softcot", words))) == "projection_dtype bfloat16, date today"
     assert protocol_name({"seed": 42}) is None
 
 
@@ -195,6 +193,9 @@ def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
     assert of_dev["labels"] == [IGNORE] * (len(cut["labels"]) - 5) + cut["suffix_ids"][-5:]
     with pytest.raises(UserError, match="--max_len .*example 5"):
         encoded(parse("train_softcot", "--max_len 20 --too_long cut"), backbone)
+    strategyqa = "--task_name strategyqa --yes_no_dev_label third_from_end"
+    labels = encoded(parse("train_softcot", strategyqa), backbone, "dev")[0]["labels"]
+    assert [place - len(labels) for place, label in enumerate(labels) if label != IGNORE] == [-3]
     # The published function of strategyqa knows no longest length.
     whole = encoded(parse("train_softcot", "--task_name strategyqa"), backbone)
     assert encoded(parse("train_softcot", "--task_name strategyqa --max_len 20 --too_long cut"), backbone) == whole
@@ -203,9 +204,16 @@ def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
 # ---- losses: token_loss_pairs, projection_dtype ----
 
 
+def trained_as(pairs):
+    """SoftCoT++ as train_softcotpp.py builds it."""
+    words = f"--num_thought_tokens 3 --num_scaling_times 2 --model_name scaling-nce --token_loss_pairs {pairs}"
+    pair = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    return build_for_training(parse("train_softcotpp", words), *pair).train()
+
+
 def scaling_nce(reduction, dtype=torch.float32, chains=2):
     base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
-    torch.manual_seed(3)
+    torch.manual_seed(42)
     return SoftCoT(base, assistant, 3, chains, contrastive=True, reduction=reduction, projection_dtype=dtype).train()
 
 
@@ -216,7 +224,7 @@ def losses(softcot, examples, **options):
 
 def test_pairs_halve_the_token_loss_and_nothing_else():
     examples = ragged_examples(3) + ragged_examples(3, seed=1)[:1]
-    pairs, plain = losses(scaling_nce("pairs"), examples), losses(scaling_nce("examples"), examples)
+    pairs, plain = losses(trained_as("yes"), examples), losses(trained_as("no"), examples)
     torch.testing.assert_close(pairs["contrastive"], plain["contrastive"])
     # The plain code: each slice of two has its own mean over labels (SoftCoT's), divided by the batch size.
     tokens = scaling_nce("tokens")

@@ -1,11 +1,14 @@
 """Result files and logs: what is written is read back, what is not ours is refused and left alone."""
 
 import json
+import re
 
 import pytest
 
+from evaluate_softcot import report
 from experiment.results import (
     LogForm,
+    SeedFiles,
     SeedResults,
     Totals,
     judge,
@@ -38,6 +41,23 @@ def head(**run):
 
 def line(**change):
     return json.dumps({**row(0), **change}).encode() + b"\n"
+
+
+def test_the_printed_accuracy_is_that_of_the_questions_asked(tmp_path, capsys):
+    paths = {seed: tmp_path / f"{seed}.jsonl" for seed in (41, 42)}
+    files = SeedFiles(paths, RUN, LogForm(4))
+    for seed, right in ((41, 1), (42, 3)):
+        for index in range(5):  # the last one is of a longer run
+            files.results[seed].add(row(index) | {"correct": index < right or index == 4, "correct_strict": index == 4})
+    found = files.scores(range(4))
+    assert [(score["correct"], score["correct_strict"], score["questions"]) for score in found.values()] == [
+        (0.25, 0, 4),
+        (0.75, 0, 4),
+    ]
+    capsys.readouterr()
+    report(found, "SoftCoT")
+    *_, line = capsys.readouterr().out.splitlines()
+    assert re.findall(r"\d+\.\d+", line) == ["50.00", "35.36", "0.00", "0.00"]
 
 
 # ---- reading ----

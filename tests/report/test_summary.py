@@ -95,7 +95,7 @@ def test_trainings_that_differ_in_their_seed_alone_share_a_cell_and_protocols_ar
     for seed in SEEDS:
         save_trained(tmp_path, seed, [seed], 0.8)
         save_trained(tmp_path, seed, [seed], 0.2, trained_with="last_token dropped")
-        save_trained(tmp_path, seed, [seed], 0.4, PUBLISHED, trained_with="published")
+        save_trained(tmp_path, seed, [seed], 0.4, PUBLISHED, trained_with="published", rendered_prompt="other")
     label = "SoftCoT (L=4) [evaluated_with={}, trained_with={}]"
     corrected = label.format("corrected", "corrected")
     others = {label.format("corrected", "last_token dropped"), label.format("published", "published")}

@@ -49,7 +49,7 @@ def verdicts(seed, count=20, share=0.6):
 def save_run(folder, name, seed, pairs, **settings):
     """A result file and its log as an evaluation writes them."""
     run = {**PLAIN, "seed": seed, **settings}
-    form = LogForm(len(pairs), arguments=tuple((key, None) for key in ONLY_IN_LOGS))
+    form = LogForm(settings.get("questions_in_split", len(pairs)), arguments=tuple((key, None) for key in ONLY_IN_LOGS))
     results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, form)
     votes = (run["num_thought_tokens"] and run.get("num_scaling_times") or 1) * run["num_return_sequences"]
     for index, (right, strict) in enumerate(pairs):

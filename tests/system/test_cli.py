@@ -83,7 +83,7 @@ def check_run(folder, name, shapes, steps):
     assert all(path.stat().st_size < 200_000 for path in run.glob("checkpoint-*"))  # no frozen model in it
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record["arguments"]["batch_size"] == 4 and record["arguments"]["num_thought_tokens"] == 32
-    assert {"prompt_hash", "versions", "git_commit", "base_family", "assistant_family"} <= record.keys()
+    assert {"versions", "git_commit", "base_family", "assistant_family"} <= record.keys()
     assert (folder / "results" / name / "loss.png").read_bytes().startswith(b"\x89PNG")
     history = json.loads((folder / "results" / name / "loss.json").read_text(encoding="utf-8"))
     assert [entry["epoch"] for entry in history if "eval_loss" in entry] == [1, 2]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 
 from model.causal_lm import embed_ids, embedding_table
-from utils import replaced
+from report.plots import save_figure
 
 
 @torch.no_grad()
@@ -70,5 +70,4 @@ def plot(found: dict, path) -> None:
     right.set(xlabel="chain", ylabel="position", title="nearest token and its cosine")
     figure.colorbar(image, ax=right, shrink=0.8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as scratch:
-        figure.savefig(scratch, dpi=120, format="png")
+    save_figure(figure, path)
