@@ -62,11 +62,8 @@ def measure(dtype, seed):
     history = json.loads((OUT / "results" / name / "loss.json").read_text(encoding="utf-8"))
     state = load_projection(OUT / file)
     set_seed(seed)  # the weights that training started from
-    start = (
-        torch.nn.Linear(*state["weight"].shape[::-1], dtype=getattr(torch, dtype), device=choose_device())
-        .weight.detach()
-        .cpu()
-    )
+    options = {"dtype": getattr(torch, dtype), "device": choose_device()}
+    start = torch.nn.Linear(*state["weight"].shape[::-1], **options).weight.detach().cpu()
     change = (state["weight"].double() - start.double()).abs()
     figures = {
         "dtype": dtype,

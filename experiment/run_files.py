@@ -187,9 +187,11 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
         raise UserError(f"--model_name is scaling-nce, but {params_file} was trained as scaling ({run})")
     compared = ["base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer"]
     compared += ["prompt_hash"] if arguments["task_name"] == options["task_name"] else []
-    switches = switches_in(options)
-    now = {name: value for name, value in switches.items() if arguments.get(name, value) != value}
-    lines = [f"{name} was {arguments[name]}, now {value}" for name, value in now.items()]
+    lines = [
+        f"{name} was {arguments[name]}, now {value}"
+        for name, value in switches_in(options).items()
+        if arguments.get(name, value) != value
+    ]
     for name in compared:
         if None not in (hashes.get(name), record.get(name)) and hashes[name] != record[name]:
             lines.append(f"{name} was {record[name]}, now {hashes[name]}")

@@ -86,10 +86,8 @@ def read_settings(backbone, asked: Sampling):
     own = bare(backbone.model).generation_config
     fields = vars(GenerationConfig()).keys() - KNOWN_SETTINGS
     given = {name: value for name, value in own.to_diff_dict().items() if name in fields and name[0] != "_"}
-    neutral = {
-        name for name, value in given.items() if value in (None, False, []) or name in NEUTRAL_AT_ONE and value == 1
-    }
-    refuse_settings(backbone.model_id, sorted(given.keys() - neutral))
+    at_one = [name for name, value in given.items() if value == 1 and name in NEUTRAL_AT_ONE]
+    refuse_settings(backbone.model_id, [n for n, v in given.items() if v not in (None, False, []) and n not in at_one])
     sampling = {"temperature": asked.temperature, "top_p": asked.top_p}
     sampling |= {"top_k": choose_top_k(own, asked.top_k), "min_p": own.min_p}
     return asked.end_ids or find_end_ids(backbone), own.repetition_penalty or 1.0, None if asked.greedy else sampling

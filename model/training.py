@@ -53,9 +53,7 @@ class Progress:
     step: int = 0  # optimizer steps
     epoch: int = 0  # epochs, their dev loss included
     history: list[dict] = field(default_factory=list)  # what was logged
-    unlogged: list[torch.Tensor] = field(
-        default_factory=list
-    )  # this process's losses of each step since the last log, [names]
+    unlogged: list[torch.Tensor] = field(default_factory=list)  # this process's losses since the last log, [names] each
 
 
 def training_loop(

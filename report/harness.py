@@ -25,13 +25,13 @@ def write_harness_files(paths, folder: Path) -> None:
 
     paths: absolute; what their folders have in common is left out of the name.
     """
+    top = os.path.commonpath([path.parent for path in paths]) if paths else ""
     for path in paths:
         record, rows = read_result_file(path)
         if not rows:
             continue  # stopped before its first answer
         if any("skipped" not in row and not {"input", "responses"} <= row.keys() for row in rows):
             raise UserError(f"{path} has no prompts or no responses: evaluate with --print_input --print_response")
-        top = os.path.commonpath([path.parent for path in paths])
         time, out = path.stat().st_mtime, folder / path.relative_to(top).with_suffix("")
         date = datetime.fromtimestamp(time).isoformat().replace(":", "-")
         samples = [make_sample(record, row, rule) for rule in RULES for row in rows]

@@ -24,6 +24,7 @@ from transformers import (
 from data_loader.collator import Collator
 from model.attention import group_heads
 from model.backbone import Backbone, ThoughtTokens, runs_fast
+from model.weights import add_lora
 from tests.tokenizers import real_tokenizer_dir
 from utils import locked
 
@@ -110,6 +111,14 @@ def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
 
 def tiny_backbone(family, width, seed=0, tokens=TOKENS):
     return Backbone(tiny_model(family, width, seed=seed), NumberTokenizer(), tokens, f"tiny/{family}-{width}")
+
+
+def add_lora_away_from_zero(backbone, std=0.3):
+    """A LoRA adapter whose B, zero at first, is drawn: as after a training."""
+    add_lora(backbone)
+    for name, parameter in backbone.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=std)
 
 
 def ragged_examples(length, seed=0):

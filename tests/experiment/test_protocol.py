@@ -29,11 +29,11 @@ from model.checkpoint import checkpoints, read_checkpoint
 from model.frozen_lm import IGNORE
 from model.generation import find_end_ids
 from model.softcot import SoftCoT
-from model.weights import add_lora
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of, whole
 from tests.tiny import (
     EVALUATED,
     TRAINED,
+    add_lora_away_from_zero,
     batch_of,
     make_inputs,
     once,
@@ -292,6 +292,9 @@ def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
     assert find_end_ids(llama) == {128001, 128008, 128009} and find_end_ids(qwen) == {151645, 151643}
     assert find_end_ids(llama, of_tokenizer_only=True) == {128009}
     assert find_end_ids(qwen, of_tokenizer_only=True) == {151645}
+    for own, more in ((9, {9}), (None, set())):  # the tokenizer's end of text counts too
+        llama.model.generation_config.eos_token_id = own
+        assert find_end_ids(llama) == {128009, *more}
     base_model = dataclasses.replace(llama, tokenizer=copy.deepcopy(llama.tokenizer))
     base_model.tokenizer.eos_token = "<|end_of_text|>"
     assert find_end_ids(base_model, of_tokenizer_only=True) == {128001, 128009}
@@ -307,11 +310,8 @@ def inputs(tmp_path_factory):
         # A trained LoRA adapter of the base, far from zero.
         args = parse("evaluate_softcot", TOKEN_OPTIONS)
         base = load_backbones(args, str(folder / "base"), None)[0]
-        add_lora(base)
         torch.manual_seed(0)
-        for name, parameter in base.model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=1.0)
+        add_lora_away_from_zero(base, std=1.0)
         base.model.save_pretrained(folder / "adapter")
 
     return once(tmp_path_factory, "protocol", make)

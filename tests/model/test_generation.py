@@ -140,7 +140,10 @@ def test_top_k_is_the_given_one_else_the_model_s_own(own, given, expected):
     ids = generate(engine, [prompt] * 400, [(41, i, 0, 0) for i in range(400)], 1)
     drawn = {row[0] for row in ids}
     assert drawn <= allowed
-    assert drawn == allowed if expected == 3 else expected < VOCABULARY or len(drawn) > 50
+    if expected == 3:
+        assert drawn == allowed
+    if expected == VOCABULARY:
+        assert len(drawn) > 50
 
 
 def test_the_model_s_own_temperature_is_not_mixed_in():

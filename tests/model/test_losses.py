@@ -11,7 +11,7 @@ from model.head_loss import head_loss
 from model.softcot import SoftCoT
 from model.weights import add_lora
 from tests.model import oracle
-from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
+from tests.tiny import add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_model
 
 LENGTH = 3
 FAST, PLAIN = [("llama", "qwen3"), ("gemma3", "gemma3")]  # test_plain.py has the other types
@@ -154,10 +154,7 @@ def test_lora_gradients(tuned):
     torch.manual_seed(4)
     for part, backbone in (("base", base), ("assistant", assistant)):
         if tuned in (part, "both"):
-            add_lora(backbone)
-            for name, parameter in backbone.model.named_parameters():
-                if "lora_B" in name:  # zero at first, which would hide the gradient of lora_A
-                    torch.nn.init.normal_(parameter, std=0.3)
+            add_lora_away_from_zero(backbone)  # zero would hide the gradient of lora_A
     softcot = SoftCoT(base, assistant, LENGTH, 2, micro_batch_size=4).eval()  # eval: no LoRA dropout
     softcot.losses(behind_instruction(softcot)[1])  # what a pass keeps of the instruction must not go stale
     with torch.no_grad():
@@ -169,10 +166,7 @@ def test_lora_gradients(tuned):
 
 def test_lora_s_dropout_is_drawn_in_training_alone():
     base = tiny_backbone("llama", 48, seed=1)
-    add_lora(base)
-    for name, parameter in base.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
+    add_lora_away_from_zero(base)
     softcot, batch = SoftCoT(base, tiny_backbone("qwen3", 32, seed=2), LENGTH), batch_of(ragged_examples(LENGTH))
     for mode, equal in ((True, False), (False, True)):
         softcot.train(mode)
