@@ -1,5 +1,5 @@
-"""The whole story on the embedded default: zero-shot CoT, SoftCoT (also with a vote, as SoftCoT++ has), its control
-with shuffled thoughts, and SoftCoT++, on data/mini.
+"""The whole story on the embedded default: zero-shot CoT, SoftCoT (also with a vote, as SoftCoT++ has, and with
+newlines in the assistant's placeholders), its control with shuffled thoughts, and SoftCoT++, on data/mini.
 
 SmolLM2-135M-Instruct reasons and assists, frozen. Prints the project's commands and runs each in this one process,
 which imports the libraries once. Starts over each time: results/demo, where all files are, is removed first.
@@ -46,8 +46,8 @@ def train(script, name, plan, options=""):
     """Train for one epoch; return the options that take the projection. The loss curve is copied to results/demo."""
     size = f"--k_shot {plan['train']} --batch_size {plan['batch']} --n_epochs 1 --dev_k 32 --dtype {plan['dtype']}"
     models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH}"
-    run(script, f"{models} --output_name demo {size} --learning_rate {LEARNING_RATE} {options}")
-    (folder,) = (path for path in OUT.glob("results/demo-gsm8k-*") if path.name.endswith("-nce") == bool(options))
+    run(script, f"{models} --output_name {name} {size} --learning_rate {LEARNING_RATE} {options}")
+    (folder,) = OUT.glob(f"results/{name}-gsm8k-*")
     shutil.copy(folder / "loss.png", OUT / f"loss_{name}.png")
     return f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder.name}/projection.bin"
 
@@ -84,6 +84,9 @@ def main():
     votes = f"--num_return_sequences {CHAINS * SAMPLES}"
     for name, more in (("softcot", ""), ("softcot_sc", votes), ("shuffled", "--thoughts shuffled")):
         evaluate(evaluate_softcot, name, plan, f"{trained} {more}")
+
+    trained = train(train_softcot, "newline", plan, r"--thought_filler '\n'")
+    evaluate(evaluate_softcot, "newline", plan, trained)
 
     # 3) SoftCoT++
     chains = f"--num_scaling_times {CHAINS} --model_name scaling-nce"

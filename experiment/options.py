@@ -76,10 +76,15 @@ def json_object(text):
 
 
 def not_empty(text):
-    """Return the text, which may be a newline. An empty one, of a shell variable that is not set, is an error."""
+    """Return the text. An empty one, of a shell variable that is not set, is an error."""
     if not text:
         raise argparse.ArgumentTypeError("got an empty text")
     return text
+
+
+def filler(text):
+    """Return a filler's text, in which \\n is a newline."""
+    return not_empty(text).replace(r"\n", "\n")
 
 
 def path_or_none(text):
@@ -227,9 +232,9 @@ class Training(Options):
     )
     thought_filler: str = option(
         None,
-        "token, or id if it is a number, whose embedding fills the assistant's placeholders; of SoftCoT++ N of them, "
-        "with commas between; default: the published ones",
-        check=not_empty,
+        r"token (\n: a newline), or id if it is a number, whose embedding fills the assistant's placeholders; of "
+        "SoftCoT++ N of them, with commas between; default: the published ones",
+        check=filler,
     )
     thought_scaling: str = option(
         "none",
@@ -334,7 +339,7 @@ class Trained(Options):
     base_model_ckpt: str = option(None, "LoRA adapter of the base model; None: none", check=path_or_none)
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
     thought_filler: str = option(
-        None, "that of the training; default: by the run.json beside the projection", not_empty, fixes_result=False
+        None, "that of the training; default: by the run.json beside the projection", filler, fixes_result=False
     )
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
     task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))

@@ -28,6 +28,7 @@ METHODS = (
     *("SoftCoT++", "SoftCoT++ + LoRA", "SoftCoT++-P", "SoftCoT++-P + LoRA"),
 )
 
+LEVERS = ("thought_filler", "thought_scaling")  # options of a training that evaluation records, if they are in use
 # Options of a training that ask.py takes over. What would run code is left out: a projection may be another person's.
 AS_IN_TRAINING = (
     *("task_name", "num_thought_tokens", "num_scaling_times", "dtype", "prompt_dir"),
@@ -159,7 +160,7 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     """Compare an evaluation with the training of its projection or adapter; return what its record says of that.
 
     hashes: of its prompt, models and projection; trained: the run.json beside params_file. Returns the training's
-    protocol (trained_with), training_seed, a hash of all else that fixes its result (training) and thought_filler.
+    protocol (trained_with), training_seed, a hash of all else that fixes its result (training) and its LEVERS.
     Raises UserError if the models are others; other weights, another prompt or protocol are a line on stderr.
     """
     run = params_file.absolute().with_name("run.json")
@@ -167,7 +168,8 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     for name in ("projection", "mean_thoughts"):
         if name in hashes and trained.get(name) != hashes[name]:
             raise UserError(f"{run} describes another {name}.bin: put the files of one run together, or remove it")
-    filler = arguments.get("thought_filler")
+    levers = {name: arguments[name] for name in LEVERS if arguments.get(name) not in (None, "none")}
+    filler = levers.get("thought_filler")
     if options["thought_filler"] not in (None, filler):
         raise UserError(f"--thought_filler is {options['thought_filler']!r}, but the training had {filler!r} ({run})")
     parts = [("base", "large_model_id", encoder.base_family), ("assistant", "small_model_id", encoder.assistant_family)]
@@ -204,8 +206,7 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     own = {"seed", "rendered_prompt", "batch_size", *SWITCHES}  # what a switch may change or add
     rest = json.dumps({key: value for key, value in record.items() if key not in own}, sort_keys=True)
     digest = hashlib.sha256(rest.encode()).hexdigest()[:16]
-    found = {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest}
-    return found | ({"thought_filler": filler} if filler else {})
+    return {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest, **levers}
 
 
 def without_training(settings: dict) -> dict:

@@ -2,7 +2,7 @@
 
 import json
 
-from experiment.run_files import ROOT
+from experiment.run_files import LEVERS, ROOT
 
 PAPERS = json.loads((ROOT / "docs" / "paper_results.json").read_text(encoding="utf-8"))
 THOUGHT_TOKENS = 4  # in evaluation
@@ -18,6 +18,7 @@ def list_differences(settings: dict | None, task: str, questions: int | None) ->
         found.append(f"L={settings['num_thought_tokens']}, not {THOUGHT_TOKENS}")
     if settings.get("num_scaling_times") and settings["num_return_sequences"] > 1:
         found.append(f"R={settings['num_return_sequences']} with chains, not 1")
+    found += [f"{key}={settings[key]!r}, which the papers lack" for key in LEVERS if settings.get(key)]
     sampling = {key: settings[key] for key in SAMPLING if settings.get(key) is not None}
     found += [f"{key}={value}, not {SAMPLING[key]}" for key, value in sampling.items() if value != SAMPLING[key]]
     if wanted and questions not in (None, wanted):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from data_loader.tasks import TASKS
 from experiment.protocol import SWITCHES
-from experiment.run_files import METHODS, name_method, short_name
+from experiment.run_files import LEVERS, METHODS, name_method, short_name
 from report.papers import PAPERS, find_published, list_differences
 from report.runs import RULES, Run, count_answers, group, to_json
 from utils import UserError
@@ -95,7 +95,7 @@ def add_run(cell, run) -> None:
 
 
 def name_cells(cells) -> None:
-    """Name each cell's base model; label it by method, L, N, R and the settings that differ from its like."""
+    """Name each cell's base model; label it by method, L, N, R, levers and the settings that differ from its like."""
     bases = name_distinctly([cell.settings["base_model_id"] for cell in cells])
     for cell in cells:
         s, cell.base = cell.settings, bases[to_json(cell.settings["base_model_id"])]
@@ -103,6 +103,7 @@ def name_cells(cells) -> None:
         parts += [f"N={s['num_scaling_times']}"] if s.get("num_scaling_times") else []
         parts += [f"R={s['num_return_sequences']}"] if s["num_return_sequences"] > 1 else []
         parts += [f"std={s['perturb_std']:g}"] if s["perturb_std"] else []
+        parts += [f"{key.removeprefix('thought_')}={to_json(s[key])}" for key in LEVERS if s.get(key)]
         adapter = s.get("tune_base_model") or s.get("base_model_ckpt")
         parts += ["adapter ignored"] if adapter and s.get("base_adapter") == "ignored" else []
         cell.label = cell.method + (f" ({', '.join(parts)})" if parts else "")

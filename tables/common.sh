@@ -56,7 +56,7 @@ train() { # train L [OPTION...]: SoftCoT on $task
         --batch_size 4 --task_name "$task" --num_thought_tokens "$1" --n_epochs "$N_EPOCHS" --resume \
         "${TRAIN_OPTIONS[@]}" "${@:2}"
 }
-without_levers() { # without_levers COMMAND...: run it with TRAIN_OPTIONS but for those that need an assistant
+without_levers() { # without_levers COMMAND...: run it with TRAIN_OPTIONS but for the levers
     local words=${TRAIN_OPTIONS[*]} TRAIN_OPTIONS
     read -r -a TRAIN_OPTIONS <<<"$(sed -E 's/--thought_(filler|scaling)[ =][^ ]+//g' <<<"$words")"
     "$@"

@@ -21,12 +21,14 @@ evaluate() { # evaluate METHOD FOLDER L [OPTION...]
         --num_thought_tokens "$3" "${@:4}" --log_dir "$OUT/logs/$2" "${EVAL_OPTIONS[@]}"
 }
 
-# 1) Train SoftCoT, SoftCoT++, learned vectors and the LoRA adapter: few steps must do what tens of thousands of 2e-5 do.
+# 1) Train SoftCoT (also with newlines), SoftCoT++, learned vectors and the LoRA adapter: few steps must do what tens of thousands of 2e-5 do.
 train softcot 800 4e-3 16
+NAME=$NAME-newline without_levers train softcot 800 4e-3 16 --thought_filler '\n'
 train softcotpp 800 4e-3 16 --num_scaling_times 2 --model_name scaling-nce
 without_levers train softcot 800 1e-2 16 --thoughts learned
 without_levers train softcot 160 1e-3 0 --tune_base_model
 softcot=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-$SHORT-$SHORT/projection.bin")
+newline=(--params_file_name "ckpt/$NAME-newline-gsm8k-1.0-16-$SHORT-$SHORT/projection.bin")
 softcotpp=(--params_file_name "ckpt/$NAME-gsm8k-1.0-16-2-$SHORT-$SHORT-nce/projection.bin"
     --num_scaling_times 2 --model_name scaling-nce)
 
@@ -36,6 +38,7 @@ evaluate softcot cot_unk 16 --thoughts placeholder
 evaluate softcot assist_cot 16 --thoughts assistant_text
 evaluate softcot lora 0 --tune_base_model --base_model_ckpt "ckpt/$NAME-gsm8k-1.0-0-$SHORT-$SHORT/base_model"
 evaluate softcot softcot 16 "${softcot[@]}"
+evaluate softcot newline 16 "${newline[@]}"
 evaluate softcot softcot_sc 16 "${softcot[@]}" --num_return_sequences 2
 evaluate softcotpp softcot_p 16 "${softcot[@]}" --num_scaling_times 2 --perturb_std 0.1
 evaluate softcotpp softcotpp 16 "${softcotpp[@]}"

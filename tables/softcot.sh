@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# SoftCoT's main table (arXiv 2502.12134): zero-shot CoT, CoT-Unk, Assist-CoT, LoRA and SoftCoT on five tasks.
+# SoftCoT's main table (arXiv 2502.12134): zero-shot CoT, CoT-Unk, Assist-CoT, LoRA and SoftCoT on five tasks. One more row,
+# in neither paper: SoftCoT whose assistant's placeholders are filled with a newline.
 #
 #   bash tables/softcot.sh [BASE ASSISTANT ...]      default: the paper's Llama and Qwen2.5 pairs
 
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- "${LLAMA[@]}" Qwen/Qwen2.5-7B-Instruct Qwen/Qwen2.5-1.5B-Instruct
 
-train_task() { # the projection, and the LoRA adapter alone (no thought tokens)
+train_task() { # the projection, the same with newlines, and the LoRA adapter alone (no thought tokens)
     train "$L_TRAIN"
+    NAME=$NAME-newline without_levers train "$L_TRAIN" --thought_filler '\n'
     without_levers train 0 --tune_base_model
 }
 evaluate_task() {
@@ -16,6 +18,7 @@ evaluate_task() {
     evaluate softcot assist_cot 4 --thoughts assistant_text # text of the assistant
     evaluate softcot lora 0 --tune_base_model --base_model_ckpt "$(trained 0)/base_model"
     evaluate softcot softcot 4 --params_file_name "$(trained "$L_TRAIN")/projection.bin"
+    evaluate softcot newline 4 --params_file_name "$(NAME=$NAME-newline trained "$L_TRAIN")/projection.bin"
 }
 each_pair "$@"
 

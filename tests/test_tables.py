@@ -22,7 +22,7 @@ TASKS = {"gsm8k", "asdiv-aug", "aqua", "strategyqa", "du"}
 LEVERS = {"TRAIN_OPTIONS": "--k_shot 8 --thought_filler=40"}
 # Table -> methods, and how many pairs and tasks it has by default.
 METHODS = {
-    "softcot": (["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT"], 2, 5),
+    "softcot": (["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT"], 2, 5),  # newline
     "softcotpp": (["SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++"], 3, 5),  # Qwen3's pair: two ways of sampling
     "controls": (
         ["Zero-Shot CoT", "CoT-Unk", "Zero vectors", "Untrained projection", "Shuffled thoughts", "Mean thoughts"]
@@ -32,7 +32,7 @@ METHODS = {
     ),
     "sweep_thought_tokens": (["SoftCoT"] * 6, 1, 5),
     "mini": (
-        ["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++"]
+        ["Zero-Shot CoT", "CoT-Unk", "Assist-CoT", "LoRA", "SoftCoT", "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++"]
         + ["SoftCoT++", "Zero vectors", "Untrained projection", "Shuffled thoughts", "Mean thoughts"]
         + ["Learned vectors"],
         1,
@@ -107,6 +107,15 @@ def test_an_evaluation_reads_what_the_table_trained_before_it(table, variables, 
                 assert training.small_model_id == options.assistant_model_id
 
 
+@pytest.mark.parametrize(("table", "pair"), [("softcot", PAIR), ("mini", ())])
+def test_the_newline_s_row_is_softcot_s_but_for_the_filler(table, pair, parsers, tmp_path):
+    commands = plan(table, parsers, tmp_path, *pair, **LEVERS, TASKS="gsm8k")
+    trained = [vars(o) for script, o in commands if script == "train_softcot.py" and o.num_thought_tokens]
+    own, newline = (o for o in trained if o["thoughts"] == "projected")
+    assert {key for key in own if own[key] != newline[key]} == {"thought_filler", "output_name"}
+    assert newline["thought_filler"] == "\n"
+
+
 def test_the_papers_settings(parsers, tmp_path):
     for script, options in plan("softcot", parsers, tmp_path) + plan("softcotpp", parsers, tmp_path):
         if script.startswith("train"):
@@ -159,7 +168,7 @@ def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
         if script.startswith("train"):
             assert (options.large_model_id, options.small_model_id) == ("org/Big-1B", "models/small")
             assert options.task_name in ("aqua", "gsm8k")  # gsm8k for du
-            assert (options.output_name, options.k_shot) == ("mine", 7)
+            assert (options.output_name.removesuffix("-newline"), options.k_shot) == ("mine", 7)
         else:
             assert (options.base_model_id, options.assistant_model_id) == ("org/Big-1B", "models/small")
             assert (options.test_k, options.seed_from, options.seed_to) == (3, 41, 42)

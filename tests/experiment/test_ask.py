@@ -44,7 +44,7 @@ def test_the_documented_example_runs(chatml_tokenizer, tmp_path, monkeypatch):
     tiny_model("llama", 48, len(chatml_tokenizer), max_position_embeddings=4096).save_pretrained(pair)
     chatml_tokenizer.save_pretrained(pair)
     backbone = load_backbone(open_backbone(str(pair)), dtype="float32")
-    folder = tmp_path / "results/demo/ckpt/demo-gsm8k-any-nce"
+    folder = tmp_path / "results/demo/ckpt/softcotpp-gsm8k-any-nce"
     folder.mkdir(parents=True)
     save_projection(SoftCoT(backbone, backbone, 4).projection_state(), folder / "projection.bin")
     monkeypatch.chdir(tmp_path)

@@ -44,6 +44,7 @@ def test_the_filler_is_recorded_read_again_and_compared(place, run):
     )
     assert own == again != other
     assert record_of("again")["thought_filler"] == "40"
+    assert [record_of(d).get("thought_scaling") for d in ("own", "again")] == ["standardized", None]
 
 
 def test_fewer_chains_than_trained_need_no_other_filler(place, run):

@@ -79,6 +79,16 @@ def test_labels_name_the_settings_that_differ(tmp_path, key, values, names):
     assert means == {f"SoftCoT (L=4) [{key}={name}]": 100 * number for number, name in enumerate(names)}
 
 
+def test_levers_are_named_and_have_no_figure_of_the_papers(tmp_path):
+    levers = {"newline": {"thought_filler": "\n"}, "scaled": {"thought_scaling": "standardized"}, "published": {}}
+    for name, lever in levers.items():
+        save_run(tmp_path, name, 41, verdicts(41, 1319), greedy=False, top_p=1.0, **lever)
+    rows = {label: row for (label, task), row in tabulate(tmp_path).items() if task == "gsm8k"}
+    labels = ['SoftCoT (L=4, filler="\\n")', 'SoftCoT (L=4, scaling="standardized")', "SoftCoT (L=4)"]
+    assert set(rows) == {*labels}
+    assert [rows[label]["published"] > 0 for label in labels] == [False, False, True]
+
+
 ANOTHER = {"training": "another"}
 
 
