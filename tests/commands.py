@@ -1,18 +1,13 @@
 """The scripts run by command lines, as a user would, on tiny models named as the documented ones."""
 
-import importlib
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from experiment.results import read_result_file
-from utils import run_main
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA_PAIR = "--large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/Llama-3.2-1B-Instruct"
@@ -56,17 +51,6 @@ def refused(command, cwd, message, **values):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and re.search(message, last), done.stderr
     assert done.stderr.count("error: ") == 1
-
-
-def refused_here(command, cwd, monkeypatch, message, **values):
-    """The same of a script run in this process, which saves the seconds that its imports take."""
-    words = shlex.split(command.format(**values).removesuffix(" \\").removeprefix("CUDA_VISIBLE_DEVICES=0 "))
-    script = words[1].replace("run_batch_", "evaluate_").removesuffix(".sh").removesuffix(".py")
-    monkeypatch.chdir(cwd)
-    monkeypatch.setattr(sys, "argv", words[1:])
-    with pytest.raises(SystemExit) as stop:
-        run_main(importlib.import_module(script).main)
-    assert re.fullmatch(f"error: .*{message}.*", stop.value.code)
 
 
 def rows_of(path):

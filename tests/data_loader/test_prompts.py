@@ -383,3 +383,50 @@ def test_plain_drops_annotations():
     assert plain("How many? ** 3*4=<<3*4=12>>12 pens") == "How many? 3*4=12 pens"
     assert plain("How many? **") == "How many?"
     assert plain("2 ** 3 is 8 and 1<2") == "2 3 is 8 and 1<2"
+
+
+# ---- published switches: last_token, yes_no_dev_label ----
+
+
+LOST = {  # as REFERENCE states it; SmolLM2 is none of the published families and counts as Llama
+    ("gsm8k", "llama"): "<|eot_id|>",
+    ("asdiv-aug", "llama"): "<|eot_id|>",
+    ("gsm8k", "qwen2.5"): "\n",
+    ("asdiv-aug", "qwen2.5"): "\n",
+    ("gsm8k", "smollm2"): "\n",
+    ("asdiv-aug", "smollm2"): "\n",
+    ("aqua", "qwen3"): "\n",
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("length", [0, 4])
+def test_last_token_is_dropped_for_the_published_tasks_and_families_alone(encoder, tokenizer, family, task, length):
+    kept, dropped = encoder(task, length), encoder(task, length, keep_last_token=False)
+    assert kept.encode(EXAMPLES[task], "eval") == dropped.encode(EXAMPLES[task], "eval")
+    for split in ("train", "dev"):
+        with_it, without = kept.encode(EXAMPLES[task], split), dropped.encode(EXAMPLES[task], split)
+        lost = LOST.get((task, family))
+        if not lost:
+            assert with_it == without
+            continue
+        assert text_of(tokenizer, with_it["suffix_ids"][-1:]) == lost
+        assert without["suffix_ids"] == with_it["suffix_ids"][:-1]
+        labels = [i for i, label in enumerate(without["labels"]) if label != -100]
+        first = next(i for i, label in enumerate(with_it["labels"]) if label != -100)
+        last = len(without["suffix_ids"])
+        assert labels == list(range(first if split == "train" else last - 5, last))
+        assert all(without[key] == with_it[key] for key in ("prefix_ids", "assistant_ids", "index"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_third_token_from_the_end_is_strategyqa_s_dev_label(encoder, tokenizer, family, task):
+    word, third = encoder(task), encoder(task, word_dev_label=False)
+    for split in ("train", "eval", *(("dev",) if task != "strategyqa" else ())):
+        assert word.encode(EXAMPLES[task], split) == third.encode(EXAMPLES[task], split)
+    if task == "strategyqa":
+        piece = third.encode(EXAMPLES[task], "dev")
+        ids, labels, _ = whole(piece, tokenizer, TOKENS[family], 4)
+        assert [i for i, label in enumerate(labels) if label != -100] == [len(ids) - 3]
+        # The sequence ends in the full stop and the end of turn, with Qwen's template in a newline too.
+        assert text_of(tokenizer, [ids[-3]]).strip() == ("Yes" if family == "llama" else ".")

@@ -3,8 +3,8 @@
 import copy
 import dataclasses
 import json
-import sys
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import evaluate_softcot
 import train_softcot
 from data_loader.prompts import PromptEncoder
-from data_loader.tasks import TASKS, get_task
+from data_loader.tasks import get_task
 from experiment.options import (
     EvaluateSoftCoT,
     EvaluateSoftCoTPlusPlus,
@@ -22,6 +22,7 @@ from experiment.options import (
     TrainSoftCoTPlusPlus,
 )
 from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, protocol_name
+from experiment.results import read_result_file
 from experiment.run_files import name_method
 from experiment.setup import build_for_training, encode_split, load_backbones, make_encoder
 from model.backbone import Backbone
@@ -29,19 +30,11 @@ from model.checkpoint import checkpoints, read_checkpoint
 from model.frozen_lm import IGNORE
 from model.generation import find_end_ids
 from model.softcot import SoftCoT
-from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of, whole
-from tests.tiny import (
-    EVALUATED,
-    TRAINED,
-    add_lora_away_from_zero,
-    batch_of,
-    make_inputs,
-    once,
-    ragged_examples,
-    tiny_backbone,
-    tiny_model,
-)
-from utils import UserError, run_main
+from model.weights import load_projection
+from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of
+from tests.tiny import TOKEN_OPTIONS, add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_model
+from tests.tiny_runs import EVALUATE, TRAIN, refused
+from utils import UserError
 
 OPTIONS = {
     "train_softcot": TrainSoftCoT,
@@ -85,78 +78,7 @@ def test_a_protocol_s_name_is_its_preset_s_or_what_is_not_corrected():
     assert protocol_name({"seed": 42}) is None
 
 
-# ---- labels and ids: last_token, yes_no_dev_label, too_long, generation_prompt, date ----
-
-
-@pytest.fixture(params=list(TOKENS))
-def family(request):
-    return request.param
-
-
-@pytest.fixture
-def encoder(family, tokenizer):
-    def make(task, length=4, **options):
-        tokens = TOKENS[family]
-        return PromptEncoder(task, tokenizer, tokens, tokenizer, tokens, length, **options)
-
-    return make
-
-
-LOST = {  # as REFERENCE states it; SmolLM2 is none of the published families and counts as Llama
-    ("gsm8k", "llama"): "<|eot_id|>",
-    ("asdiv-aug", "llama"): "<|eot_id|>",
-    ("gsm8k", "qwen2.5"): "\n",
-    ("asdiv-aug", "qwen2.5"): "\n",
-    ("gsm8k", "smollm2"): "\n",
-    ("asdiv-aug", "smollm2"): "\n",
-    ("aqua", "qwen3"): "\n",
-}
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("length", [0, 4])
-def test_last_token_is_dropped_for_the_published_tasks_and_families_alone(encoder, tokenizer, family, task, length):
-    kept, dropped = encoder(task, length), encoder(task, length, keep_last_token=False)
-    assert kept.encode(EXAMPLES[task], "eval") == dropped.encode(EXAMPLES[task], "eval")
-    for split in ("train", "dev"):
-        with_it, without = kept.encode(EXAMPLES[task], split), dropped.encode(EXAMPLES[task], split)
-        lost = LOST.get((task, family))
-        if not lost:
-            assert with_it == without
-            continue
-        assert text_of(tokenizer, with_it["suffix_ids"][-1:]) == lost
-        assert without["suffix_ids"] == with_it["suffix_ids"][:-1]
-        labels = [i for i, label in enumerate(without["labels"]) if label != -100]
-        first = next(i for i, label in enumerate(with_it["labels"]) if label != -100)
-        last = len(without["suffix_ids"])
-        assert labels == list(range(first if split == "train" else last - 5, last))
-        assert all(without[key] == with_it[key] for key in ("prefix_ids", "assistant_ids", "index"))
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_third_token_from_the_end_is_strategyqa_s_dev_label(encoder, tokenizer, family, task):
-    word, third = encoder(task), encoder(task, word_dev_label=False)
-    for split in ("train", "eval", *(("dev",) if task != "strategyqa" else ())):
-        assert word.encode(EXAMPLES[task], split) == third.encode(EXAMPLES[task], split)
-    if task == "strategyqa":
-        piece = third.encode(EXAMPLES[task], "dev")
-        ids, labels, _ = whole(piece, tokenizer, TOKENS[family], 4)
-        assert [i for i, label in enumerate(labels) if label != -100] == [len(ids) - 3]
-        # The sequence ends in the full stop and the end of turn, with Qwen's template in a newline too.
-        assert text_of(tokenizer, [ids[-3]]).strip() == ("Yes" if family == "llama" else ".")
-
-
-@pytest.mark.parametrize("task", ["gsm8k", "strategyqa"])
-def test_a_prompt_without_generation_prompt_ends_with_the_user_s_turn(encoder, tokenizer, family, task):
-    with_it, without = encoder(task), encoder(task, generation_prompt=False)
-    for split in ("train", "dev"):
-        assert with_it.encode(EXAMPLES[task], split) == without.encode(EXAMPLES[task], split)
-    piece, full = without.encode(EXAMPLES[task], "eval"), with_it.encode(EXAMPLES[task], "eval")
-    assert full["prefix_ids"] == piece["prefix_ids"] and full["assistant_ids"] == piece["assistant_ids"]
-    assert full["suffix_ids"][: len(piece["suffix_ids"])] == piece["suffix_ids"] and full != piece
-    assert (
-        text_of(tokenizer, piece["suffix_ids"]).rstrip().endswith("<|eot_id|>" if family == "llama" else "<|im_end|>")
-    )
+# ---- too_long ----
 
 
 def backbones(family, tokenizer):
@@ -303,132 +225,94 @@ def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
 # ---- through the command line ----
 
 
-@pytest.fixture(scope="session")
-def inputs(tmp_path_factory):
-    def make(folder):
-        make_inputs(folder)
-        # A trained LoRA adapter of the base, far from zero.
-        args = parse("evaluate_softcot", TOKEN_OPTIONS)
-        base = load_backbones(args, str(folder / "base"), None)[0]
-        torch.manual_seed(0)
-        add_lora_away_from_zero(base, std=1.0)
-        base.model.save_pretrained(folder / "adapter")
-
-    return once(tmp_path_factory, "protocol", make)
+def train(run, name, *more):
+    """Train under a name; return the run's folder."""
+    code, output = run(train_softcot, [*TRAIN, "--learning_rate", "1e-2", "--output_name", name, *more])
+    assert code == 0, output
+    return Path(f"ckpt/{name}-gsm8k-2.0-3-base-assistant")
 
 
-TOKEN_OPTIONS = "--dtype float32 --base_thought_tokens <|endoftext|>,<begin>,<end>"
-RUN = "ckpt/p-gsm8k-2.0-3-base-assistant"
-TRAIN = f"{TRAINED} --output_name p --batch_size 2 --n_epochs 2 --k_shot 6 --learning_rate 1e-2"
-EVALUATE = f"{EVALUATED} --max_new_tokens 8 --test_k 4 --print_response"
-
-
-@pytest.fixture
-def run(inputs, tmp_path, monkeypatch, capfd):
-    """run(script, words, folder) in this process -> what it wrote on stderr; a refusal's line if it ends in one."""
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
-    for name in ("base", "assistant", "data", "adapter"):
-        (tmp_path / name).symlink_to(inputs / name)
-
-    def start(script, words, folder):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        monkeypatch.chdir(tmp_path / folder)
-        monkeypatch.setattr(sys, "argv", [script.__name__, *words.split()])
-        capfd.readouterr()
-        try:
-            run_main(script.main)
-        except SystemExit as stop:
-            return stop.code
-        return capfd.readouterr().err
-
-    start.root = tmp_path
-    return start
-
-
-def weight(folder):
-    return torch.load(folder / RUN / "projection.bin", weights_only=True)["weight"]
+def evaluate(run, folder, *more):
+    """Evaluate into a folder; return what it printed, the runs' records and all responses of the seeds 41 and 42."""
+    code, output = run(evaluate_softcot, [*EVALUATE, "--log_dir", folder, *more])
+    assert code == 0, output
+    found = [read_result_file(path) for path in sorted(Path(folder).glob("*.jsonl"))]
+    assert len(found) == 2
+    return output, [record for record, _ in found], [[row["responses"] for row in rows] for _, rows in found]
 
 
 def notes(text):
     return [line for line in text.splitlines() if line.startswith("warning: ")]
 
 
-def test_training_under_both_protocols(run):
+def test_training_under_both_protocols(place, run):
     words = {
-        "corrected": "",
-        "published": "--protocol published",
-        "float": "--protocol published --projection_dtype float32",
-        "kept": "--protocol published --projection_dtype float32 --last_token kept",
-        "bfloat16": "--projection_dtype bfloat16",
+        "corrected": [],
+        "published": ["--protocol", "published"],
+        "float": ["--protocol", "published", "--projection_dtype", "float32"],
+        "kept": ["--protocol", "published", "--projection_dtype", "float32", "--last_token", "kept"],
+        "bfloat16": ["--projection_dtype", "bfloat16"],
     }
-    for folder, more in words.items():
-        run(train_softcot, f"{TRAIN} {more}", folder)
-    weights = {folder: weight(run.root / folder) for folder in words}
+    folders = {name: train(run, name, *more) for name, more in words.items()}
+    weights = {name: load_projection(folder / "projection.bin")["weight"] for name, folder in folders.items()}
     assert weights["published"].dtype == weights["bfloat16"].dtype == torch.bfloat16
     assert weights["corrected"].dtype == weights["float"].dtype == torch.float32
     # Of gsm8k with this pair all but these two change nothing.
     torch.testing.assert_close(weights["kept"], weights["corrected"])
     assert (weights["float"] - weights["corrected"]).abs().max() > 1e-3
-    described = json.loads((run.root / "published" / RUN / "run.json").read_text())
+    described = json.loads((folders["published"] / "run.json").read_text())
     switches = {n: getattr(PUBLISHED, n) for n, entry in SWITCHES.items() if "train_softcot" in entry["scripts"]}
     assert switches.items() <= described["record"].items() and described["arguments"]["protocol"] == "published"
-    state = read_checkpoint(checkpoints(run.root / "published" / RUN)[0])
+    state = read_checkpoint(checkpoints(folders["published"])[0])
     assert switches.items() <= state["record"].items()
     moments = [
         value for of_one in state["optimizer"]["state"].values() for value in (of_one["exp_avg"], of_one["exp_avg_sq"])
     ]
     assert {tensor.dtype for tensor in [*moments, *state["weights"].values()]} == {torch.bfloat16}
     # A run is not continued under another protocol.
-    refusal = run(train_softcot, f"{TRAIN} --resume", "published")
+    again = [*TRAIN, "--learning_rate", "1e-2", "--output_name", "published", "--resume"]
+    refusal = refused(run(train_softcot, again))
     assert all(name in refusal for name in ("projection_dtype", "last_token", "date")) and "seed" not in refusal
 
 
-def responses(folder, name="gsm8k--seed_{}-ntt_3-nrs_1-base-assistant"):
-    """The runs' records and all responses of the seeds 41 and 42."""
-    files = [(folder / "logs" / f"{name.format(seed)}.jsonl").read_text().splitlines() for seed in (41, 42)]
-    rows = [[json.loads(line)["responses"] for line in lines[1:]] for lines in files]
-    return [json.loads(lines[0])["run"] for lines in files], rows
-
-
-def test_evaluation_under_both_protocols(run):
-    run(train_softcot, TRAIN, "trained")
-    params = f"{EVALUATE} --engine transformers --log_dir logs --params_file_name ../trained/{RUN}/projection.bin"
-    assert not notes(run(evaluate_softcot, params, "evaluated"))
-    before = {path.name: path.read_bytes() for path in (run.root / "evaluated" / "logs").iterdir()}
-    records, answers = responses(run.root / "evaluated")
+def test_evaluation_under_both_protocols(place, run):
+    file = ["--params_file_name", train(run, "trained") / "projection.bin", "--engine", "transformers"]
+    output, records, answers = evaluate(run, "corrected", *file)
+    assert not notes(output)
+    before = {path.name: path.read_bytes() for path in Path("corrected").iterdir()}
     assert {(record["trained_with"], record["training_seed"]) for record in records} == {("corrected", 42)}
     own = [name for name, entry in SWITCHES.items() if "evaluate_softcot" in entry["scripts"]]
     assert all(record[name] == getattr(CORRECTED, name) for record in records for name in own)
 
     # Another protocol is another run, and the line names the switches.
-    refusal = run(evaluate_softcot, f"{params} --protocol published", "evaluated")
+    published = [*file, "--protocol", "published"]
+    refusal = refused(run(evaluate_softcot, [*EVALUATE, "--log_dir", "corrected", *published]))
     assert all(name in refusal for name in own) and "data_hash" not in refusal
     # With every switch put back it is the same run, continued.
-    back = " ".join(f"--{name} {getattr(CORRECTED, name)}" for name in own)
-    run(evaluate_softcot, f"{params} --protocol published {back}", "evaluated")
-    assert {path.name: path.read_bytes() for path in (run.root / "evaluated" / "logs").iterdir()} == before
+    evaluate(run, "corrected", *published, *(word for n in own for word in (f"--{n}", getattr(CORRECTED, n))))
+    assert {path.name: path.read_bytes() for path in Path("corrected").iterdir()} == before
 
     # Of this pair, a published evaluation differs in the projection's dtype alone, which moves some samples: its family
     # is unknown, it has one end token and no date.
-    written = run(evaluate_softcot, f"{params} --protocol published --projection_dtype float32", "published")
-    (note,) = notes(written)
+    output, _, same = evaluate(run, "published", *published, "--projection_dtype", "float32")
+    (note,) = notes(output)
     assert all(name in note for name in ("date", "qwen3_tokens", "run.json")) and "end_tokens" not in note
-    assert responses(run.root / "published")[1] == answers
-    run(evaluate_softcot, f"{params} --generation_prompt no", "without")
-    assert responses(run.root / "without")[1] != answers
+    assert same == answers
+    assert evaluate(run, "without", *file, "--generation_prompt", "no")[2] != answers
 
 
-def test_the_base_s_adapter_is_used_or_ignored(run):
-    words = f"{EVALUATE} --log_dir logs --thoughts placeholder"
-    name = "gsm8k--seed_{}-ntt_3-nrs_1-base-assistant-placeholder"
-    for folder, more in (
-        ("plain", ""),
-        ("used", "--base_model_ckpt ../adapter"),
-        ("ignored", "--base_model_ckpt ../adapter --base_adapter ignored"),
-    ):
-        run(evaluate_softcot, f"{words} {more}", folder)
-    found = {folder: responses(run.root / folder, name) for folder in ("plain", "used", "ignored")}
-    assert found["ignored"][1] == found["plain"][1] != found["used"][1]
+@pytest.mark.parametrize(("part", "thoughts"), [("base", "placeholder"), ("assistant", "untrained")])
+def test_an_adapter_is_used_and_the_base_s_may_be_ignored(place, run, part, thoughts):
+    backbone = load_backbones(parse("evaluate_softcot", f"--dtype float32 {TOKEN_OPTIONS}"), f"../{part}", None)[0]
+    torch.manual_seed(0)
+    add_lora_away_from_zero(backbone, std=1.0)
+    backbone.model.save_pretrained("adapter")
+    words, adapter = ["--thoughts", thoughts], [f"--{part}_model_ckpt", "adapter"]
+    plain, used, ignored = (
+        evaluate(run, folder, *words, *more)[2]
+        for folder, more in (("plain", []), ("used", adapter), ("ignored", [*adapter, "--base_adapter", "ignored"]))
+    )
+    assert used != plain and ignored == (plain if part == "base" else used)
 
 
 @pytest.mark.parametrize("part, ignored", [("base", "SoftCoT"), ("assistant", "SoftCoT + LoRA")])

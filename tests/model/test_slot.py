@@ -17,7 +17,7 @@ from experiment.options import TrainSoftCoT
 from model.backbone import FAMILIES
 from model.slot import MODES, ThoughtSlot
 from model.softcot import SoftCoT
-from tests.commands import ROOT, refused_here, rows_of
+from tests.commands import ROOT, refused, rows_of
 from tests.conftest import make_chatml_tokenizer
 from tests.model.oracle import states_of
 from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
@@ -259,10 +259,10 @@ def test_softcot_p_perturbs_softcot_s_thoughts_chain_by_chain(evaluate, plain):
     assert out.strip().endswith("%), SoftCoT-P, noise 3, vote of 2")
 
 
-def test_shuffled_thoughts_need_a_second_question(work, models, data, tmp_path, monkeypatch):
+def test_shuffled_thoughts_need_a_second_question(work, models, data, tmp_path):
     first = (data / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[0]
     (tmp_path / "one.jsonl").write_text(first, encoding="utf-8")
     options = "--thoughts shuffled --params_file_name projection.bin --split one"
     command = f"python evaluate_softcot.py {IDS} {SMALL} --log_dir bad {options}"
-    refused_here(command, work, monkeypatch, "only one", m=models, data=tmp_path)
+    refused(command, work, "only one", m=models, data=tmp_path)
     assert not (work / "bad").exists()

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from model.slot import UNTRAINED_SEED
 from tests.commands import LLAMA_IDS, LLAMA_PAIR, SMALL, refused, rows_of, shell
@@ -158,6 +159,8 @@ def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path):
         assert (run / part / "adapter_model.safetensors").is_file()
         settings = json.loads((run / part / "adapter_config.json").read_text())
         assert (settings["r"], settings["lora_alpha"], settings["lora_dropout"]) == (16, 32, 0.1)
+        weights = load_file(run / part / "adapter_model.safetensors")
+        assert all(value.any() for name, value in weights.items() if "lora_B" in name)  # zero at first: it has learned
     evaluation = (
         f"python evaluate_softcot.py {LLAMA_IDS} --params_file_name {{run}}/projection.bin "
         f"--num_thought_tokens 3 --test_k 1 --max_new_tokens 4 --tune_base_model {SMALL}"

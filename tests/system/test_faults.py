@@ -354,6 +354,13 @@ def test_another_model_at_the_same_path_is_refused(inputs, place, run, part, cha
     assert f"{part}_{key} was '" in refused(run(train_softcot, [*TRAIN, "--resume"]))
 
 
+def test_other_prompts_than_those_trained_with_are_one_warning(place, run):
+    prompts = ["--prompt_dir", ROOT / "data/mini/prompts_hidden"]
+    code, output = run(evaluate_softcot, [*EVALUATE, *params(), *prompts, "--test_k", "1"])
+    (line,) = re.findall("warning: .*", output)
+    assert code == 0 and "prompt_hash was" in line
+
+
 def test_other_weights_than_those_trained_with_are_one_warning(inputs, place, run):
     (place.parent / "assistant").unlink()
     shutil.copytree(inputs / "assistant", place.parent / "assistant")
