@@ -29,7 +29,9 @@ LEARNING_RATE = 1e-2  # 160 steps must do what the papers' tens of thousands of 
 TEMPERATURE = 0.5  # for every method; the papers' 1.0 suits larger models
 SAMPLING = f"--temperature {TEMPERATURE} --seed_from 41 --seed_to 42"
 SPLITS = ("test", "unseen")  # kinds of problems seen in training, and never seen
-PAIRS = '--compare SoftCoT "Zero-Shot CoT" --compare SoftCoT "Shuffled thoughts" --compare SoftCoT++ SoftCoT-SC'
+SOFTCOT = f"'SoftCoT (L={LENGTH})'"
+PAIRS = f"""--compare {SOFTCOT} 'Zero-Shot CoT' --compare {SOFTCOT} 'Shuffled thoughts' --compare SoftCoT++ SoftCoT-SC
+    --compare 'SoftCoT (L={LENGTH}, filler="\\n")' {SOFTCOT}"""
 DATA = ("--data_dir", str(ROOT / "data/mini"), "--prompt_dir", str(ROOT / "data/mini/prompts"))
 
 

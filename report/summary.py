@@ -21,9 +21,10 @@ BASELINE = "Zero-Shot CoT"
 MORE = ["accuracies", "runs", "left_out", "settings"]
 # Settings in a label only if no others tell its cell from the rest: `evaluated_with` and `trained_with` sum them up.
 SUMMED_UP = {*SWITCHES, "training", "rendered_prompt"}
-# What cells of two protocols may differ in.
-OF_PROTOCOL = {*SWITCHES, "evaluated_with", "engine", "max_new_tokens", "rendered_prompt"}
-OF_PROTOCOL |= {"trained_with", "projection", "mean_thoughts", "training_seed", "several_trainings"}
+# What cells of two protocols, and cells with and without a lever, may differ in.
+OF_TRAINING = {"projection", "mean_thoughts", "training_seed", "several_trainings"}
+OF_PROTOCOL = {*SWITCHES, *OF_TRAINING, "evaluated_with", "trained_with", "engine", "max_new_tokens", "rendered_prompt"}
+OF_LEVERS = {*LEVERS, *OF_TRAINING, "training"}
 
 
 # ---- cells ----
@@ -258,14 +259,15 @@ def bootstrap_interval(differences) -> tuple[float, float]:
 def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
     """Return the paired differences of pairs (methods or labels), and a line for each that is refused.
 
-    Without pairs every method is compared with zero-shot CoT, and what ran under another protocol with the corrected.
+    Without pairs every method is compared with zero-shot CoT, what ran under another protocol with the corrected, and
+    what has a lever with what has none.
     """
     names = {cell.method for cell in cells} | {cell.label for cell in cells}
     for name in {name for pair in pairs for name in pair} - names:
         raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
     if not pairs:
         pairs = [(method, BASELINE) for method in dict.fromkeys(c.method for c in cells) if method != BASELINE]
-        pairs += pair_protocols(cells)
+        pairs += pair_alike(cells, OF_PROTOCOL, is_corrected) + pair_alike(cells, OF_LEVERS, without_levers)
     found, refused = [], []
     for left, right in pairs:
         for a, b in permutations(cells, 2):
@@ -299,14 +301,19 @@ def compare_cells(a: Cell, b: Cell) -> dict | None:
     return found
 
 
-def pair_protocols(cells) -> list[tuple[str, str]]:
-    """Return the labels of each cell under another protocol and of the one cell that differs in being corrected."""
+def pair_alike(cells, keys, is_reference) -> list[tuple[str, str]]:
+    """Return the labels of each cell and of the one reference that differs from it in some of these settings alone."""
     pairs = []
-    for same in group(cells, lambda cell: {k: v for k, v in cell.settings.items() if k not in OF_PROTOCOL}):
-        corrected = [cell.label for cell in same if is_corrected(cell.settings)]
-        if len(corrected) == 1:
-            pairs += [(cell.label, *corrected) for cell in same if cell.label not in corrected]
+    for same in group(cells, lambda cell: {k: v for k, v in cell.settings.items() if k not in keys}):
+        references = [cell.label for cell in same if is_reference(cell.settings)]
+        if len(references) == 1:
+            pairs += [(cell.label, *references) for cell in same if cell.label not in references]
     return pairs
+
+
+def without_levers(settings) -> bool:
+    """Return whether the training had no lever."""
+    return not any(settings.get(key) for key in LEVERS)
 
 
 def is_corrected(settings) -> bool:

@@ -87,6 +87,8 @@ def test_levers_are_named_and_have_no_figure_of_the_papers(tmp_path):
     labels = ['SoftCoT (L=4, filler="\\n")', 'SoftCoT (L=4, scaling="standardized")', "SoftCoT (L=4)"]
     assert set(rows) == {*labels}
     assert [rows[label]["published"] > 0 for label in labels] == [False, False, True]
+    found, _ = compare_methods(make_cells(read_runs([tmp_path])), [])
+    assert {(pair["a"], pair["b"]) for pair in found} == {(label, labels[2]) for label in labels[:2]}
 
 
 ANOTHER = {"training": "another"}
