@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -85,9 +87,15 @@ def test_clone_i_is_chain_i_mod_n_of_the_evaluation(inputs, model, run, tmp_path
         assert asked[index][0].args[0] == row["input"]
     assert len(set(texts)) == len(texts)
 
-    # Its files in lm-eval's format.
-    write_harness_files([file], tmp_path)
-    (samples,) = (tmp_path / file.stem).glob("samples_gsm8k_*.jsonl")
+    # Its files in lm-eval's format; one of the same name in another folder, and one without rows.
+    other, empty = file.parent / "other" / file.name, file.parent / "empty.jsonl"
+    other.parent.mkdir()
+    shutil.copy(file, other)
+    empty.write_text(file.read_text().splitlines(keepends=True)[0])
+    write_harness_files([file, other, empty], tmp_path / "out")
+    folders = {path.parent.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("samples_*")}
+    assert folders == {Path(file.stem), Path("other", file.stem)}
+    (samples,) = (tmp_path / "out" / file.stem).glob("samples_gsm8k_*.jsonl")
     samples = [json.loads(line) for line in samples.read_text().splitlines()]
     for sample, row in zip(samples, rows * 2, strict=True):
         assert sample["resps"] == [row["responses"]] and sample["arguments"]["gen_args_0"]["arg_0"] == row["input"]

@@ -126,6 +126,20 @@ def test_other_trainings_are_other_cells(tmp_path, seeds, others, more):
     assert len(tabulate(tmp_path)) == 2
 
 
+def test_mean_thoughts_of_several_trainings_share_a_cell(tmp_path):
+    for seed in SEEDS:
+        save_trained(tmp_path, seed, [seed], thoughts="mean", mean_thoughts=f"of {seed}")
+    assert len(tabulate(tmp_path)) == 1
+
+
+def test_a_projection_of_unknown_training_is_compared_by_protocol(tmp_path):
+    for name, more in (("corrected", {}), ("other", {"generation_prompt": PUBLISHED.generation_prompt})):
+        save_run(tmp_path, name, 41, verdicts(41), **vars(CORRECTED) | more)
+    found, _ = compare_methods(make_cells(read_runs([tmp_path])), [])
+    (pair,) = found
+    assert PUBLISHED.generation_prompt in pair["a"] and pair["b"] != pair["a"]
+
+
 @pytest.mark.parametrize(("tuned", "cells"), [(True, 1), (False, 3)])
 def test_a_tuned_model_s_adapter_is_its_training_s(tmp_path, tuned, cells):
     for seed in SEEDS:
