@@ -112,7 +112,7 @@ class Options:
     quantization: str = option(
         None, "of the frozen base model, by bitsandbytes: LLM.int8() or 4-bit NF4", choices=QUANTIZATION
     )
-    base_thought_tokens: str = option(None, "PLACEHOLDER,BEGIN,END: thought tokens of a base model of another family")
+    base_thought_tokens: str = option(None, "PLACEHOLDER,BEGIN,END: thought tokens of the base model, of any family")
     assistant_thought_tokens: str = option(
         None, "PLACEHOLDER,BEGIN,END[,ID]: the same of the assistant; ID: the first of SoftCoT++'s initial tokens"
     )

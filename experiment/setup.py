@@ -100,10 +100,11 @@ def load_backbones(args, base_id, assistant_id, scaling="none", embeddings_only=
     code = {"trust_remote_code": args.trust_remote_code}
 
     def open_part(part, model_id):
+        custom, switch = vars(args)[f"{part}_thought_tokens"], args.switches().qwen3_tokens
         with naming(f"--{part}_thought_tokens", ThoughtTokensError):
-            backbone = open_backbone(model_id, custom_tokens=vars(args)[f"{part}_thought_tokens"], **code)
-        if backbone.thought_tokens.family == "qwen3" and args.switches().qwen3_tokens != "own":
-            backbone.thought_tokens = find_family(args.switches().qwen3_tokens)
+            backbone = open_backbone(model_id, custom_tokens=custom, **code)
+        if backbone.thought_tokens.family == "qwen3" and switch != "own" and not custom:
+            backbone.thought_tokens = find_family(switch)
         return backbone
 
     base = open_part("base", base_id)

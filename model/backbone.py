@@ -10,7 +10,7 @@ import contextlib
 import importlib.util
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -122,11 +122,16 @@ class Backbone:
 
 
 def find_thought_tokens(config, tokenizer, custom: str | None = None) -> ThoughtTokens:
-    """Return the thought tokens of a model, by family or from `custom`, "PLACEHOLDER,BEGIN,END[,ID]".
+    """Return a model's family, with the tokens of `custom`, "PLACEHOLDER,BEGIN,END[,ID]", in place of its own if given.
 
-    ID: of the first initial token. Raises ThoughtTokensError if the family is unknown or a token is not one token.
+    ID: of the first initial token. Raises ThoughtTokensError if the family is unknown and custom is not given, or a
+    token is not one token.
     """
     vocabulary = tokenizer.get_vocab()
+    family = None
+    for model_types, tokens in reversed(FAMILIES):  # the first that fits
+        if config.model_type in model_types and {tokens.placeholder, tokens.begin, tokens.end} <= vocabulary.keys():
+            family = tokens
     if custom:
         parts = [part.strip() for part in custom.split(",")]
         initial_id = int(parts.pop()) if len(parts) == 4 and parts[3].isdigit() else None
@@ -135,12 +140,11 @@ def find_thought_tokens(config, tokenizer, custom: str | None = None) -> Thought
                 "thought tokens are given as PLACEHOLDER,BEGIN,END, three different single tokens of the model's "
                 f"vocabulary; got {custom!r}"
             )
-        return ThoughtTokens("custom", *parts, initial_id=initial_id)
-    for model_types, tokens in FAMILIES:
-        if config.model_type in model_types and all(
-            token in vocabulary for token in (tokens.placeholder, tokens.begin, tokens.end)
-        ):
-            return tokens
+        own = dict(zip(("placeholder", "begin", "end"), parts, strict=True))
+        own |= {"initial_id": initial_id, "max_chains": None} if initial_id is not None else {}
+        return replace(family, **own) if family else ThoughtTokens("custom", **own)
+    if family:
+        return family
     known = ", ".join(tokens.family for _, tokens in FAMILIES)
     raise ThoughtTokensError(
         f"the model type {config.model_type!r} with this tokenizer is of no known family ({known}); give its thought "

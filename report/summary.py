@@ -78,7 +78,8 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
 
 def place_in_table(cell):
     s, task = cell.settings, list(TASKS).index(cell.settings["task_name"])
-    return cell.base, METHODS.index(cell.method), s["num_thought_tokens"], count_answers(s), task
+    levers = [to_json(s.get(key) or "") for key in LEVERS]
+    return cell.base, METHODS.index(cell.method), s["num_thought_tokens"], count_answers(s), levers, task
 
 
 def add_run(cell, run) -> None:

@@ -1,5 +1,6 @@
 """Families are read from config and tokenizer, never from a path; loading errors are one clear line."""
 
+import dataclasses
 import re
 
 import pytest
@@ -35,6 +36,14 @@ def test_custom_thought_tokens(chatml_tokenizer):
         "<filename>",
         7,
     )
+
+
+def test_custom_thought_tokens_of_a_known_family_change_nothing_else(qwen3_tokenizer):
+    own = find_thought_tokens(Qwen3Config(), qwen3_tokenizer)
+    marks = {"placeholder": "<|endoftext|>", "begin": "<|box_start|>", "end": "<|box_end|>"}
+    for number, more in (("", {}), (",7", {"initial_id": 7, "max_chains": None})):
+        found = find_thought_tokens(Qwen3Config(), qwen3_tokenizer, ",".join(marks.values()) + number)
+        assert found == dataclasses.replace(own, **marks, **more)
 
 
 @pytest.mark.parametrize(
