@@ -32,8 +32,8 @@ def arguments():
     shown = "show these even if all is missing: "
     option("--tasks", shown + ", ".join(TASKS), [], nargs="+", choices=list(TASKS), metavar="TASK")
     option("--methods", shown + ", ".join(METHODS), [], nargs="+", choices=METHODS, metavar="METHOD")
-    pair = "paired bootstrap of two methods or labels; may be given again (default: all against zero-shot CoT, and "
-    pair += "what ran under another protocol against the corrected)"
+    pair = "paired bootstrap of two methods or labels; may be given again (default: all against zero-shot CoT, what "
+    pair += "ran under another protocol against the corrected, and what has a lever against what has none)"
     option("--compare", pair, [], nargs=2, action="append", metavar=("A", "B"))
     option("--include_incomplete", "average incomplete runs too, flagged", False, action="store_true")
     option("--lm_eval", "write the result files as lm-evaluation-harness does, into this folder", metavar="FOLDER")

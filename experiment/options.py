@@ -192,8 +192,8 @@ class Chains:
     )
     model_name: str = option(
         "scaling",
-        "how the projection is trained: scaling-nce adds the contrastive term; in evaluation part of the log's name, "
-        "scaling-nce only for a projection trained so",
+        "how the projection is trained: scaling-nce adds the contrastive term; in evaluation it only names the log, "
+        "and scaling-nce is refused if the projection was trained as scaling",
         choices=("scaling", "scaling-nce"),
     )
 
