@@ -256,7 +256,7 @@ def load_method(args) -> Method:
         hashes["mean_thoughts"] = fingerprint(source)
     if trained:
         hashes |= compare_with_training(vars(args), encoder, hashes, path, trained)
-    if args.thought_filler:
+    if args.thought_filler and has_slot and mode.has_projection and "embedding" not in (state or {}):
         hashes["thought_filler"] = args.thought_filler
     load_adapters(args, base, assistant, own_engine)
     softcot = None
@@ -288,7 +288,7 @@ def read_filler(assistant, text: str | None, chains: int | None) -> list[int] | 
         return None
     ids, known = [], embedding_table(assistant.model).shape[0]
     for part in [text] if chains is None else text.split(","):
-        found = [int(part)] if part.isdigit() else assistant.tokenizer(part, add_special_tokens=False)["input_ids"]
+        found = [int(part)] if part.isdecimal() else assistant.tokenizer(part, add_special_tokens=False)["input_ids"]
         if len(found) != 1 or found[0] >= known:
             raise UserError(f"--thought_filler: {part!r} is not one token of {assistant.model_id}: {found}")
         ids += found

@@ -134,7 +134,7 @@ def find_thought_tokens(config, tokenizer, custom: str | None = None) -> Thought
             family = tokens
     if custom:
         parts = [part.strip() for part in custom.split(",")]
-        initial_id = int(parts.pop()) if len(parts) == 4 and parts[3].isdigit() else None
+        initial_id = int(parts.pop()) if len(parts) == 4 and parts[3].isdecimal() else None
         if len(set(parts)) != 3 or any(part not in vocabulary for part in parts):
             raise ThoughtTokensError(
                 "thought tokens are given as PLACEHOLDER,BEGIN,END, three different single tokens of the model's "

@@ -55,7 +55,7 @@ class Run:
 def read_runs(paths) -> list[Run]:
     """Return the runs of all result files and logs under `paths`.
 
-    A log is the same run as the result file of its name if every verdict is the same; else both are runs.
+    A log is the same run as the result file of its name if settings and every verdict are the same; else both are runs.
     """
     files, runs = {}, []
     for path in map(Path, paths):
@@ -68,7 +68,7 @@ def read_runs(paths) -> list[Run]:
             continue
         # A kill may keep the last row out of the log.
         named = [r for r in runs if r.path.stem == file.stem and r.path.suffix != file.suffix]
-        same = [r for r in named if run.recorded in (r.recorded, r.recorded[:-1])]
+        same = [r for r in named if r.settings == run.settings and run.recorded in (r.recorded, r.recorded[:-1])]
         for other in same:
             other.logs.append(file)
             other.questions = max(other.questions, run.questions)

@@ -229,17 +229,21 @@ def average_tasks(row, empty) -> list[dict]:
             means = pd.DataFrame(parts)[["mean", "strict_mean", "tokens"]].astype(float).mean(skipna=False)
             flags = [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]]
             average = {"task": name, "status": "ok", "votes": parts[0]["votes"], "flags": flags}
-            averages.append(add_published(empty | average | means.to_dict(), parts[0]["settings"], parts))
+            averages.append(add_published(empty | average | means.to_dict(), parts=parts))
     return averages
 
 
-def add_published(row, settings: dict | None, parts=()) -> dict:
+def add_published(row, settings: dict | None = None, parts=()) -> dict:
     """Return a row with the papers' figures, or with a flag that says why they do not compare.
 
-    settings: of the row's method, None if it has no run; parts: the rows that an average is of.
+    settings: of the row's method, for a row without a run; parts: the rows that an average is of.
     """
     value, std, source = find_published(row["model"], row["method"], row["task"], row["votes"])
-    others = [text for part in parts or [row] for text in list_differences(settings, part["task"], part["questions"])]
+    others = [
+        text
+        for part in parts or [row]
+        for text in list_differences(part["settings"] or settings, part["task"], part["questions"])
+    ]
     if value is not None and others:
         flag = f"not comparable with the papers' {value:.2f}: {', '.join(dict.fromkeys(others))}"
         return row | {"flags": row["flags"] if row["status"] == "missing" else [*row["flags"], flag]}

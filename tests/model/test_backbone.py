@@ -53,6 +53,7 @@ def test_custom_thought_tokens_of_a_known_family_change_nothing_else(qwen3_token
         "<gh_stars>,<filename>,<nothing>",
         "<gh_stars>,<filename>,<gh_stars>",
         "<gh_stars>,<filename>,<|endoftext|>,x",
+        "<gh_stars>,<filename>,<|endoftext|>,²",
     ],
 )
 def test_bad_custom_thought_tokens(chatml_tokenizer, custom):

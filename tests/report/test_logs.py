@@ -211,6 +211,13 @@ def test_logs_of_one_name_in_two_folders_are_two_cells(tmp_path):
     assert means == {"SoftCoT (L=4) [files=zero_shot]": 50, "SoftCoT (L=4) [files=lora]": 100}
 
 
+def test_a_log_of_other_settings_than_the_result_file_of_its_name_is_a_run_of_its_own(tmp_path):
+    for folder, value in (("one", "kept"), ("other", "by_family")):
+        save_run(tmp_path / folder, name_log(41), 41, verdicts(41), generation_prompt=value)
+    next((tmp_path / "other").glob("*.jsonl")).unlink()
+    assert len(tabulate(tmp_path)) == 2
+
+
 def test_a_log_with_other_verdicts_than_its_result_file_is_a_run_beside_it(tmp_path):
     for right, suffix in (([True, False, False], ".log"), ([False, False, True], ".jsonl")):
         save_run(tmp_path / suffix, name_log(41), 41, [(verdict, False) for verdict in right])

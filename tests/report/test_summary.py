@@ -126,6 +126,14 @@ def test_other_trainings_are_other_cells(tmp_path, seeds, others, more):
     assert len(tabulate(tmp_path)) == 2
 
 
+def test_each_task_s_own_settings_say_whether_the_papers_figure_compares(tmp_path):
+    save_run(tmp_path, "gsm8k", 41, verdicts(41, 1319), num_thought_tokens=0)
+    save_run(tmp_path, "aqua", 41, verdicts(41, 254), num_thought_tokens=0, task_name="aqua", temperature=0.3)
+    rows = {task: row for (_, task), row in tabulate(tmp_path).items()}
+    assert rows["gsm8k"]["published"] > 0 and math.isnan(rows["aqua"]["published"])
+    assert any("temperature=0.3" in flag for flag in rows["aqua"]["flags"])
+
+
 def test_mean_thoughts_of_several_trainings_share_a_cell(tmp_path):
     for seed in SEEDS:
         save_trained(tmp_path, seed, [seed], thoughts="mean", mean_thoughts=f"of {seed}")
