@@ -24,6 +24,7 @@ from experiment.setup import (
     quiet_libraries,
     share_instructions,
 )
+from model.causal_lm import is_tuned
 from model.checkpoint import read_checkpoint
 from model.slot import MEAN
 from model.thought_states import add_thought_states, mean_thoughts
@@ -81,7 +82,7 @@ def train(args, dev_k):
             flush=True,
         )
         # 6) thought states, once
-        if thinks and softcot.thoughts_are_constant:
+        if thinks and not is_tuned(softcot.assistant):
             splits, weights = {"train": train_set, "dev": dev_set}, hashes["assistant_weights"]
             if all(add_thought_states(softcot, splits[split], collate, folder, split, weights) for split in splits):
                 softcot.assistant.to("cpu")

@@ -31,7 +31,7 @@ from model.backbone import (
     own_sampling,
     runs_fast,
 )
-from model.causal_lm import embedding_table, text_config
+from model.causal_lm import embedding_table, is_tuned, text_config
 from model.frozen_lm import IGNORE
 from model.generation import find_end_ids
 from model.plain import PlainEngine
@@ -150,13 +150,8 @@ def make_encoder(args, base, assistant):
 
 def share_instructions(collate, examples, length: int, base, assistant) -> None:
     """Let the instruction of these examples run once, for each backbone that is given and can share it."""
-    can = [part is not None and keeps_instruction(part.model) for part in (base, assistant)]
+    can = [part is not None and runs_fast(part.model) and not is_tuned(part.model) for part in (base, assistant)]
     collate.share_instructions(examples, length, *can)
-
-
-def keeps_instruction(model) -> bool:
-    """Return whether the keys and values of a common beginning stay valid during a run."""
-    return runs_fast(model) and not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def encode_split(

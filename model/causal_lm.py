@@ -32,6 +32,6 @@ def embed_ids(model, ids) -> torch.Tensor:
     return embed(model, torch.tensor(list(ids), dtype=torch.long, device=embedding_table(model).device))
 
 
-def learns(model) -> bool:
-    """Return whether a gradient is wanted for any weight of the model (LoRA)."""
-    return torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
+def is_tuned(model) -> bool:
+    """Return whether any weight of the model is trained (LoRA)."""
+    return any(p.requires_grad for p in model.parameters())

@@ -13,18 +13,14 @@ from model.choices import EMBEDDED
 from utils import UserError, locked, replaced_folder
 
 
-def cache_dir() -> Path:
-    """Return the folder of converted models: $SOFTCOT_CACHE or ~/.cache/softcot."""
-    return Path(os.environ.get("SOFTCOT_CACHE") or Path.home() / ".cache" / "softcot")
-
-
 def embedded_model_dir() -> Path:
-    """Return the directory of the converted embedded model; it is converted on first use, under a lock.
+    """Return the converted model's folder in $SOFTCOT_CACHE or ~/.cache/softcot; the first use converts, under a lock.
 
     One directory a major version of transformers: a tokenizer saved by 4.x decodes wrongly in 5.x.
     """
     name = EMBEDDED.split("/")[1]
-    target = cache_dir() / f"transformers-{transformers.__version__.split('.')[0]}" / name
+    cache = Path(os.environ.get("SOFTCOT_CACHE") or Path.home() / ".cache" / "softcot")
+    target = cache / f"transformers-{transformers.__version__.split('.')[0]}" / name
     with locked(target):
         if not target.is_dir():
             convert_embedded(target)

@@ -10,7 +10,7 @@ is the plain way.
 
 import torch
 
-from model.causal_lm import embed, learns
+from model.causal_lm import embed, is_tuned
 from model.head_loss import head_loss
 from model.prefix import continue_prefix
 
@@ -46,7 +46,7 @@ def fast_rows(model, run_prompts, batch: dict, chains: int, weights: list[float]
         ids = batch["prefix_ids"][questions, batch["prefix_ids"].shape[1] - max(lengths) :]
         return run_prompts(model, batch["instruction"], ids, lengths)
 
-    whole = None if learns(model) else make_prefix(list(range(len(weights))))
+    whole = None if torch.is_grad_enabled() and is_tuned(model) else make_prefix(list(range(len(weights))))
 
     def row_losses(rows: list[int], soft: torch.Tensor) -> torch.Tensor:
         questions = [row // chains for row in rows]

@@ -21,7 +21,7 @@ from torch import nn
 from model import plain
 from model.attention import use_stock_attention
 from model.backbone import Backbone, runs_fast
-from model.causal_lm import embed, embed_ids, embedding_table
+from model.causal_lm import embed, embed_ids, embedding_table, is_tuned
 from model.frozen_lm import fast_rows, label_weights, make_micro_batches
 from model.prefix import Prefix, continue_prefix, run_instruction, run_prefix
 from utils import UserError
@@ -105,11 +105,6 @@ class SoftCoT(nn.Module):
     def loss_names(self) -> tuple[str, ...]:
         """Return the names of the losses in training: the whole and its terms."""
         return ("loss", "token", "contrastive") if self.contrastive else ("loss", "token")
-
-    @property
-    def thoughts_are_constant(self) -> bool:
-        """Return whether thought states depend on nothing that is trained."""
-        return not any(p.requires_grad for p in self.assistant.parameters())
 
     def thought_states(self, batch: dict) -> torch.Tensor:
         """Return the assistant's last hidden states at the placeholders, `[B, N, L, d_a]`: (1), (2).
@@ -240,7 +235,7 @@ class SoftCoT(nn.Module):
         """Set the mode. Frozen models never leave eval mode; a LoRA-tuned one follows `mode` (its dropout)."""
         super().train(mode)
         for model in self.models:
-            model.train(mode and any(p.requires_grad for p in model.parameters()))
+            model.train(mode and is_tuned(model))
         return self
 
     def projection_state(self) -> dict[str, torch.Tensor]:

@@ -51,10 +51,10 @@ run() { # run python SCRIPT OPTION...: print a command, and run it
     printf '\n'
     [[ ${DRY_RUN:-} == 1 ]] || "${PYTHON:-python}" "$ROOT/$2" "${@:3}"
 }
-train() { # train L [OPTION...]: SoftCoT on $task
-    run python train_softcot.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-        --batch_size 4 --task_name "$task" --num_thought_tokens "$1" --n_epochs "$N_EPOCHS" --resume \
-        "${TRAIN_OPTIONS[@]}" "${@:2}"
+train() { # train METHOD L [OPTION...]: a method on $task
+    run python "train_$1.py" --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
+        --batch_size 4 --task_name "$task" --num_thought_tokens "$2" --n_epochs "$N_EPOCHS" --resume \
+        "${TRAIN_OPTIONS[@]}" "${@:3}"
 }
 without_levers() { # without_levers COMMAND...: run it with TRAIN_OPTIONS but for the levers
     local words=${TRAIN_OPTIONS[*]} TRAIN_OPTIONS
@@ -71,7 +71,7 @@ trained() { # trained L [END]: print the folder of the training for $task
     echo "ckpt/$NAME-${task/du/gsm8k}-$N_EPOCHS.0-$1-${BASE##*/}-${ASSISTANT##*/}${2:-}"
 }
 train_task() {
-    train "$L_TRAIN" # the same run in every table
+    train softcot "$L_TRAIN" # the same run in every table
 }
 each_pair() { # each_pair BASE ASSISTANT ...: call train_task and then evaluate_task for each $task of a pair
     while (($#)); do

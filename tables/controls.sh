@@ -7,8 +7,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- "${LLAMA[@]}"
 
 train_task() {
-    train "$L_TRAIN"
-    without_levers train 4 --thoughts learned --learning_rate 1e-3 # as many vectors as evaluation takes
+    train softcot "$L_TRAIN"
+    without_levers train softcot 4 --thoughts learned --learning_rate 1e-3 # as many vectors as evaluation takes
 }
 evaluate_task() {
     local projection

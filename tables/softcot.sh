@@ -8,9 +8,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- "${LLAMA[@]}" Qwen/Qwen2.5-7B-Instruct Qwen/Qwen2.5-1.5B-Instruct
 
 train_task() { # the projection, the same with newlines, and the LoRA adapter alone (no thought tokens)
-    train "$L_TRAIN"
-    NAME=$NAME-newline without_levers train "$L_TRAIN" --thought_filler '\n'
-    without_levers train 0 --tune_base_model
+    train softcot "$L_TRAIN"
+    NAME=$NAME-newline without_levers train softcot "$L_TRAIN" --thought_filler '\n'
+    without_levers train softcot 0 --tune_base_model
 }
 evaluate_task() {
     evaluate softcot zero_shot 0

@@ -9,10 +9,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 [[ " ${EVAL_OPTIONS[*]}" != *" --sampling"* ]] || refuse "--sampling in EVAL_OPTIONS: the table itself gives it"
 
 train_task() { # SoftCoT's projection and SoftCoT++'s
-    train "$L_TRAIN"
-    run python train_softcotpp.py --large_model_id "$BASE" --small_model_id "$ASSISTANT" --output_name "$NAME" \
-        --batch_size 4 --model_name scaling-nce --task_name "$task" --num_thought_tokens "$L_TRAIN" \
-        --num_scaling_times 10 --n_epochs "$N_EPOCHS" --resume "${TRAIN_OPTIONS[@]}"
+    train softcot "$L_TRAIN"
+    train softcotpp "$L_TRAIN" --num_scaling_times 10 --model_name scaling-nce
 }
 row() { # row METHOD FOLDER PROJECTION [OPTION...]
     evaluate "$1" "${sampling:+$sampling/}$2" 4 --params_file_name "$3" "${@:4}" ${sampling:+--sampling "$sampling"}

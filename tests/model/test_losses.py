@@ -1,11 +1,13 @@
 """Losses and gradients of batches, micro-batches and parts of a step equal the oracle's in float32."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from data_loader.collator import Collator
-from experiment.setup import keeps_instruction
+from experiment.setup import share_instructions
 from model.frozen_lm import label_weights
 from model.head_loss import head_loss
 from model.softcot import SoftCoT
@@ -73,7 +75,8 @@ def behind_instruction(softcot):
         example["prefix_ids"] = [9, 31, 7, 22] + example["prefix_ids"]
         example["assistant_ids"] = [12, 33, 8] + example["assistant_ids"]
     collate = Collator(0, 0)
-    collate.share_instructions(examples, LENGTH, *map(keeps_instruction, (softcot.base, softcot.assistant)))
+    parts = (SimpleNamespace(model=model) for model in (softcot.base, softcot.assistant))
+    share_instructions(collate, examples, LENGTH, *parts)
     return examples, collate(examples)
 
 
