@@ -423,15 +423,12 @@ class Evaluation(Trained):
         As published `{run_name}{task}-{model_name}-seed_{s}-ntt_{L}-nrs_{R}[-nst_{N}]-{base}-{assistant}`; a control
         adds `[-{thoughts}][-perturb_{S}]`.
         """
+        chains = [f"nst_{self.num_scaling_times}"] if self.num_scaling_times else []
+        models = [short_name(self.base_model_id), short_name(self.assistant_model_id)]
+        control = [self.thoughts] if self.thoughts != "projected" else []
+        control += [f"perturb_{self.perturb_std:g}"] if self.perturb_std else []
         parts = [f"{self.run_name}{self.task_name}", self.model_name, f"seed_{seed}", f"ntt_{self.num_thought_tokens}"]
-        parts += [
-            f"nrs_{self.num_return_sequences}",
-            *([f"nst_{self.num_scaling_times}"] if self.num_scaling_times else []),
-        ]
-        parts += [short_name(self.base_model_id), short_name(self.assistant_model_id)]
-        parts += [self.thoughts] if self.thoughts != "projected" else []
-        parts += [f"perturb_{self.perturb_std:g}"] if self.perturb_std else []
-        return "-".join(parts)
+        return "-".join([*parts, f"nrs_{self.num_return_sequences}", *chains, *models, *control])
 
     def result_paths(self) -> dict[int, Path]:
         """Return seed -> result file, for all seeds of a sweep or the one seed."""
