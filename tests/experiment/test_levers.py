@@ -44,6 +44,8 @@ def test_the_filler_is_recorded_read_again_and_compared(place, run):
     )
     assert own == again != other
     assert record_of("again")["thought_filler"] == "40"
+    zero = [*EVALUATE, "--thoughts", "zero", "--thought_filler", "40", "--log_dir", "zero"]
+    assert run(evaluate_softcot, zero)[0] == 0 and "thought_filler" not in record_of("zero")  # it has no effect
     assert [record_of(d).get("thought_scaling") for d in ("own", "again")] == ["standardized", None]
 
 
