@@ -251,8 +251,6 @@ def load_method(args) -> Method:
         hashes["mean_thoughts"] = fingerprint(source)
     if trained:
         hashes |= compare_with_training(vars(args), encoder, hashes, path, trained)
-    if args.thought_filler and has_slot and mode.has_projection and "embedding" not in (state or {}):
-        hashes["thought_filler"] = args.thought_filler
     load_adapters(args, base, assistant, own_engine)
     softcot = None
     if has_slot and mode.has_projection:
@@ -302,11 +300,16 @@ def load_adapters(args, base, assistant, own_engine: bool) -> None:
 
 
 def build_for_evaluation(args, base, assistant, chains, state, hashes):
-    """Return the module in eval mode. state: of the projection, None for the untrained one; hashes: of the training."""
+    """Return the module in eval mode. state: of the projection, None for the untrained one.
+
+    hashes: of the training; a filler that --thought_filler names is added.
+    """
     if state and "embedding" in state:
         filler = [0] * (chains or 1)  # the file's embeddings replace it
     else:
         chains = None if state else chains  # a projection without initial tokens: chains share their thought states
+        if args.thought_filler:
+            hashes["thought_filler"] = args.thought_filler
         filler = read_filler(assistant, hashes.get("thought_filler"), chains)
     torch.manual_seed(UNTRAINED_SEED)
     options = {"projection_dtype": getattr(torch, args.switches().projection_dtype), "filler": filler}

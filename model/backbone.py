@@ -122,16 +122,18 @@ class Backbone:
 
 
 def find_thought_tokens(config, tokenizer, custom: str | None = None) -> ThoughtTokens:
-    """Return a model's family, with the tokens of `custom`, "PLACEHOLDER,BEGIN,END[,ID]", in place of its own if given.
+    """Return the thought tokens of a model's family. `custom`, "PLACEHOLDER,BEGIN,END[,ID]", replaces the tokens.
 
     ID: of the first initial token. Raises ThoughtTokensError if the family is unknown and custom is not given, or a
     token is not one token.
     """
     vocabulary = tokenizer.get_vocab()
-    family = None
-    for model_types, tokens in reversed(FAMILIES):  # the first that fits
-        if config.model_type in model_types and {tokens.placeholder, tokens.begin, tokens.end} <= vocabulary.keys():
-            family = tokens
+    fitting = (
+        tokens
+        for model_types, tokens in FAMILIES
+        if config.model_type in model_types and {tokens.placeholder, tokens.begin, tokens.end} <= vocabulary.keys()
+    )
+    family = next(fitting, None)
     if custom:
         parts = [part.strip() for part in custom.split(",")]
         initial_id = int(parts.pop()) if len(parts) == 4 and parts[3].isdecimal() else None
