@@ -21,7 +21,7 @@ from experiment.protocol import CORRECTED
 from experiment.responses import decode_texts, local_engine, make_requests
 from experiment.setup import encode_split, load_method, make_encoder, quiet_libraries, read_sampling
 from model.weights import load_projection
-from report.thoughts import describe, plot, show
+from report.thoughts import measure_thoughts, plot, show
 
 ROWS = 64  # that are written together
 NEAREST = 5  # tokens of each thought
@@ -37,7 +37,10 @@ class Answer(NamedTuple):
 
 
 class SoftCoTModel:
-    """Frozen models, projection and prompts, loaded once. Answers are evaluation's for question 0, up to rounding."""
+    """Frozen models, projection and prompts, loaded once.
+
+    Answers are those that evaluation with `--engine transformers` gives to question 0, up to rounding.
+    """
 
     def __init__(self, args):
         quiet_libraries()
@@ -90,7 +93,7 @@ def main():
         print(f"Answer {name} soft thoughts: {found.vote}{votes}\n", flush=True)
     if args.show_thoughts:
         (soft,) = model.method.slot.fill([model.encode(args.question)], model.method.collate)
-        shown = describe(model.method.base, soft.float(), NEAREST)
+        shown = measure_thoughts(model.method.base, soft.float(), NEAREST)
         show(shown)
         plot(shown, args.show_thoughts)
 

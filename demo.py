@@ -2,7 +2,8 @@
 newlines in the assistant's placeholders), its control with shuffled thoughts, and SoftCoT++, on data/mini.
 
 SmolLM2-135M-Instruct reasons and assists, frozen. Prints the project's commands and runs each in this one process,
-which imports the libraries once. Starts over each time: results/demo, where all files are, is removed first.
+which imports the libraries once. All files are in results/demo (--quick: results/demo_quick); what is finished there is
+kept.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from model.choices import EMBEDDED as MODEL
 from utils import run_main
 
 ROOT = Path(__file__).resolve().parent
-OUT = ROOT / "results" / "demo"
 LENGTH, CHAINS, SAMPLES = 16, 2, 2  # thought tokens; chains of SoftCoT++ and samples a chain that vote
 LEARNING_RATE = 1e-2  # 160 steps must do what the papers' tens of thousands of 2e-5 do; 4e-3 learns more slowly
 TEMPERATURE = 0.5  # for every method; the papers' 1.0 suits larger models
@@ -45,12 +45,12 @@ def run(script, options, data=DATA):
 
 
 def train(script, name, plan, options=""):
-    """Train for one epoch; return the options that take the projection. The loss curve is copied to results/demo."""
+    """Train for one epoch; return the options that take the projection. The loss curve is copied beside the tables."""
     size = f"--k_shot {plan['train']} --batch_size {plan['batch']} --n_epochs 1 --dev_k 32 --dtype {plan['dtype']}"
     models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH}"
-    run(script, f"{models} --output_name {name} {size} --learning_rate {LEARNING_RATE} {options}")
-    (folder,) = OUT.glob(f"results/{name}-gsm8k-*")
-    shutil.copy(folder / "loss.png", OUT / f"loss_{name}.png")
+    run(script, f"{models} --output_name {name} {size} --learning_rate {LEARNING_RATE} --resume {options}")
+    (folder,) = Path("results").glob(f"{name}-gsm8k-*")
+    shutil.copy(folder / "loss.png", f"loss_{name}.png")
     return f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder.name}/projection.bin"
 
 
@@ -72,10 +72,9 @@ def main():
     if args.quick:
         plan |= {"train": 16, "batch": 8, "test": 2, "unseen": 2, "tokens": 16}
 
-    print(f"{OUT.relative_to(ROOT)}: what an earlier demo has left there is removed", flush=True)
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    os.chdir(OUT)
+    out = ROOT / "results" / ("demo_quick" if args.quick else "demo")
+    out.mkdir(parents=True, exist_ok=True)
+    os.chdir(out)
     start = time.monotonic()
 
     # 1) The base model alone
@@ -97,8 +96,8 @@ def main():
 
     # 4) Tables and plots
     run(summarize_results, f"logs --out . {PAIRS}", data=())
-    print(f"All files are in {OUT.relative_to(ROOT)}; {(time.monotonic() - start) / 60:.1f} minutes in all")
+    print(f"All files are in {out.relative_to(ROOT)}; {(time.monotonic() - start) / 60:.1f} minutes in all")
 
 
 if __name__ == "__main__":
-    run_main(main, on_stop="run it again: it starts over")
+    run_main(main, on_stop="run it again: it continues")

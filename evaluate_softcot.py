@@ -82,7 +82,7 @@ def evaluate(args):
     # 7) files in the data's order, report
     files.finish()
     name = name_method(record) + (f", noise {args.perturb_std:g}" if args.perturb_std else "")
-    report(files.scores(questions), name + (f", vote of {num_answers}" if num_answers > 1 else ""))
+    print_scores(files.scores(questions), name + (f", vote of {num_answers}" if num_answers > 1 else ""))
 
 
 def log_form(args, method, num_questions) -> LogForm:
@@ -108,7 +108,7 @@ def make_row(args, method, question, example, rows):
     return row | keep_texts(args.task_name, row["answers"], responses, raw_responses, keep=args.print_response)
 
 
-def report(scores, method_name):
+def print_scores(scores, method_name):
     """Print each seed's scores, then mean and sample standard deviation over seeds, by both answer rules."""
     for seed, score in scores.items():
         print(

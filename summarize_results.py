@@ -32,8 +32,8 @@ def arguments():
     shown = "show these even if all is missing: "
     option("--tasks", shown + ", ".join(TASKS), [], nargs="+", choices=list(TASKS), metavar="TASK")
     option("--methods", shown + ", ".join(METHODS), [], nargs="+", choices=METHODS, metavar="METHOD")
-    pair = "paired bootstrap of two methods or labels; may be given again (default: all against zero-shot CoT, what "
-    pair += "ran under another protocol against the corrected, and what has a lever against what has none)"
+    pair = "paired bootstrap of two methods or labels; may be given again (default: all against zero-shot CoT, each "
+    pair += "run under another protocol against its corrected twin, each with a lever against its twin without one)"
     option("--compare", pair, [], nargs=2, action="append", metavar=("A", "B"))
     option("--include_incomplete", "average incomplete runs too, flagged", False, action="store_true")
     option("--lm_eval", "write the result files as lm-evaluation-harness does, into this folder", metavar="FOLDER")
@@ -67,8 +67,6 @@ def main():
     for name, text in texts.items():
         with replaced(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
-    if args.lm_eval:
-        write_harness_files([run.path for run in runs if run.path.suffix == ".jsonl"], Path(args.lm_eval))
     missing = plot_summary(table, comparisons, folder)
 
     print(report)
@@ -76,6 +74,8 @@ def main():
         print(line, file=sys.stderr)
     written = [*texts, *(name for name, reason in missing.items() if not reason)]
     print(f"Wrote {folder}: {', '.join(written)}")
+    if args.lm_eval:
+        write_harness_files([run.path for run in runs if run.path.suffix == ".jsonl"], Path(args.lm_eval))
 
 
 if __name__ == "__main__":

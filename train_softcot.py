@@ -66,6 +66,7 @@ def train(args, dev_k):
     hashes |= {"train_hash": data_hash(train_data), "dev_hash": data_hash(dev_data), **model_hashes(base, assistant)}
     batch = args.batch_size * args.gradient_accumulation_steps * accelerator.num_processes
     record = make_record(args.fixing_result(), hashes | {"global_batch_size": batch})
+    description = describe_run(vars(args), encoder, base, assistant, record)
 
     # 5) SoftCoT around the models
     softcot = build_for_training(args, base, assistant)
@@ -103,7 +104,6 @@ def train(args, dev_k):
         history = training_loop(softcot, train_set, dev_set, collate, recipe, folder, record, accelerator, state)
         # 8) files
         if accelerator.is_main_process:
-            description = describe_run(vars(args), encoder, base, assistant, record)
             if thinks:
                 save_projection({"soft_thoughts": mean_thoughts(softcot, train_set, collate)}, folder / MEAN)
                 description["mean_thoughts"] = fingerprint(folder / MEAN)

@@ -23,6 +23,7 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.utils import send_to_device
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -35,8 +36,8 @@ from experiment.results import read_result_file
 from experiment.setup import load_backbones, load_instances, load_method, quiet_libraries, read_filler
 from model.causal_lm import embed_ids
 from model.choices import EMBEDDED
-from model.softcot import SoftCoT, initial_tokens, placeholder_token
-from model.training import cut_in_parts, on_device
+from model.softcot import SoftCoT, published_filler
+from model.training import cut_in_parts
 from report.evidence import write_tables
 from report.output import markdown_table
 from report.summary import bootstrap_interval
@@ -136,8 +137,8 @@ def measure_states(assistant_id: str, questions: int) -> dict:
         split = load_instances(args, "train", count)
         prompts = [encoder.encode(instance, "eval")["assistant_ids"][:-LENGTH] for instance in split]
         fillers = [read_filler(assistant, text, None) for text in FILLERS.values() if text]
-        tokens = [placeholder_token(assistant), *(embed_ids(assistant.model, ids) for ids in fillers)]
-        tokens = torch.cat([*tokens, initial_tokens(assistant, CHAINS)])
+        ids = [*published_filler(assistant, None), *sum(fillers, []), *published_filler(assistant, CHAINS)]
+        tokens = embed_ids(assistant.model, ids)
         layers = [assistant.model.config.num_hidden_layers * part // 4 for part in (2, 3, 4)]
         states[dtype] = collect_states(assistant.model, prompts, tokens, layers)
     groups = {name: slice(place, place + 1) for place, name in enumerate(FILLERS)}
@@ -243,7 +244,7 @@ def target_bits(pair, data, question, folder, contents, split="test") -> dict[st
         loss_of, bits = SoftCoT(method.base, None, LENGTH, learned=True), []  # of any soft thoughts
         for part in cut_in_parts(examples, BATCH):
             soft = torch.stack(method.slot.fill(part, method.collate))
-            batch = on_device(method.collate(part), loss_of.device_name)
+            batch = send_to_device(method.collate(part), loss_of.device_name)
             nats, _ = loss_of.token_losses(batch, soft, weights=[1.0] * len(part))
             bits += [round(value / math.log(2), 4) for value in nats.mean(1).tolist()]
         found[name] = bits

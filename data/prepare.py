@@ -130,9 +130,8 @@ def unzip(content, path, name):
     """Return the bytes of the archive's file of this name, in whatever folder of it."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            # The shortest: archives made on a Mac have a second one.
-            return archive.read(min((m for m in archive.namelist() if m.endswith(f"/{name}")), key=len))
-    except (zipfile.BadZipFile, ValueError) as error:
+            return archive.read(next(member for member in archive.namelist() if Path(member).name == name))
+    except (zipfile.BadZipFile, StopIteration) as error:
         raise PrepareError(f"{path}: no {name} in it ({error}): try again, or give --source_dir") from None
 
 

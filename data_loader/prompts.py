@@ -57,14 +57,13 @@ class _Slot(str):
 
 
 def plain(step):
-    """Return a solution line, as a filter of the templates, without calculator notes `<<...>>`, the socratic
-    separator ` ** ` and a leading `####`."""
+    """Return a solution line without calculator notes, ` ** ` and a leading `####`: a filter of the templates."""
     step = re.sub(r"<<[^<>]*>>", "", step)
     return re.sub(r"^\s*####\s*", "", re.sub(r" \*\*(?: |$)", " ", step)).strip()
 
 
 class Encoder:
-    """What encodes the examples of one task for one pair of models; this part is that of all encoders.
+    """Encodes the examples of one task for one pair of models: what both encoders share.
 
     base_tokens, assistant_tokens: the models' thought tokens (.family, .placeholder, .begin, .end). num_thought_tokens:
     L; 0 leaves the slot out. date_string: what chat templates that print a date print; None: today's.
@@ -88,16 +87,16 @@ class Encoder:
         tokenizers = [base_tokenizer]
         if self.length:
             tokenizers.append(assistant_tokenizer)
-            marks = (base_tokens.begin, base_tokens.placeholder, base_tokens.end)
-            begin, placeholder, end = (token_id(base_tokenizer, token) for token in marks)
+            marks = [base_tokens.begin, base_tokens.placeholder, base_tokens.end]
+            begin, placeholder, end = base_tokenizer.convert_tokens_to_ids(marks)
             self.slot_ids = [begin, *[placeholder] * self.length, end]
-            self.assistant_placeholder = token_id(assistant_tokenizer, assistant_tokens.placeholder)
+            self.assistant_placeholder = assistant_tokenizer.convert_tokens_to_ids(assistant_tokens.placeholder)
         for tokenizer in tokenizers:
             check_tokenizer(tokenizer, self.date)
         self._defuse = defuser(tokenizers)
 
     def hint_ids(self, text):
-        """Return the ids, at most L, of a text for the slot instead of placeholders, with no special token in it."""
+        """Return a text's ids for the slot, at most L, without special tokens."""
         return self._ids(self._defuse(text.strip()))[: self.length]
 
     def _ids(self, text):
@@ -109,8 +108,8 @@ class PromptEncoder(Encoder):
 
     pair: as for `Encoder`, from task to num_thought_tokens. prompt_dir: folder with the task's template, used instead
     of the built-in one. generation_prompt=False leaves the assistant's header out of evaluation prompts. max_len cuts
-    training and dev sequences, keep_last_token=False drops their last token without max_len, both for the tasks of
-    which the published code does so. word_dev_label=False takes the third token from the end as the dev label of tasks
+    training and dev sequences; without it, keep_last_token=False drops their last token. Both act for the tasks for
+    which the published code does it. word_dev_label=False takes the third token from the end as the dev label of tasks
     whose dev loss is on the answer's word.
     """
 
@@ -300,15 +299,6 @@ class PromptEncoder(Encoder):
     def _render(self, block, context):
         with naming(f"{self.path}, block {block}", Exception):  # a template is code and may raise anything
             return "".join(self._blocks[block][0](context)).strip()
-
-
-def token_id(tokenizer, token):
-    ids = tokenizer(token, add_special_tokens=False)["input_ids"]
-    if len(ids) != 1:
-        raise UserError(
-            f"thought token {token!r} is {len(ids)} tokens of {tokenizer.name_or_path!r}: choose a special one"
-        )
-    return ids[0]
 
 
 def defuser(tokenizers):

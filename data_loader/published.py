@@ -15,13 +15,12 @@ from data_loader.prompts import DATE, Encoder
 from data_loader.tasks import RAW
 from utils import UserError, naming
 
-# Task -> the function that encodes its examples, and the arguments that only this function has.
-FUNCTIONS = {
-    "gsm8k": ("pre_process_gsm8k", ["max_len"]),
-    "asdiv-aug": ("pre_process_gsm8k", ["max_len"]),
-    "aqua": ("pre_process_aqua", ["max_len"]),
-    "strategyqa": ("pre_process_strategy_qa", []),
-    "du": ("pre_process_du", []),
+FUNCTIONS = {  # task -> what encodes its examples
+    "gsm8k": "pre_process_gsm8k",
+    "asdiv-aug": "pre_process_gsm8k",
+    "aqua": "pre_process_aqua",
+    "strategyqa": "pre_process_strategy_qa",
+    "du": "pre_process_du",
 }
 SPLITS = {"train": "train", "dev": "dev", "eval": "test"}  # ours -> the functions'
 MASKS = {"input_ids": "attention_mask", "assistant_input_ids": "assistant_attention_mask"}
@@ -30,10 +29,10 @@ MASKS = {"input_ids": "attention_mask", "assistant_input_ids": "assistant_attent
 class PublishedEncoder(Encoder):
     """Encodes by the published function of a task.
 
-    pair: as for `Encoder`, from task to num_thought_tokens. folder: the clone. max_len: where the functions that can
-    cut training and dev sequences; -1: nowhere. Whether a prompt ends in a generation prompt is up to the functions.
-    Raises UserError if they do not know a model's family, or the clone lacks the function or has it with other
-    arguments.
+    pair: as for `Encoder`, from task to num_thought_tokens. folder: the clone. max_len: at how many tokens the
+    functions cut training and dev sequences, if they can; -1: nowhere. Whether a prompt ends in a generation prompt is
+    up to the functions. Raises UserError if they do not know a model's family, or the clone lacks the function or has
+    it with other arguments.
     """
 
     def __init__(self, *pair, folder, date_string=DATE, max_len=-1):
@@ -48,9 +47,8 @@ class PublishedEncoder(Encoder):
             self._models[f"{prefix}tokenizer"] = _returning_ids(tokenizer, self.date)
             self._models[f"{part}_backbone"] = tokens.published_name
             self._models[f"{part}_special_token"] = [tokens.placeholder, tokens.begin, tokens.end]
-        function, more = FUNCTIONS[self.task.name]
-        self._models |= dict.fromkeys(more, max_len)
-        self._load(Path(folder) / "utils.py", function)
+        self._models |= {"max_len": max_len} if self.task.is_cut else {}
+        self._load(Path(folder) / "utils.py", FUNCTIONS[self.task.name])
 
     def _load(self, path, name):
         """Run the file; set path, prompt_hash and the function. Raises UserError if that fails."""

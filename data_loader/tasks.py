@@ -22,8 +22,8 @@ class Task:
     # answer is a letter alone; "facts": a list of facts, and answer is true or false.
     form: str = "gsm_style"
     papers_form: str = ""  # in the names of the papers' files; another file is read with a note
-    # The first token with a loss: the assistant's header, or the token behind the user's end of turn. The two differ
-    # if the chat template writes a newline between them.
+    # Whether the loss begins at the assistant's header, not at the token behind the user's end of turn: a newline, in
+    # some chat templates.
     loss_from_header: bool = False
     dev_labels: int = 5  # the dev loss is on the sequence's last tokens; 0: on the answer's word
     is_cut: bool = True  # whether the published code can cut its training sequences at a longest length
@@ -86,6 +86,7 @@ TASKS = {
             "choice",
             choices="ABCDEF",
             form="letter",
+            is_cut=False,
             long_max_new_tokens=1024,
         ),
     )

@@ -8,14 +8,13 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
 from data_loader.tasks import TASKS
 from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, switches_in
-from experiment.run_files import short_name, trained_with
+from experiment.run_files import read_training_options, short_name
 from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, QUANTIZATION
 from model.slot import MODES
 from utils import UserError, naming
@@ -61,7 +60,8 @@ def number(kind, least, most=sys.float_info.max):
 
     def check(text):
         if not least <= (value := kind(text)) <= most:
-            raise argparse.ArgumentTypeError(f"want {least} to {most}, got {text}")
+            wanted = f"{least} or more" if most == sys.float_info.max else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"want {wanted}, got {text}")
         return value
 
     return check
@@ -80,6 +80,11 @@ def not_empty(text):
     if not text:
         raise argparse.ArgumentTypeError("got an empty text")
     return text
+
+
+def model_id(text):
+    """Return a model's id without a slash at its end: `models/X/` and `models/X` are one model."""
+    return text.rstrip("/") or text
 
 
 def filler(text):
@@ -102,10 +107,10 @@ class Options:
     prompt_dir: str = option(
         None, "folder with a <task>.jinja that replaces the built-in prompts", check=not_empty, fixes_result=False
     )
-    dtype: str = option("bfloat16", "of the frozen models", choices=DTYPES)
+    dtype: str = option("bfloat16", "dtype of the frozen models", choices=DTYPES)
     base_device_map: str = option(
         None,
-        "transformers' device map over the GPUs of one process, for the base",
+        "spread the base model's layers over the GPUs of one process (transformers' device_map)",
         choices=DEVICE_MAPS,
         fixes_result=False,
     )
@@ -117,21 +122,16 @@ class Options:
         None, "PLACEHOLDER,BEGIN,END[,ID]: the same of the assistant; ID: the first of SoftCoT++'s initial tokens"
     )
     trust_remote_code: bool = flag("let a model's own code from the Hub run on this machine", fixes_result=False)
-    # Of the scripts that lack the option.
+    # Values for scripts without these options.
     published_code, num_scaling_times, model_name, max_len = None, None, "", -1
 
     def check(self) -> None:
         """Raise UserError if options contradict each other."""
-        for text in self.contradictions():
-            raise UserError(text)
-
-    def contradictions(self) -> Iterator[str]:
-        """Yield a line for each contradiction: what to change."""
         if self.published_code and self.prompt_dir:
-            yield "give one of --published_code and --prompt_dir"
+            raise UserError("give one of --published_code and --prompt_dir")
         for name in OF_CLONE:
             if self.published_code and vars(self).get(name, CLONE) != CLONE:
-                yield f"--published_code decides what --{name} is: leave --{name} out"
+                raise UserError(f"--published_code decides what --{name} is: leave --{name} out")
 
     def switches(self) -> Protocol:
         """Return the script's switches. Those that it has no option for are corrected."""
@@ -239,7 +239,8 @@ class Training(Options):
     thought_scaling: str = option(
         "none",
         "standardized: thought states, in float32, are centred and scaled per feature before the projection, whose "
-        "saved weight and bias then contain that",
+        "saved weight and bias then contain that; evaluation reads it in run.json, without that file give "
+        "--dtype float32",
         choices=("none", "standardized"),
     )
     max_len: int = option(
@@ -284,16 +285,18 @@ class Training(Options):
             return False
         return self.token_loss_pairs == "yes" or size_in_name(self.large_model_id) < 4
 
-    def contradictions(self):
-        yield from super().contradictions()
+    def check(self):
+        super().check()
         self.pairs_examples()
         if not self.num_thought_tokens and (self.tune_assistant_model or not self.tune_base_model):
-            yield "--num_thought_tokens 0 trains the base model's LoRA adapter alone: give --tune_base_model"
+            raise UserError("--num_thought_tokens 0 trains the base model's LoRA adapter alone: give --tune_base_model")
         scales = self.thought_scaling == "standardized"
         if not self.thinks() and (self.tune_assistant_model or self.thought_filler or scales):
-            yield "without an assistant leave out --tune_assistant_model, --thought_filler and --thought_scaling"
+            raise UserError(
+                "without an assistant leave out --tune_assistant_model, --thought_filler and --thought_scaling"
+            )
         if scales and (self.tune_assistant_model or self.projection_dtype != "float32"):
-            yield "--thought_scaling needs a frozen assistant and a float32 projection"
+            raise UserError("--thought_scaling needs a frozen assistant and a float32 projection")
 
     def thinks(self) -> bool:
         """Return whether an assistant has a part."""
@@ -328,8 +331,10 @@ def size_in_name(model_id: str) -> float:
 class Trained(Options):
     """Options of the scripts that read what training wrote."""
 
-    base_model_id: str = option("meta-llama/Llama-3.1-8B-Instruct", "base model: Hub id, directory, or embedded/...")
-    assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model")
+    base_model_id: str = option(
+        "meta-llama/Llama-3.1-8B-Instruct", "base model: Hub id, directory, or embedded/...", check=model_id
+    )
+    assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", check=model_id)
     params_file_name: str = option(
         None,
         "projection.bin, or user/repo or user/repo/file.bin on the Hub, if --thoughts needs one",
@@ -339,10 +344,10 @@ class Trained(Options):
     base_model_ckpt: str = option(None, "LoRA adapter of the base model; None: none", check=path_or_none)
     assistant_model_ckpt: str = option(None, "LoRA adapter of the assistant; None: none", check=path_or_none)
     thought_filler: str = option(
-        None, "that of the training; default: by the run.json beside the projection", filler, fixes_result=False
+        None, "filler of the training; default: what run.json beside the projection says", filler, fixes_result=False
     )
     num_thought_tokens: int = option(2, "L; 4 in the papers, 0: zero-shot CoT", check=natural)
-    task_name: str = option("gsm8k", "whose prompt and data", choices=list(TASKS))
+    task_name: str = option("gsm8k", "task whose prompts and data are used", choices=list(TASKS))
     num_return_sequences: int = option(1, "R, samples a chain", check=positive)
     max_new_tokens: int = option(0, "longest response; 0: 1024, for Qwen3 4096 (du, strategyqa: 1024)", check=natural)
     temperature: float = option(1.0, "of sampling", check=above_zero)
@@ -374,7 +379,7 @@ class Evaluation(Trained):
     print_input: bool = flag("write each prompt to the log and results", fixes_result=False)
     print_response: bool = flag("write each response to the log and results", fixes_result=False)
     test_k: int = option(0, "first k questions; 0: all", check=natural, fixes_result=False)
-    seed: int = option(42, "the one seed, without --seed_from", check=int, fixes_result=False)
+    seed: int = option(42, "seed of sampling, without --seed_from", check=int, fixes_result=False)
     seed_from: int = option(None, "first seed of a sweep", check=int, fixes_result=False)
     seed_to: int = option(None, "last seed of a sweep, included", check=int, fixes_result=False)
     tune_base_model: bool = flag("the base was tuned: needs --base_model_ckpt")
@@ -400,22 +405,26 @@ class Evaluation(Trained):
         self.engine = self.engine or ENGINES[self.protocol]
         super().__post_init__()
 
-    def contradictions(self):
-        yield from super().contradictions()
+    def check(self):
+        super().check()
         ends, mode = (self.seed_from, self.seed_to), MODES[self.thoughts]
         if ends != (None, None) and (None in ends or ends[0] > ends[1]):
-            yield f"a sweep needs --seed_from and --seed_to, the second not below the first; got {ends}"
+            raise UserError(f"a sweep needs --seed_from and --seed_to, the second not below the first; got {ends}")
         for part in ("base_model", "assistant_model"):
             if getattr(self, f"tune_{part}") and not getattr(self, f"{part}_ckpt"):
-                yield f"--tune_{part} needs the adapter that training wrote: --{part}_ckpt FOLDER"
+                raise UserError(f"--tune_{part} needs the adapter that training wrote: --{part}_ckpt FOLDER")
         if not self.num_thought_tokens and (self.thoughts != "projected" or self.perturb_std):
-            yield "--num_thought_tokens 0 leaves no slot for --thoughts and --perturb_std"
+            raise UserError("--num_thought_tokens 0 leaves no slot for --thoughts and --perturb_std")
         if self.num_thought_tokens and mode.reads and not self.params_file_name:
-            yield "--params_file_name FILE is missing, the projection.bin that training wrote"
+            raise UserError("--params_file_name FILE is missing, the projection.bin that training wrote")
         if self.engine == "vllm" and self.quantization:
-            yield "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"
+            raise UserError(
+                "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"
+            )
         if self.engine == "vllm" and find_spec("vllm") is None:
-            yield "--engine vllm: vLLM is not installed here; it needs its own environment (docs/REPRODUCING.md)"
+            raise UserError(
+                "--engine vllm: vLLM is not installed here; it needs its own environment (docs/REPRODUCING.md)"
+            )
 
     def name_log(self, seed: int) -> str:
         """Return the name of a seed's log and result file, without its ending.
@@ -476,7 +485,9 @@ class Ask(Trained, make_switches("evaluate_softcot")):
 
         with naming("--params_file_name"):
             path = local_projection(given["params_file_name"])
-        trained = {name: value for name, value in trained_with(path).items() if name in cls.__dataclass_fields__}
+        trained = {
+            name: value for name, value in read_training_options(path).items() if name in cls.__dataclass_fields__
+        }
         if "protocol" in given:  # it decides on the switches, not the training
             trained = {name: value for name, value in trained.items() if name not in SWITCHES}
         return trained | given | {"params_file_name": str(path)}
@@ -508,9 +519,10 @@ class Parser(argparse.ArgumentParser):
                 self.add_option(group, known[name])
 
     def add_option(self, group, field):
-        default = "" if field.default in (None, "", REQUIRED) else f" (default: {field.default})"
+        is_flag = field.metadata["check"] is bool
+        default = "" if is_flag or field.default in (None, "", REQUIRED) else f" (default: {field.default})"
         more = {"help": field.metadata["help"] + default, "default": argparse.SUPPRESS}
-        if field.metadata["check"] is bool:
+        if is_flag:
             more["action"] = "store_true"
         else:
             more |= {"type": field.metadata["check"], "choices": field.metadata["choices"]}

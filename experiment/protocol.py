@@ -30,7 +30,7 @@ class Protocol:
         scripts=("train_softcotpp",),
         does="In scaling-nce with a base model below 4 B, a batch is cut into pairs of examples. The token loss is the "
         "sum of the pairs' means over labels, divided by the batch size. The model's name gives the size: its last but "
-        "one part between dashes (Qwen3: the last) without the last character",
+        "one part between dashes (Qwen3: the last) without the last character. `yes`: whatever the size",
         effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged. The "
         "documented ids read as meant. Llama-3.1-8B reads as 3, SmolLM2-135M-Instruct as 135, Qwen2.5-7B stops the run",
     )
@@ -94,7 +94,7 @@ class Protocol:
         ("yes", "by_family", "no"),
         published="by_family",
         scripts=EVALUATION,
-        does="Prompts of Llama and Qwen2.5 end without a generation prompt",
+        does="Prompts of Llama and Qwen2.5 end without a generation prompt (`no`: those of every family)",
         effect="The model writes the header of its turn itself. In a public log of Qwen2.5 no response writes it "
         "exactly, in one of Llama all begin with the rest of it",
     )

@@ -27,8 +27,8 @@ def judge(task_name, question, responses, tokens):
     """Return the row of one question: published rule and strict rule side by side.
 
     question: Instance; responses: N x R texts, chain by chain; tokens: how many each took. A row may also have: input,
-    the base's prompt; responses; raw_responses, with special tokens; unread, of those only the ones without a number;
-    skipped, why the question was not asked of the model.
+    the base's prompt; responses; raw_responses, with special tokens; unread, the raw responses without a number, if
+    responses are not kept; skipped, why the question was not asked of the model.
     """
     row = {"index": question["index"], **verdicts(task_name, responses, question["answer"]), "tokens": tokens}
     row |= {field: without_infinity(row[field]) for field in ("gold", "vote")}
@@ -195,7 +195,7 @@ def response_lines(row, form) -> list[str]:
 
     As published, SoftCoT numbers samples, SoftCoT++ chains and samples, but with one sample a chain, 1 and chains.
     """
-    texts = row.get("raw_responses", row.get("responses"))
+    texts = row.get("raw_responses")
     places = range(len(row["answers"]))
     if texts is None:
         places, texts = [place for place in places if row["answers"][place] is None], row.get("unread", [])

@@ -35,7 +35,7 @@ def open_training(folder: Path, record: dict, resume: bool):
             busy = f"another process is training in {folder}: wait for it, or take another --output_name"
             stack.enter_context(locked(folder / "run", busy=busy))
             for top in ("results", "logs"):
-                Path(top, folder.name).mkdir(parents=True, exist_ok=True)
+                Path(top, folder.relative_to("ckpt")).mkdir(parents=True, exist_ok=True)
             remove_stale(folder)
             refuse_earlier_run(folder, resume)  # again, now that no other run can write there
             remedy = "resume with the arguments and data the run was started with, or take another --output_name"

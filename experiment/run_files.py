@@ -59,12 +59,6 @@ def short_name(model_id: str) -> str:
     return Path(str(model_id)).name
 
 
-def with_plain_ids(record: dict) -> dict:
-    """Return a run's record with model ids that end in no slash: `models/X/` and `models/X` are one model."""
-    ids = {key: record[key] for key in ("base_model_id", "assistant_model_id") if isinstance(record.get(key), str)}
-    return record | {key: value.rstrip("/") or value for key, value in ids.items()}
-
-
 def git_commit() -> str | None:
     """Return the commit of the code, with + if files differ from it; None outside a repository."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
@@ -90,12 +84,12 @@ def describe_run(options: dict, encoder, base, assistant, record):
 
 
 def make_record(options: dict, hashes: dict) -> dict:
-    """Return all that fixes the result of a training, or of an evaluation but for its seed, as it is read again.
+    """Return the record in JSON's types: all that fixes a result, but for the seed of an evaluation.
 
     options: those that fix it; hashes: of prompts, data and weights, and what else fixes it. An adapter is known by its
     content.
     """
-    record = with_plain_ids({"version": VERSION, **options, **hashes})
+    record = {"version": VERSION, **options, **hashes}
     for part in ("base_model_ckpt", "assistant_model_ckpt"):
         if record.get(part):
             record[part] = fingerprint(Path(record[part], ADAPTER))
@@ -144,7 +138,7 @@ def read_training(params_file: Path) -> dict | None:
     return trained
 
 
-def trained_with(params_file: Path) -> dict:
+def read_training_options(params_file: Path) -> dict:
     """Return the options of the training of a projection, as evaluation names them; {} without run.json."""
     arguments, folder = (read_training(params_file) or {}).get("arguments", {}), params_file.absolute().parent
     names = {"base_model_id": "large_model_id", "assistant_model_id": "small_model_id"}
@@ -172,11 +166,13 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     filler = levers.get("thought_filler")
     if options["thought_filler"] not in (None, filler):
         raise UserError(f"--thought_filler is {options['thought_filler']!r}, but the training had {filler!r} ({run})")
+    lines = []
     parts = [("base", "large_model_id", encoder.base_family), ("assistant", "small_model_id", encoder.assistant_family)]
     for part, name, family in parts if hashes["assistant_weights"] else parts[:1]:
         mine = f"{short_name(options[f'{part}_model_id'])} (family {family})"
         wanted = f"{short_name(arguments[name])} (family {trained[f'{part}_family']})"
-        if mine != wanted:
+        same_weights = hashes[f"{part}_weights"] == record.get(f"{part}_weights")  # in a folder of another name
+        if mine != wanted and not (same_weights and family == trained[f"{part}_family"]):
             raise UserError(f"--{part}_model_id is {mine}, but {params_file} was trained with {wanted} ({run})")
         adapter, own = options[f"{part}_model_ckpt"], trained.get(f"{part}_model")
         if own and own != (adapter and fingerprint(Path(adapter, ADAPTER))):
@@ -184,12 +180,14 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
                 f"--{part}_model_ckpt is {adapter}, but {params_file} was trained together with another LoRA adapter "
                 f"({run}): give {run.parent / f'{part}_model'}"
             )
+        if adapter and not own:
+            lines.append(f"{part}_model_ckpt was None, now {adapter}")
     # The documented commands leave scaling, the default, for every kind of projection.
     if (options.get("model_name"), arguments.get("model_name")) == ("scaling-nce", "scaling"):
         raise UserError(f"--model_name is scaling-nce, but {params_file} was trained as scaling ({run})")
     compared = ["base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer"]
     compared += ["prompt_hash"] if arguments["task_name"] == options["task_name"] else []
-    lines = [
+    lines += [
         f"{name} was {arguments[name]}, now {value}"
         for name, value in switches_in(options).items()
         if arguments.get(name, value) != value

@@ -149,7 +149,7 @@ def make_encoder(args, base, assistant):
 
 
 def share_instructions(collate, examples, length: int, base, assistant) -> None:
-    """Let the instruction of these examples run once, for each backbone that is given and can share it."""
+    """Set the instruction that these examples begin with, so that each model that can share it runs it once."""
     can = [part is not None and runs_fast(part.model) and not is_tuned(part.model) for part in (base, assistant)]
     collate.share_instructions(examples, length, *can)
 
@@ -203,8 +203,8 @@ class Method:
 
     base: Backbone
     assistant: Backbone | None
-    encoder: object  # data_loader.prompts.PromptEncoder
-    collate: object  # data_loader.collator.Collator
+    encoder: PromptEncoder | PublishedEncoder
+    collate: Collator
     slot: ThoughtSlot | None  # None for zero-shot CoT
     chains: int  # sets of soft thoughts a question
     hashes: dict  # of prompts, models and projection, and what the projection was trained with, for the record
@@ -228,7 +228,7 @@ def load_method(args) -> Method:
             own_chains = "embedding" in state or len(state.get("soft_thoughts", ())) > 1
             if not mode.has_projection:
                 vectors = cut_vectors(state, args.num_thought_tokens, chains)
-        if chains and not own_chains and not args.perturb_std:
+        if (chains or 1) > 1 and not own_chains and not args.perturb_std:
             raise UserError(
                 f"{file} is SoftCoT's, without initial tokens: all {chains} chains would be the same; "
                 "leave out --num_scaling_times (evaluate_softcot.py), or give --perturb_std (SoftCoT-P)"

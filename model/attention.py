@@ -32,17 +32,14 @@ def grouped_attention(module, query, key, value, attention_mask, dropout=0.0, sc
         attention_mask = attention_mask.expand(-1, -1, group, -1, -1).flatten(2, 3)
     query = query.reshape(batch, shared, group * length, width)
     if query.requires_grad and query.device.type == "cpu" and attention_mask is not None and not dropout:
-        output = plain_attention(query, key, value, attention_mask, scaling or width**-0.5)
+        # As transformers' eager path: on a CPU with gradient twice as fast as sdpa.
+        scores = (query * (scaling or width**-0.5)) @ key.transpose(-1, -2) + attention_mask
+        output = scores.softmax(-1) @ value
     else:
         output = F.scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling
         )
     return output.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
-
-
-def plain_attention(query, key, value, attention_mask, scaling: float):
-    """Return softmax(query key^T) value, as transformers' eager path: on a CPU with gradient twice as fast as sdpa."""
-    return ((query * scaling) @ key.transpose(-1, -2) + attention_mask).softmax(-1) @ value
 
 
 def group_heads(model) -> None:

@@ -7,7 +7,6 @@ also holds the published code's rules for each.
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 from dataclasses import dataclass, replace
@@ -55,7 +54,6 @@ class ThoughtTokens:
     max_chains: int | None = None  # how many of them the family gives; None: as many as the vocabulary has
     published_name: str = ""  # "": the published code does not know it
     end_of_turn: str | None = None  # ends a response too
-    padding: str | None = None  # of responses that are finished
     generation_prompt: bool = True  # whether the published evaluation's prompts have one
     loses_last_token: tuple[str, ...] = ("gsm8k", "asdiv-aug")  # tasks whose training sequences lose it
     long_responses: bool = False  # a task may give it more new tokens
@@ -72,7 +70,6 @@ FAMILIES = (
             max_chains=245,
             published_name="llama",
             end_of_turn="<|eot_id|>",
-            padding="<|eot_id|>",
             generation_prompt=False,
         ),
     ),
@@ -83,7 +80,6 @@ FAMILIES = (
             initial_id=150001,
             max_chains=10,
             published_name="qwen",
-            padding="<|endoftext|>",
             generation_prompt=False,
         ),
     ),
@@ -94,7 +90,6 @@ FAMILIES = (
             initial_id=150001,
             max_chains=10,
             published_name="qwen3",
-            padding="<|endoftext|>",
             loses_last_token=("aqua",),
             long_responses=True,
         ),
@@ -137,7 +132,7 @@ def find_thought_tokens(config, tokenizer, custom: str | None = None) -> Thought
     if custom:
         parts = [part.strip() for part in custom.split(",")]
         initial_id = int(parts.pop()) if len(parts) == 4 and parts[3].isdecimal() else None
-        if len(set(parts)) != 3 or any(part not in vocabulary for part in parts):
+        if len(parts) != 3 or len(set(parts) & vocabulary.keys()) != 3:
             raise ThoughtTokensError(
                 "thought tokens are given as PLACEHOLDER,BEGIN,END, three different single tokens of the model's "
                 f"vocabulary; got {custom!r}"
@@ -201,12 +196,16 @@ def load_backbone(
     """Load the weights of what `open_backbone` returned, frozen (no gradients, eval mode), and return it.
 
     device_map: None (all on `device`) or one of transformers' own, to spread the layers over the GPUs; quantization:
-    None or one of QUANTIZATION, by bitsandbytes. Raises UserError with one line if they cannot be loaded.
+    None or one of QUANTIZATION, by bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`. Raises UserError with
+    one line if they cannot be loaded.
     """
     placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
-    if quantization:
-        placed["quantization_config"] = quantization_config(quantization, dtype)
     with loading("model", backbone.model_id):
+        if quantization:
+            nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": getattr(torch, dtype)}
+            placed["quantization_config"] = BitsAndBytesConfig(
+                **nf4 if quantization == "4bit" else {"load_in_8bit": True}
+            )
         model = AutoModelForCausalLM.from_pretrained(
             resolve(backbone.model_id),
             trust_remote_code=trust_remote_code,
@@ -267,60 +266,27 @@ def check_role(backbone: Backbone, generates: bool) -> None:
         ) from error
 
 
-def quantization_config(quantization: str, dtype: str):
-    """Return transformers' config for bitsandbytes: LLM.int8(), or 4-bit NF4 computed in `dtype`."""
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError("quantization needs bitsandbytes, which is not installed here: pip install bitsandbytes")
-    if quantization == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype)
-    )
-
-
-class EmbeddingsOnly(torch.nn.Module):
-    """A causal LM of which only the input embeddings are here: enough to build soft prompts for another engine."""
-
-    def __init__(self, config, generation_config, embeddings):
-        super().__init__()
-        self.config, self.generation_config, self.embeddings = config, generation_config, embeddings
-
-    def get_input_embeddings(self):
-        return self.embeddings
-
-
 def load_embeddings(
     backbone: Backbone, *, dtype: str = "bfloat16", device: str = "cpu", trust_remote_code: bool = False
 ) -> Backbone:
-    """Load the input embeddings alone of what `open_backbone` returned: its model becomes an `EmbeddingsOnly`.
+    """Load the input embeddings alone of what `open_backbone` returned; other weights stay on the meta device.
 
-    One tensor of the checkpoint's safetensors is read. Raises UserError if there is none.
+    Enough to build soft prompts for another engine. One tensor of the checkpoint's safetensors is read. Raises
+    UserError if there is none.
     """
+    path = resolve(backbone.model_id)
     with loading("embeddings of", backbone.model_id):
-        skeleton = make_skeleton(backbone.model_id, trust_remote_code)
-        embeddings = skeleton.get_input_embeddings()
-        name = next(name for name, module in skeleton.named_modules() if module is embeddings) + ".weight"
-        weight = read_tensor(resolve(backbone.model_id), name)
-        generation_config = read_generation_config(backbone.model_id, skeleton.config)
-    embeddings.weight = torch.nn.Parameter(weight.to(getattr(torch, dtype)), requires_grad=False)
-    backbone.model = EmbeddingsOnly(skeleton.config, generation_config, embeddings).requires_grad_(False).eval()
-    backbone.model.to(device)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        embeddings = model.get_input_embeddings()
+        name = next(name for name, module in model.named_modules() if module is embeddings) + ".weight"
+        embeddings.weight = torch.nn.Parameter(read_tensor(path, name).to(getattr(torch, dtype)))
+        with contextlib.suppress(OSError):  # without such a file the config's own stays
+            model.generation_config = GenerationConfig.from_pretrained(path)
+    embeddings.to(device)
+    backbone.model = model.requires_grad_(False).eval()
     return backbone
-
-
-def make_skeleton(model_id: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Return the model that a config describes, without memory for its weights."""
-    config = AutoConfig.from_pretrained(resolve(model_id), trust_remote_code=trust_remote_code)
-    with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-
-
-def read_generation_config(model_id: str, config) -> GenerationConfig:
-    """Return a model's own generation config, or one made of its config if it has no such file."""
-    try:
-        return GenerationConfig.from_pretrained(resolve(model_id))
-    except OSError:
-        return GenerationConfig.from_model_config(config)
 
 
 def own_sampling(model_id: str) -> dict[str, float]:

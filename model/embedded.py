@@ -8,7 +8,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from model.causal_lm import DTYPE_ARGUMENT, TRANSFORMERS_5
+from model.causal_lm import TRANSFORMERS_5
 from model.choices import EMBEDDED
 from utils import UserError, locked, replaced_folder
 
@@ -21,9 +21,10 @@ def embedded_model_dir() -> Path:
     name = EMBEDDED.split("/")[1]
     cache = Path(os.environ.get("SOFTCOT_CACHE") or Path.home() / ".cache" / "softcot")
     target = cache / f"transformers-{transformers.__version__.split('.')[0]}" / name
-    with locked(target):
-        if not target.is_dir():
-            convert_embedded(target)
+    if not target.is_dir():  # a prepared cache may be read-only
+        with locked(target):
+            if not target.is_dir():
+                convert_embedded(target)
     return target
 
 
@@ -54,21 +55,14 @@ def convert_embedded(target: Path) -> None:
     with replaced_folder(target) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-        check_round_trip(scratch, model, tokenizer)
+        check_tokenizer(scratch, tokenizer)
 
 
-def check_round_trip(directory: Path, model, tokenizer) -> None:
-    """Raise RuntimeError unless the saved model and tokenizer read back as what was saved."""
+def check_tokenizer(directory: Path, tokenizer) -> None:
+    """Raise RuntimeError unless the saved tokenizer reads back as what was saved."""
     text = "<|im_start|>user\nJosé has 48/2 = <<48/2=24>>24 clips, “twice” £7.50.<|im_end|>\n"
     again = AutoTokenizer.from_pretrained(directory)
     ids = again(text, add_special_tokens=False)["input_ids"]
-    saved = AutoModelForCausalLM.from_pretrained(directory, **{DTYPE_ARGUMENT: torch.bfloat16})
-    state, expected = saved.state_dict(), model.state_dict()
-    if (
-        ids != tokenizer(text, add_special_tokens=False)["input_ids"]
-        or again.decode(ids) != text
-        or again.eos_token_id != 2
-        or state.keys() != expected.keys()
-        or any(not torch.equal(state[key], expected[key]) for key in expected)
-    ):
+    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if ids != expected or again.decode(ids) != text or again.eos_token_id != 2:
         raise RuntimeError(f"converting {EMBEDDED} failed its round trip with transformers {transformers.__version__}")

@@ -44,7 +44,7 @@ class Request(NamedTuple):
 
 
 def derive_seed(key: tuple) -> int:
-    """Return the 64-bit seed of a row; key: (seed, question, chain, sample)."""
+    """Return a 64-bit seed; key: (seed, question, chain, sample) of a row, (question, chain) of the slot's noise."""
     digest = hashlib.sha256(repr(tuple(int(part) for part in key)).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 

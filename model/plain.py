@@ -98,7 +98,7 @@ class PlainEngine:
             top_p=asked.top_p,
             top_k=choose_top_k(config, asked.top_k),
             eos_token_id=self.end_ids,
-            pad_token_id=padding_id(backbone),
+            pad_token_id=self.end_ids[0],  # of finished rows, which are cut
         )
         self.config = config
 
@@ -159,12 +159,3 @@ class RefuseNoToken(LogitsProcessor):
             if not good:
                 refuse_no_token(self.model_id, row.key, input_ids.shape[1])
         return scores
-
-
-def padding_id(backbone) -> int:
-    """Return what `generate` pads finished rows with."""
-    tokenizer, padding = backbone.tokenizer, backbone.thought_tokens.padding
-    if padding:
-        return tokenizer.convert_tokens_to_ids(padding)
-    own = (tokenizer.pad_token_id, tokenizer.eos_token_id)
-    return next((token for token in own if token is not None), 0)

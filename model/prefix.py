@@ -36,9 +36,7 @@ def run_prefix(model, embeds: torch.Tensor, lengths: list[int], instruction: Lay
     An autograd graph is kept if there is one.
     """
     batch, columns = embeds.shape[:2]
-    cache = DynamicCache()
-    for layer, pair in enumerate(instruction or []):
-        cache.update(*(states.expand(batch, -1, -1, -1) for states in pair), layer)
+    cache = DynamicCache([[states.expand(batch, -1, -1, -1) for states in pair] for pair in instruction or []])
     shared = instruction[0][0].shape[2] if instruction else 0
     real = real_columns(lengths, shared, columns, embeds.device)
     bare(model).get_decoder()(
@@ -48,7 +46,7 @@ def run_prefix(model, embeds: torch.Tensor, lengths: list[int], instruction: Lay
         past_key_values=cache,
         use_cache=True,
     )
-    return Prefix(lengths, shared, keys_and_values(cache))
+    return Prefix(lengths, shared, [layer[:2] for layer in cache])
 
 
 def continue_prefix(
@@ -69,9 +67,7 @@ def continue_prefix(
         ],
         dim=1,
     )
-    cache = DynamicCache()
-    for layer, pair in enumerate(prefix.layers):
-        cache.update(*(states[rows] for states in pair), layer)
+    cache = DynamicCache([[states[rows] for states in pair] for pair in prefix.layers])
     hidden = decoder(
         inputs_embeds=embeds,
         attention_mask=causal_mask(real, columns, embeds.dtype),
@@ -79,7 +75,7 @@ def continue_prefix(
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
-    return hidden.to(embeds.device), keys_and_values(cache)
+    return hidden.to(embeds.device), [layer[:2] for layer in cache]
 
 
 def real_columns(lengths: list[int], shared: int, columns: int, device) -> torch.Tensor:
@@ -106,10 +102,3 @@ def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def positions(real: torch.Tensor) -> torch.Tensor:
     """Return position ids `[B, C]` that count only the real columns, `[B, C]`."""
     return (real.cumsum(-1) - 1).clamp(min=0)
-
-
-def keys_and_values(cache) -> Layers:
-    """Return each layer's keys and values of a transformers cache, 4.51 and 5.x."""
-    if hasattr(cache, "layers"):
-        return [(layer.keys, layer.values) for layer in cache.layers]
-    return list(zip(cache.key_cache, cache.value_cache, strict=True))

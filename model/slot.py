@@ -1,4 +1,4 @@
-"""What fills the base model's thought slot: one row of MODES a mode.
+"""What fills the base model's thought slot: MODES, one row a mode.
 
 Prompt, sampling and vote are the same in every mode; only the embeddings between the begin and the end token differ.
 Knows tensors and token ids, never a task or text. torch is imported late: options show MODES in their help.
@@ -18,52 +18,54 @@ class Mode:
     row: str  # the method's name in the papers' tables, or ours
     fill: Callable
     has_projection: bool = False  # thought states go through a projection
-    reads: str = ""  # the file that holds it; empty: none
-    needs_assistant: bool = False
+    reads: str = ""  # the file of training that fills it; empty: none
     writes_text: bool = False  # the assistant writes tokens, which are part of the prompt
 
+    @property
+    def needs_assistant(self) -> bool:
+        return self.has_projection or self.writes_text
 
-def soft_thoughts(slot, examples, collate):
+
+def fill_projected(slot, examples, collate):
     """Return the soft thoughts of the examples' `assistant_ids`. Raises FloatingPointError if they are not finite."""
-    from model.training import on_device
+    from accelerate.utils import send_to_device
 
-    thoughts = slot.softcot.batch_thoughts(on_device(collate(examples), slot.softcot.device_name))
+    thoughts = slot.softcot.batch_thoughts(send_to_device(collate(examples), slot.softcot.device_name))
     if not thoughts.isfinite().all():  # an engine may draw from them all the same
         raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
     return thoughts
 
 
-def zeros(slot, examples, collate):
+def fill_zeros(slot, examples, collate):
     return slot.table.new_zeros(len(examples), 1, slot.length, slot.table.shape[1])
 
 
-def placeholders(slot, examples, collate):
+def fill_placeholders(slot, examples, collate):
     return slot.embed([slot.placeholder] * slot.length).expand(len(examples), 1, -1, -1)
 
 
-def hints(slot, examples, collate):
+def fill_hints(slot, examples, collate):
     """Return the embeddings of each example's `hint_ids`, which may be fewer than L."""
     return [slot.embed(example["hint_ids"])[None] for example in examples]
 
 
-def one_set(slot, examples, collate):
+def fill_same(slot, examples, collate):
     """Return the same vectors for all questions."""
     return slot.vectors.to(slot.table.device).expand(len(examples), -1, -1, -1)
 
 
 PROJECTION, MEAN = "projection.bin", "mean_thoughts.bin"
-PROJECTED = {"fill": soft_thoughts, "has_projection": True, "needs_assistant": True}
+PROJECTED = {"fill": fill_projected, "has_projection": True}
 MODES = {  # in the tables' order
     "projected": Mode("soft thoughts through the trained projection", "SoftCoT", reads=PROJECTION, **PROJECTED),
-    "placeholder": Mode("the base model's own placeholder embeddings (CoT-Unk)", "CoT-Unk", placeholders),
+    "placeholder": Mode("the base model's own placeholder embeddings (CoT-Unk)", "CoT-Unk", fill_placeholders),
     "assistant_text": Mode(
         "up to L tokens of text that the assistant writes greedily (Assist-CoT)",
         "Assist-CoT",
-        hints,
-        needs_assistant=True,
+        fill_hints,
         writes_text=True,
     ),
-    "zero": Mode("zero vectors", "Zero vectors", zeros),
+    "zero": Mode("zero vectors", "Zero vectors", fill_zeros),
     "untrained": Mode(
         "soft thoughts through the projection that training starts from", "Untrained projection", **PROJECTED
     ),
@@ -73,9 +75,9 @@ MODES = {  # in the tables' order
         reads=PROJECTION,
         **PROJECTED,
     ),
-    "mean": Mode("the mean of soft thoughts over the training set", "Mean thoughts", one_set, reads=MEAN),
+    "mean": Mode("the mean of soft thoughts over the training set", "Mean thoughts", fill_same, reads=MEAN),
     "learned": Mode(
-        "free vectors, trained in the place of soft thoughts", "Learned vectors", one_set, reads=PROJECTION
+        "free vectors, trained in the place of soft thoughts", "Learned vectors", fill_same, reads=PROJECTION
     ),
 }
 

@@ -34,8 +34,8 @@ class SoftCoT(nn.Module):
     """Frozen base, frozen assistant, one trained projection; SoftCoT++ with `chains`.
 
     The models are attributes, but no submodules: nothing moves, counts, synchronizes or saves them with the trained
-    weights. Only `projection` receives a gradient, and LoRA if the models have it (`tuned`). It is float32 by default:
-    in bfloat16 most of its updates are rounded away at the published learning rate.
+    weights. Only `projection` learns, or `learned` in its place, and LoRA if the models have it (`tuned`). The
+    projection is float32 by default: in bfloat16 most updates are rounded away at the published learning rate.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SoftCoT(nn.Module):
         super().__init__()
         thinks = length > 0 and not learned
         models = {"base": base.model} | ({"assistant": assistant.model} if thinks else {})
-        # Past nn.Module's own assignment, which would register `self.base` and `self.assistant` as submodules.
+        # nn.Module would register them as submodules, so they bypass its assignment.
         self.__dict__.update(models, models=list(models.values()))
         self.fast = [model for model in self.models if runs_fast(model) and not plain_way]
         for model in self.models:
@@ -91,10 +91,7 @@ class SoftCoT(nn.Module):
             vectors = size * torch.randn(self.num_chains, length, self.width_base)
             self.learned = nn.Parameter(vectors.to(self.device_name, projection_dtype))
         if thinks:
-            if filler:
-                tokens = embed_ids(assistant.model, filler)
-            else:
-                tokens = placeholder_token(assistant) if chains is None else initial_tokens(assistant, chains)
+            tokens = embed_ids(assistant.model, filler or published_filler(assistant, chains))
             self.embedding = nn.Parameter(tokens.detach().float().clone(), requires_grad=False)
             self.width_assistant = self.embedding.shape[1]
             self.projection = nn.Linear(
@@ -261,10 +258,9 @@ class SoftCoT(nn.Module):
         expected = {key: tuple(value.shape) for key, value in self.projection_state().items()}
         found = {key: tuple(value.shape) for key, value in state.items()}
         if found != expected:
-            other = "; evaluate_softcotpp.py takes SoftCoT++'s" if "embedding" in found.keys() - expected.keys() else ""
             raise UserError(
                 f"the projection holds {found}, but these models and options want {expected} "
-                f"(weight: [base width, assistant width]; embedding: [chains, assistant width]){other}"
+                "(weight: [base width, assistant width]; embedding, of SoftCoT++: [chains, assistant width])"
             )
         with torch.no_grad():
             self.projection.weight.copy_(state["weight"])
@@ -273,14 +269,14 @@ class SoftCoT(nn.Module):
                 self.embedding.copy_(state["embedding"])
 
 
-def placeholder_token(assistant: Backbone) -> torch.Tensor:
-    """Return what fills SoftCoT's placeholders: their own embedding, `[1, d_a]`."""
-    return embed_ids(assistant.model, [assistant.tokenizer.convert_tokens_to_ids(assistant.thought_tokens.placeholder)])
+def published_filler(assistant: Backbone, chains: int | None) -> list[int]:
+    """Return the ids whose embeddings fill the placeholders: their own, or of N chains [INI]^1..[INI]^N.
 
-
-def initial_tokens(assistant: Backbone, chains: int) -> torch.Tensor:
-    """Return [INI]^1..[INI]^N, `[N, d_a]`: embeddings of the family's initial token ids. Raises UserError."""
+    Raises UserError if the assistant's family has fewer initial tokens.
+    """
     tokens, table = assistant.thought_tokens, embedding_table(assistant.model)
+    if chains is None:
+        return [assistant.tokenizer.convert_tokens_to_ids(tokens.placeholder)]
     if tokens.initial_id is None:
         raise UserError(
             f"SoftCoT++ needs initial tokens, and the family {tokens.family!r} names none; give the id of the first"
@@ -292,4 +288,4 @@ def initial_tokens(assistant: Backbone, chains: int) -> torch.Tensor:
             f"{chains} chains: the assistant's family {tokens.family!r} has {available} initial tokens "
             f"(ids from {tokens.initial_id}); choose 1 to {available}"
         )
-    return embed_ids(assistant.model, range(tokens.initial_id, tokens.initial_id + chains))
+    return list(range(tokens.initial_id, tokens.initial_id + chains))

@@ -1,7 +1,7 @@
 """The assistant's pass over a data set, computed once and memory-mapped.
 
 The assistant is frozen, so its thought states are a constant of the data: every epoch, and a resumed run, reads them
-from one file, which is named by a hash of all they depend on.
+from one file.
 """
 
 import glob
@@ -12,39 +12,27 @@ import shutil
 from pathlib import Path
 
 import torch
+from accelerate.utils import send_to_device
 from tqdm import tqdm
 
 from model.processes import decided_by_main
-from model.training import cut_in_parts, on_device
+from model.training import cut_in_parts
 from utils import replaced
 
 BATCH_SIZE = 16
 
 
-def thought_states_key(model, examples, weights: str) -> str:
-    """Return a hash of all that the thought states of encoded examples depend on.
-
-    weights: the fingerprint of the assistant's.
-    """
-    parts = (
-        [example["assistant_ids"] for example in examples],
-        weights,
-        str(next(model.assistant.parameters()).dtype),
-        str(model.assistant.config),
-        model.embedding.tolist(),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
 def add_thought_states(model, examples, collate, folder: Path, split: str, weights: str) -> bool:
     """Put its thought states `[N, L, d_a]` into each example and return True; False if the disk has no room for them.
 
-    They are mapped from a file of `folder`, which process 0 computes if it is missing; files of the same split under
-    another key are removed. weights: the fingerprint of the assistant's. Without the states a training step computes
-    those of its examples.
+    They are mapped from a file of `folder`, named by a hash of all that they depend on, which process 0 computes if it
+    is missing; other files of the split are removed. weights: the fingerprint of the assistant's. Without the states a
+    training step computes those of its examples.
     """
-    path = folder / f"thoughts-{split}-{thought_states_key(model, examples, weights)[:32]}.bin"
     dtype = next(model.assistant.parameters()).dtype
+    ids = [example["assistant_ids"] for example in examples]
+    parts = ids, weights, str(dtype), str(model.assistant.config), model.embedding.tolist()
+    path = folder / f"thoughts-{split}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.bin"
     shape = (len(examples), model.num_chains, model.length, model.width_assistant)
     size = math.prod(shape) * dtype.itemsize
 
@@ -82,7 +70,7 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
             os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
         states = torch.from_file(str(scratch), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
         for chosen in tqdm(cut_in_parts(order, BATCH_SIZE), desc=f"Thought states, {BATCH_SIZE} questions a batch"):
-            batch = on_device(collate([examples[i] for i in chosen]), model.device_name)
+            batch = send_to_device(collate([examples[i] for i in chosen]), model.device_name)
             states[chosen] = model.thought_states(batch).cpu()
 
 
@@ -90,6 +78,6 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
 def mean_thoughts(model, examples, collate) -> torch.Tensor:
     """Return the mean of the examples' soft thoughts, `[N, L, d_b]`: one set for all questions, a control."""
     model.eval()
-    batches = (on_device(collate(part), model.device_name) for part in cut_in_parts(examples, BATCH_SIZE))
+    batches = (send_to_device(collate(part), model.device_name) for part in cut_in_parts(examples, BATCH_SIZE))
     sums = (model.batch_thoughts(batch).double().sum(0) for batch in batches)
     return (sum(sums) / len(examples)).float().cpu()

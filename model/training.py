@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, send_to_device
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 from transformers import get_linear_schedule_with_warmup
@@ -20,7 +20,7 @@ from transformers import get_linear_schedule_with_warmup
 from model.checkpoint import write_checkpoint
 from model.frozen_lm import IGNORE
 from model.processes import largest
-from utils import Stop, UserError, noted_signals
+from utils import Stop, noted_signals
 
 CLIP = 1.0
 LOGGING_STEPS = 10
@@ -38,12 +38,6 @@ class Recipe:
     seed: int
     keep_checkpoints: int
     save_minutes: float = 30.0  # between checkpoints inside an epoch
-
-    def steps(self, num_examples: int, num_processes: int) -> tuple[int, int, int]:
-        """Return the examples of an optimizer step, the steps of an epoch and those of the whole training."""
-        step_size = self.batch_size * self.accumulation * num_processes
-        steps_per_epoch = math.ceil(num_examples / step_size)
-        return step_size, steps_per_epoch, math.ceil(self.epochs * steps_per_epoch)
 
 
 @dataclass
@@ -66,7 +60,9 @@ def training_loop(
     a weight is not finite.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    step_size, steps_per_epoch, total_steps = recipe.steps(len(train_set), accelerator.num_processes)
+    step_size = recipe.batch_size * recipe.accumulation * accelerator.num_processes  # examples of an optimizer step
+    steps_per_epoch = math.ceil(len(train_set) / step_size)
+    total_steps = math.ceil(recipe.epochs * steps_per_epoch)
     optimizer = torch.optim.AdamW(trained.values(), lr=recipe.learning_rate, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=total_steps)
     torch.manual_seed(recipe.seed + accelerator.process_index)  # each process draws its own dropout
@@ -154,7 +150,7 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> torch.Te
     count = count_labels(examples, model.reduction)
     losses = torch.zeros(len(model.loss_names), device=accelerator.device)
     for part in cut_in_parts(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
-        found = model.losses(on_device(collate(part), accelerator.device), count, backward=True)
+        found = model.losses(send_to_device(collate(part), accelerator.device), count, backward=True)
         losses += torch.stack([found[name] for name in model.loss_names])
     if accelerator.num_processes > 1:
         for parameter in (p for p in model.parameters() if p.requires_grad):
@@ -164,7 +160,7 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> torch.Te
 
 
 @torch.no_grad()
-def dev_loss(model, dev_set, collate, batch_size: int, accelerator, signals=()) -> float | None:
+def dev_loss(model, dev_set, collate, batch_size: int, accelerator, signals) -> float | None:
     """Return the dev loss: the batches' losses, weighed by their examples. None if a signal came before its end."""
     total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
     rounds = cut_in_parts(cut_in_parts(dev_set, batch_size), accelerator.num_processes)
@@ -172,19 +168,11 @@ def dev_loss(model, dev_set, collate, batch_size: int, accelerator, signals=()) 
         if any(largest(accelerator, max(signals, default=0))):
             return None
         for examples in batches[accelerator.process_index :][:1]:
-            total += model.losses(on_device(collate(examples), accelerator.device))["loss"] * len(examples)
+            total += model.losses(send_to_device(collate(examples), accelerator.device))["loss"] * len(examples)
     loss = accelerator.reduce(total, reduction="sum").item() / len(dev_set)
     if not math.isfinite(loss):
         raise FloatingPointError(f"the dev loss is {loss}; {REMEDY}")
     return loss
-
-
-def on_device(batch: dict, device) -> dict:
-    """Return a batch with its tensors on a device."""
-    return {
-        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for name, value in batch.items()
-    }
 
 
 def check_finite(progress: Progress, trained: dict) -> None:
@@ -223,8 +211,6 @@ def make_state(progress: Progress, trained: dict, optimizer, schedule, accelerat
 
 def restore(state: dict, trained: dict, optimizer, schedule, accelerator) -> Progress:
     """Bring weights, optimizer, schedule and random state to a checkpoint's; return its Progress."""
-    if state["weights"].keys() != trained.keys():
-        raise UserError(f"the checkpoint trains {sorted(state['weights'])}, this run {sorted(trained)}")
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(state["weights"][name])

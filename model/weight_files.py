@@ -1,4 +1,4 @@
-"""Fingerprints of a model's files: its weights and its tokenizer, whatever dtype, quantization or engine reads them.
+"""Fingerprints of a model's files: weights, configs, tokenizer, whatever dtype, quantization or engine reads them.
 
 Of weights, sampled bytes are read: a second for a large model, where all bytes take minutes.
 """
@@ -14,6 +14,7 @@ from model.backbone import Backbone, loading, resolve
 BLOCK, BLOCKS = 4096, 256  # bytes of a block; blocks of a file, the first and the last bytes among them
 # What transformers loads, the first that is there: one file, or an index of several.
 WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json"))
+CONFIGS = ("config.json", "generation_config.json")  # the latter has sampling and end tokens of its own
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"),
     *("special_tokens_map.json", "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt"),
@@ -25,7 +26,8 @@ def model_hashes(base: Backbone, assistant: Backbone | None) -> dict[str, str | 
     hashes = {}
     for part, backbone in (("base", base), ("assistant", assistant)):
         hashes[f"{part}_weights"] = weights_fingerprint(backbone.model_id) if backbone else None
-        hashes[f"{part}_tokenizer"] = tokenizer_fingerprint(backbone.model_id) if backbone else None
+        for what, names in (("config", CONFIGS), ("tokenizer", TOKENIZER)):
+            hashes[f"{part}_{what}"] = files_fingerprint(backbone.model_id, names) if backbone else None
     return hashes
 
 
@@ -41,10 +43,10 @@ def weights_fingerprint(model_id: str) -> str:
         return hash_parts(read_blocks(Path(cached_file(resolve(model_id), name))) for name in names)
 
 
-def tokenizer_fingerprint(model_id: str) -> str:
-    """Return a hash of the tokenizer's files, its chat template among them."""
-    with loading("tokenizer of", model_id):
-        files = [find_folder(model_id) / name for name in TOKENIZER]
+def files_fingerprint(model_id: str, names) -> str:
+    """Return a hash of those of a model's small files that it has, by their names: CONFIGS or TOKENIZER."""
+    with loading("files of", model_id):
+        files = [find_folder(model_id) / name for name in names]
         return hash_parts(file.name.encode() + file.read_bytes() for file in files if file.is_file())
 
 

@@ -32,8 +32,8 @@ def find_repo(model_id: str) -> str | None:
 def local_projection(asked: str | Path) -> Path:
     """Return the path, or for a Hub id that of the downloaded projection, with its run.json and adapters beside it.
 
-    What begins with a file or folder that is here is a path; for `projectin.bin`, as one published command spells it,
-    the projection.bin beside it serves. Raises UserError if the Hub has no such projection.
+    What begins with a file or folder that is here is a path; for `projectin.bin`, as the published commands spell
+    it, the projection.bin beside it serves. Raises UserError if the Hub has no such projection.
     """
     named = HUB_FILE.fullmatch(str(asked))
     if not named or Path(Path(asked).parts[0]).exists():
@@ -83,18 +83,12 @@ def load_lora(backbone: Backbone, directory: str) -> None:
 
 def check_adapter(directory: str) -> None:
     """Raise UserError unless the directory holds a LoRA adapter."""
-    folder = Path(directory)
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise UserError(
-            f"no LoRA adapter in {directory!r}: give the folder base_model or assistant_model that training wrote "
-            "(adapter_model.safetensors in it); a whole state dict, as the published code writes, is not read"
-        )
-    try:
-        kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'adapter_config.json'} names no peft_type ({type(error).__name__})") from None
-    if kind != "LORA":
-        raise UserError(f"{directory} is an adapter of the kind {kind}: only LoRA adapters are read")
+    wanted = "give the folder base_model or assistant_model that training wrote, no whole state dict"
+    with naming(f"no LoRA adapter in {directory!r} ({wanted})", Exception):
+        Path(directory, "adapter_model.safetensors").stat()
+        kind = json.loads(Path(directory, "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
+        if kind != "LORA":
+            raise UserError(f"it is an adapter of the kind {kind}")
 
 
 def save_projection(state: dict[str, torch.Tensor], path: Path) -> None:
@@ -114,16 +108,11 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
         raise UserError(f"no projection at {path}: give the projection.bin that training wrote")
     with naming(f"{path} is not a readable projection (a torch.save'd dict of tensors)", Exception):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    if (
-        not isinstance(state, dict)
-        or not (
-            {"weight", "bias"} <= state.keys() <= {"weight", "bias", "embedding"} or set(state) == {"soft_thoughts"}
-        )
-        or not all(isinstance(value, torch.Tensor) for value in state.values())
-    ):
+    forms = {"weight", "bias"}, {"weight", "bias", "embedding"}, {"soft_thoughts"}
+    if not isinstance(state, dict) or set(state) not in forms or not all(map(torch.is_tensor, state.values())):
         found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise UserError(f"{path} holds {found}; a projection has weight, bias and, for SoftCoT++, embedding")
     for key, value in state.items():
         if value.dtype not in PROJECTION_DTYPES or value.layout != torch.strided or not value.isfinite().all():
-            raise UserError(f"{path}: {key} is {value.dtype}, {value.layout}; a projection is finite, dense floats")
+            raise UserError(f"{path}: {key} is not finite, dense floats ({value.dtype}, {value.layout})")
     return state

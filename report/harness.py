@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from experiment.results import read_result_file
 from utils import UserError, replaced, write_json
 
-RULES = {"published": ("vote", "correct"), "strict": ("vote_strict", "correct_strict")}  # the filters, for lm-eval
+FILTERS = {"published": ("vote", "correct"), "strict": ("vote_strict", "correct_strict")}  # our answer rules
 NOT_KNOWN = (  # fields of lm-eval's file that a result file has no value for
     *("git_hash", "pretty_env_info", "transformers_version", "lm_eval_version", "upper_git_hash", "max_length"),
     *("tokenizer_pad_token", "tokenizer_eos_token", "tokenizer_bos_token", "eot_token_id", "fewshot_as_multiturn"),
@@ -34,7 +34,7 @@ def write_harness_files(paths, folder: Path) -> None:
             raise UserError(f"{path} has no prompts or no responses: evaluate with --print_input --print_response")
         time, out = path.stat().st_mtime, folder / path.relative_to(top).with_suffix("")
         date = datetime.fromtimestamp(time).isoformat().replace(":", "-")
-        samples = [make_sample(record, row, rule) for rule in RULES for row in rows]
+        samples = [make_sample(record, row, rule) for rule in FILTERS for row in rows]
         out.mkdir(parents=True, exist_ok=True)
         write_json(make_results(record, rows) | {"date": time}, out / f"results_{date}.json")
         with replaced(out / f"samples_{record['task_name']}_{date}.jsonl") as scratch:
@@ -44,9 +44,10 @@ def write_harness_files(paths, folder: Path) -> None:
 
 def make_sample(record, row, rule) -> dict:
     """Return a row as lm-eval writes one question under one filter."""
-    vote, correct = RULES[rule]
+    vote, correct = FILTERS[rule]
     doc, target, prompt = {"index": row["index"], "gold": row["gold"]}, str(row["gold"]), row.get("input", "")
-    sampling = {name: record[name] for name in ("temperature", "top_p")} | {"do_sample": not record["greedy"]}
+    as_asked = ("temperature", "top_p") if record["sampling"] == "as_asked" else ()  # else the model's own
+    sampling = {name: record[name] for name in as_asked} | {"do_sample": not record["greedy"]}
     texts = {"doc": json.dumps(doc, indent=2, ensure_ascii=False), "prompt": prompt, "target": target}
     return {
         "doc_id": row["index"],
@@ -65,7 +66,7 @@ def make_sample(record, row, rule) -> dict:
 def make_results(record, rows) -> dict:
     """Return the summary of a seed as lm-eval writes it."""
     task, model, scores = record["task_name"], record["base_model_id"], {}
-    for rule, (_, correct) in RULES.items():
+    for rule, (_, correct) in FILTERS.items():
         values = [float(row[correct]) for row in rows]
         error = stdev(values) / sqrt(len(values)) if len(values) > 1 else "N/A"
         scores |= {f"exact_match,{rule}": mean(values), f"exact_match_stderr,{rule}": error}

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.run_files import OF_THOUGHTS, ONLY_IN_LOGS, with_plain_ids
+from experiment.run_files import OF_THOUGHTS, ONLY_IN_LOGS
 from report.papers import PAPERS
 from utils import UserError
 
@@ -34,7 +34,7 @@ EVENT = re.compile(
 SPECIAL_TOKEN = re.compile(r"<\|[^|<>\s]*\|>")  # answers are read without them
 # Arguments of the published code that its logs' names lack.
 FORMS = ("{}_model_id", "tune_{}_model", "{}_model_ckpt")
-NOT_IN_NAME = [form.format(part) for form in FORMS for part in ("base", "assistant")]
+NOT_IN_NAME = ["params_file_name", *(form.format(part) for form in FORMS for part in ("base", "assistant"))]
 
 
 def read_log(path: Path) -> tuple[dict, list[dict], int] | None:
@@ -83,7 +83,7 @@ def parse_arguments(path, text) -> dict:
 def read_settings(name, arguments) -> dict:
     """Return the record of a run: our logs hold it, of the published code's the name and some arguments give it."""
     if "version" in arguments:
-        return with_plain_ids({key: value for key, value in arguments.items() if key not in ONLY_IN_LOGS})
+        return {key: value for key, value in arguments.items() if key not in ONLY_IN_LOGS}
     base, assistant = split_models(name["models"])
     record = {
         "task_name": name["task"],
@@ -99,7 +99,7 @@ def read_settings(name, arguments) -> dict:
     }
     if name["N"]:
         record |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
-    return with_plain_ids(record | {k: arguments[k] for k in NOT_IN_NAME if arguments.get(k) not in (None, "None", "")})
+    return record | {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
 
 
 def split_models(text) -> tuple[str, str]:

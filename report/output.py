@@ -40,7 +40,7 @@ def details(table: pd.DataFrame) -> pd.DataFrame:
         "accuracy": map(format_accuracy, table.itertuples()),
         "strict": map(format_number, table.strict_mean, table.strict_std),
         "tokens": (format_number(tokens, form=".1f") for tokens in table.tokens),
-        "seeds": map(format_seeds, table.seeds),
+        "seeds": (", ".join(map(str, seeds)) or "-" for seeds in table.seeds),
         "questions": table.questions.astype("string").fillna("-"),
         "published": map(format_number, table.published, table.published_std),
         "difference": (format_number(difference, form="+.2f") for difference in table.difference),
@@ -57,14 +57,6 @@ def format_accuracy(row) -> str:
     if row.status != "ok":
         return "" if pd.isna(row.status) else row.status
     return format_number(row.mean, row.std) + (" †" if row.flags else "")
-
-
-def format_seeds(seeds) -> str:
-    """Return 41, 42, 43, 45 as `41-43, 45`."""
-    ends = []
-    for seed in sorted(seeds):
-        ends = [*ends[:-1], (ends[-1][0], seed)] if ends and ends[-1][1] == seed - 1 else [*ends, (seed, seed)]
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ends) or "-"
 
 
 def comparison_table(comparisons: list[dict]) -> pd.DataFrame:

@@ -88,7 +88,8 @@ def read_run(path) -> Run | None:
     record, rows, *rest = found
     check_record(path, record, rows)
     unused = {"assistant_model_id", "assistant_thought_tokens"} if name_method(record) in NO_ASSISTANT else set()
-    unused |= {"seed"} if record["num_thought_tokens"] else {"seed", "num_scaling_times", "model_name"}  # no chains
+    no_slot = {"num_scaling_times", "model_name", "params_file_name"}  # no chains, no projection
+    unused |= {"seed"} | (set() if record["num_thought_tokens"] else no_slot)
     settings = {key: value for key, value in record.items() if value is not None and key not in unused}
     protocol = protocol_name(settings)
     settings |= {"evaluated_with": protocol} if protocol else {}
@@ -108,8 +109,8 @@ def check_record(path, record, rows) -> None:
         fault = f"lacks {', '.join(lacking)}"
     elif (version := record.get("version", VERSION)) != VERSION:  # logs of the published code have none
         fault = f"is version {version}, not version {VERSION}"
-    elif record["task_name"] not in TASKS:
-        fault = f"has the task_name {record['task_name']!r}, which is not one of {', '.join(TASKS)}"
+    elif unknown := [name for name, known in (("task_name", TASKS), ("thoughts", MODES)) if record[name] not in known]:
+        fault = f"has the {unknown[0]} {record[unknown[0]]!r}, which is not known here"
     elif votes - {count_answers(record)}:
         fault = f"has {count_answers(record)} answers a question (num_return_sequences, num_scaling_times), not {votes}"
     if fault:
@@ -139,7 +140,7 @@ def judge_log_again(run, rows) -> None:
 
 
 def separate_logs(runs) -> None:
-    """Make the folder a setting of runs that are equal in settings and seed, if one is a log: its name lacks some."""
+    """Add the folder to the settings of runs with the same settings and seed, if one is a log, which may lack some."""
     places = (lambda path: path.parent, lambda path: path.with_stem("*"), lambda path: path)
     for same in group(runs, lambda run: run.settings):
         if len({run.seed for run in same}) < len(same) and any(run.path.suffix == ".log" for run in same):
@@ -149,7 +150,7 @@ def separate_logs(runs) -> None:
 
 
 def join_trainings(runs) -> None:
-    """Make runs of trainings that differ in their seed alone share a cell: one run each, no seed twice."""
+    """Put runs whose trainings differ only in their seed into one cell: one run each, no seed twice."""
     known = [run for run in runs if {"training", "training_seed"} <= run.settings.keys()]
     for same in group(known, lambda run: without_training(run.settings)):
         trainings = {run.settings["training_seed"] for run in same}

@@ -132,13 +132,15 @@ def distinguishing_keys(cells) -> list[str]:
 
 
 def name_distinctly(values) -> dict[str, str]:
-    """Return JSON of a value -> its name, all different: the last parts of a path, JSON, or a hash."""
+    """Return a short, distinct name for each value, by its JSON: a path's end, the JSON or the start of a hash."""
     values = {to_json(value): value for value in values}
 
     def name(key, length):
-        if isinstance(values[key], str) and ("/" in key or len(key) < 60):  # else a fingerprint
+        if not isinstance(values[key], str):
+            return key if len(key) < 12 else hashlib.sha256(key.encode()).hexdigest()[: 6 * length]
+        if "/" in key or len(key) < 60:
             return "/".join(values[key].split("/")[-length:])
-        return key if len(key) < 12 else hashlib.sha256(key.encode()).hexdigest()[: 6 * length]
+        return values[key].split()[-1][: 6 * length]  # a fingerprint: the file's SHA-256
 
     names = {}
     for key in values:
@@ -204,19 +206,19 @@ def make_table_row(cell, most_seeds) -> dict:
 
 def list_flags(cell, most_seeds) -> list[str]:
     """Return what a reader must know before comparing a cell's number."""
-    flags = [f"seed {run.seed}: {flag}" for run in cell.left_out for flag in run.flags]
+    folders = ", ".join(dict.fromkeys(str(run.path.parent) for run in cell.runs))
+    flags = [f"files in {folders}"] if cell.label.endswith("]") else []  # others have the same method and numbers
+    flags += [f"seed {run.seed}: {flag}" for run in cell.left_out for flag in run.flags]
     if cell.settings.get("several_trainings"):
         flags.append("each seed has its own training")
     if any(skipped := [run.skipped for run in cell.runs]):
         numbers = " to ".join(map(str, sorted({min(skipped), max(skipped)})))
         flags.append(f"{numbers} of {cell.questions} questions skipped as too long, counted as not correct")
-    in_split, wanted = cell.settings.get("questions_in_split"), PAPERS["questions"].get(cell.task)
+    in_split = cell.settings.get("questions_in_split")
     if in_split and cell.questions < in_split:
         flags.append(f"{cell.questions} of the split's {in_split} questions")
     if 0 < len(cell.runs) < most_seeds:
         flags.append(f"{len(cell.runs)} of {most_seeds} seeds")
-    if in_split and wanted and in_split != wanted:
-        flags.append(f"not the papers' data: {in_split} questions, not {wanted}")
     return flags + [f"seed {run.seed}: {flag}" for run in cell.runs for flag in run.flags]
 
 
@@ -257,15 +259,15 @@ def add_published(row, settings: dict | None = None, parts=()) -> dict:
 def bootstrap_interval(differences) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean of `differences` (one a question) over resampled questions."""
     differences, generator = np.asarray(differences), np.random.default_rng(0)
-    means = [generator.choice(differences, len(differences)).mean() for _ in range(10_000)]
+    means = [generator.choice(differences, (100, len(differences))).mean(1) for _ in range(100)]
     return tuple(map(float, np.percentile(means, [2.5, 97.5])))
 
 
 def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
     """Return the paired differences of pairs (methods or labels), and a line for each that is refused.
 
-    Without pairs every method is compared with zero-shot CoT, what ran under another protocol with the corrected, and
-    what has a lever with what has none.
+    Without pairs every method is compared with zero-shot CoT, each run under another protocol with its corrected twin,
+    and each run with a lever with its twin without one.
     """
     names = {cell.method for cell in cells} | {cell.label for cell in cells}
     for name in {name for pair in pairs for name in pair} - names:

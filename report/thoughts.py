@@ -14,7 +14,7 @@ from report.plots import save_figure
 
 
 @torch.no_grad()
-def describe(base, soft, top: int) -> dict:
+def measure_thoughts(base, soft, top: int) -> dict:
     """Return what is shown of soft thoughts `[N, L, d_b]`, as plain numbers.
 
     thoughts: of each its chain, position, norm and `top` nearest tokens with their cosines; median_norm: of the base
@@ -40,7 +40,7 @@ def describe(base, soft, top: int) -> dict:
 
 
 def show(found: dict) -> None:
-    """Print what `describe` found."""
+    """Print what `measure_thoughts` found."""
     print("chain position     norm  nearest tokens (cosine)")
     for thought in found["thoughts"]:
         nearest = "  ".join(f"{token!r} {cosine:+.3f}" for token, cosine in thought["nearest"])

@@ -8,7 +8,7 @@
 #   NAME            first part of the training runs' names in ckpt/ (default: table)
 #   OUT             folder of logs/ and summary/ (default: results/<table>)
 #   TRAIN_OPTIONS   more options of every training, such as "--k_shot 100 --dtype float32"; none that names the run
-#   EVAL_OPTIONS    more options of every evaluation, such as "--test_k 50 --seed_to 42"; none that makes another row
+#   EVAL_OPTIONS    more options of every evaluation, such as "--test_k 50 --seed_to 42"; none that changes a row's method
 #   PYTHON          the interpreter (default: python)
 # Run again, a table continues: what is finished is kept, and another data set, prompt or option is refused.
 # Exit code: that of the first command that fails; 2 for an argument or a variable that is not understood.
@@ -67,8 +67,9 @@ evaluate() { # evaluate METHOD FOLDER L [OPTION...]: a row of the table on $task
         --log_dir "$OUT/logs/$task${2:+/$2}" "${EVAL_OPTIONS[@]}"
 }
 trained() { # trained L [END]: print the folder of the training for $task
-    # du has no training set.
-    echo "ckpt/$NAME-${task/du/gsm8k}-$N_EPOCHS.0-$1-${BASE##*/}-${ASSISTANT##*/}${2:-}"
+    local trained_on=$task
+    [[ $task != du ]] || trained_on=gsm8k # du has no training set
+    echo "ckpt/$NAME-$trained_on-$N_EPOCHS.0-$1-${BASE##*/}-${ASSISTANT##*/}${2:-}"
 }
 train_task() {
     train softcot "$L_TRAIN" # the same run in every table
@@ -77,7 +78,7 @@ each_pair() { # each_pair BASE ASSISTANT ...: call train_task and then evaluate_
     while (($#)); do
         BASE=${1%/} ASSISTANT=${2%/}
         shift 2
-        for task in $(printf '%s\n' "${TASKS[@]/#du/gsm8k}" | awk '!seen[$0]++'); do
+        for task in $(printf '%s\n' "${TASKS[@]}" | sed 's/^du$/gsm8k/' | awk '!seen[$0]++'); do
             train_task
         done
         for task in "${TASKS[@]}"; do

@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported
+
 import pytest
 import torch
 from transformers import AutoTokenizer

@@ -217,7 +217,7 @@ def test_a_variable_that_the_table_cannot_follow_is_refused(name, value, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
+def test_a_whole_table_on_tiny_models(tmp_path):
     make_inputs(tmp_path)
     common = f"--data_dir data --dtype float32 {TOKEN_OPTIONS}"
     variables = {
@@ -233,12 +233,7 @@ def test_a_whole_table_on_tiny_models_and_again_which_changes_nothing(tmp_path):
     assert [cell["method"] for cell in cells] == labels
     for cell in cells:
         assert (cell["seeds"], cell["questions"]) == ([41], 3)
-    files = [*out.glob("logs/*/*/*.jsonl"), *tmp_path.glob("ckpt/*/projection.bin")]
-    before = {file: (file.read_bytes(), file.stat().st_ino) for file in files}
-    assert len(files) == 4 + 2
-    again = bash("softcotpp", "base", "assistant", cwd=tmp_path, **variables)
-    assert again.returncode == 0, again.stderr[-2000:]
-    assert {file: (file.read_bytes(), file.stat().st_ino) for file in files} == before
+    assert len([*out.glob("logs/*/*/*.jsonl"), *tmp_path.glob("ckpt/*/projection.bin")]) == 4 + 2
 
 
 def test_the_first_failure_stops_the_table_with_its_exit_code(tmp_path):

@@ -179,16 +179,11 @@ def test_a_question_over_the_assistants_context_is_left_out(place, run, thoughts
         assert [row["index"] for row in rows_of(file) if "skipped" in row] == [left_out]
 
 
-def test_the_command_ends_with_one_line(place, run):
-    (place.parent / "data" / "test.jsonl").write_bytes(line()[:-20])
-    assert "test.jsonl, line 1" in refused(run(evaluate_softcot, [*EVALUATE, *params()]))
-    assert not Path("logs").exists()
-
-
 def test_only_overlong_questions_are_an_error(place, run):
     (place.parent / "data" / "test.jsonl").write_bytes(line(question="word " * 10_000))
-    text = refused(run(evaluate_softcot, [*EVALUATE, *params()]))
-    assert re.search(r"eval: 1 of 1 .* 4088 tokens .*--max_new_tokens", text)
+    for limit, room in ((8, 4088), (0, 3072)):  # 0: the task's
+        text = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--max_new_tokens", limit]))
+        assert re.search(rf"eval: 1 of 1 .* {room} tokens .*--max_new_tokens", text)
 
 
 def test_a_limit_below_every_training_example_is_an_error_that_gives_both(place, run):

@@ -85,7 +85,7 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
     assert code == 0, output
     model = ask.load_softcot(None, None, of[1], max_new_tokens=8)
     (thoughts,) = model.method.slot.fill([model.encode(f"{question} $")], model.method.collate)
-    found = ask.describe(model.method.base, thoughts.float(), 3)
+    found = ask.measure_thoughts(model.method.base, thoughts.float(), 3)
     _, base_tokens, _, assistant_tokens, *_ = TOKEN_OPTIONS.split()
     backbones = [
         load_backbone(open_backbone(str(inputs / name), custom_tokens=tokens), dtype="float32")

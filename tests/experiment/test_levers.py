@@ -50,24 +50,17 @@ def test_the_filler_is_recorded_read_again_and_compared(place, run):
 
 
 def test_fewer_chains_than_trained_need_no_other_filler(place, run):
-    training = [*TRAIN, "--num_scaling_times", 2, "--model_name", "scaling-nce", "--thought_filler", "40,50"]
+    # The family has no initial token here: the projection's own are enough.
+    known = ["--assistant_thought_tokens", "<|endoftext|>,<begin>,<end>"]
+    training = [*TRAIN, *known, "--num_scaling_times", 2, "--model_name", "scaling-nce", "--thought_filler", "40,50"]
     assert run(train_softcotpp, training)[0] == 0
     for number in (1, 2):
         for thoughts in ("projected", "mean"):
             options = ["--num_scaling_times", number, "--thoughts", thoughts, "--log_dir", f"{thoughts}{number}"]
-            code, output = run(
-                evaluate_softcotpp, [*EVALUATE, "--params_file_name", RUN_PP / "projection.bin", *options]
-            )
+            options += [*known, "--params_file_name", RUN_PP / "projection.bin"]
+            code, output = run(evaluate_softcotpp, [*EVALUATE, *options])
             assert code == 0, output
     assert "2 chains need" in refused(run(train_softcotpp, [*training[:-1], "40", "--output_name", "one"]))
-
-
-def test_a_projection_s_own_initial_tokens_are_enough(place, run):
-    known = ["--assistant_thought_tokens", "<|endoftext|>,<begin>,<end>", "--num_scaling_times", 2]  # no initial token
-    training = [*TRAIN, *known, "--model_name", "scaling-nce", "--thought_filler", "40,50"]
-    assert run(train_softcotpp, training)[0] == 0
-    code, output = run(evaluate_softcotpp, [*EVALUATE, *known, "--params_file_name", RUN_PP / "projection.bin"])
-    assert code == 0, output
 
 
 def test_learned_vectors_are_trained_and_evaluated_without_an_assistant(place, run):

@@ -117,9 +117,20 @@ def test_a_wrong_word_or_a_contradiction_ends_with_its_option_named(options, wor
     with pytest.raises(SystemExit) as end:
         parse(options, *shlex.split(words))
     line = capsys.readouterr().err.splitlines()[-1]
-    assert end.value.code == 2 and any(word.split("=")[0] in line for word in words.split())
+    assert end.value.code == 2 and any(word.split("=")[0] in line for word in words.split() if word[:2] == "--")
     assert "--quantization" in line or "--quantization" not in words
     assert ("unrecognized" in line) == (words in ("--seed_fro 1", "--published_code d"))
+
+
+@pytest.mark.parametrize(
+    "options, words, name",
+    [
+        (TrainSoftCoT, "--tune_base_model", "micro_batch_size"),
+        (TrainSoftCoTPlusPlus, "--model_name scaling-nce --token_loss_pairs yes", "batch_size"),
+    ],
+)
+def test_what_changes_such_a_training_s_losses_is_fixed(options, words, name):
+    assert name in parse(options, *words.split()).fixing_result() and name not in parse(options).fixing_result()
 
 
 def test_the_switches_that_a_clone_decides_are_recorded_as_its_own():

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from model.softcot import SoftCoT
 from model.weights import load_projection
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of
 from tests.tiny import TOKEN_OPTIONS, add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_model
-from tests.tiny_runs import EVALUATE, TRAIN, refused
+from tests.tiny_runs import EVALUATE, RUN, TRAIN, refused
 from utils import UserError
 
 OPTIONS = {
@@ -56,6 +57,8 @@ def test_the_presets():
     for entry in SWITCHES.values():
         assert entry["published"] in entry["values"][1:]
         assert set(entry["scripts"]) <= OPTIONS.keys()
+    found = [parse("evaluate_softcot", f"--protocol {name}").engine for name in ("corrected", "published")]
+    assert found == ["transformers", "reference"]
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -123,6 +126,18 @@ def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
     assert encoded(parse("train_softcot", "--task_name strategyqa --max_len 20 --too_long cut"), backbone) == whole
 
 
+# ---- generation_prompt ----
+
+
+def test_by_family_is_no_for_llama_and_yes_for_qwen3(llama_tokenizer, qwen3_tokenizer):
+    for family, tokenizer, same in (("llama", llama_tokenizer, "no"), ("qwen3", qwen3_tokenizer, "yes")):
+        pair, prompts = [backbones(family, tokenizer)] * 2, []
+        for value in ("by_family", same):
+            encoder, _ = make_encoder(parse("evaluate_softcot", f"--generation_prompt {value}"), *pair)
+            prompts.append(encoder.encode(EXAMPLES["gsm8k"], "eval"))
+        assert prompts[0] == prompts[1]
+
+
 # ---- losses: token_loss_pairs, projection_dtype ----
 
 
@@ -175,7 +190,7 @@ def test_the_base_s_name_says_its_size(name, small):
     assert not parse("train_softcotpp", pair).pairs_examples()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_contrastive_product_is_bfloat16_with_a_bfloat16_projection(dtype):
     softcot, thoughts = scaling_nce("examples", dtype, chains=4), torch.randn(3, 4, 3, 48).to(dtype)
     torch.manual_seed(11)
@@ -273,6 +288,32 @@ def test_training_under_both_protocols(place, run):
     again = [*TRAIN, "--learning_rate", "1e-2", "--output_name", "published", "--resume"]
     refusal = refused(run(train_softcot, again))
     assert all(name in refusal for name in ("projection_dtype", "last_token", "date")) and "seed" not in refusal
+
+
+def test_a_training_s_seed_decides_on_its_start_and_order(place, run):
+    file = place.parent / "data" / "train.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+
+    def first_loss(name, seed):
+        folder = train(run, name, "--seed", seed, "--batch_size", 1)
+        return json.loads(Path("results", folder.name, "loss.json").read_text())[0]["loss"]
+
+    whole = first_loss("whole", 7)
+    file.write_text(lines[torch.randperm(6, generator=torch.Generator().manual_seed(7))[0]], encoding="utf-8")
+    assert first_loss("one", 7) == pytest.approx(whole, rel=1e-5) != first_loss("other", 42)
+
+
+def test_the_hash_of_a_training_leaves_out_its_seed_and_switches(place, run):
+    found = {}
+    for key, value in (("seed", 42), ("seed", 7), ("date", "today"), ("learning_rate", 0.5)):
+        folder = Path(shutil.copytree(Path("..", "whole", RUN), f"{key}{value}"))
+        trained = json.loads((folder / "run.json").read_text())
+        trained["record"][key] = value
+        (folder / "run.json").write_text(json.dumps(trained))
+        file = ["--params_file_name", folder / "projection.bin", "--test_k", 1]
+        found[key, value] = evaluate(run, f"of_{folder}", *file)[1][0]["training"]
+    other = found.pop(("learning_rate", 0.5))
+    assert len(set(found.values())) == 1 and other not in found.values()
 
 
 def test_evaluation_under_both_protocols(place, run):

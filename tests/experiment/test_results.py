@@ -1,11 +1,13 @@
 """Result files and logs: what is written is read back, what is not ours is refused and left alone."""
 
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 
-from evaluate_softcot import report
+from evaluate_softcot import print_scores
 from experiment.results import (
     LogForm,
     SeedFiles,
@@ -17,7 +19,7 @@ from experiment.results import (
     read_result_file,
 )
 from experiment.run_files import VERSION
-from utils import UserError
+from utils import UserError, replaced
 
 RUN = {"version": VERSION, "temperature": 1.0, "questions_in_split": 9}
 
@@ -55,12 +57,21 @@ def test_the_printed_accuracy_is_that_of_the_questions_asked(tmp_path, capsys):
         (0.75, 0, 4),
     ]
     capsys.readouterr()
-    report(found, "SoftCoT")
+    print_scores(found, "SoftCoT")
     *_, line = capsys.readouterr().out.splitlines()
     assert re.findall(r"\d+\.\d+", line) == ["50.00", "35.36", "0.00", "0.00"]
 
 
 # ---- reading ----
+
+
+def test_a_row_and_a_replaced_file_are_flushed(tmp_path, monkeypatch):
+    first, flushed = results(tmp_path), []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(Path(os.readlink(f"/proc/self/fd/{file}")).name))
+    first.add(row(0))
+    with replaced(tmp_path / "b") as scratch:
+        scratch.touch()
+    assert flushed == ["a.jsonl", scratch.name, tmp_path.name]
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -226,6 +237,12 @@ def test_the_block_of_softcotpp():
         "Correct Count: 1/1",
         "-" * 20,
     ]
+
+
+def test_softcotpp_with_several_samples_numbers_chains_then_samples():
+    (block,) = blocks(LogForm(3, samples=2, lists_answers=True), judged(0, ["1"] * 4, "1", [1] * 4))
+    numbers = re.findall(r"Answer \(([\d-]+)/3", "\n".join(block))
+    assert numbers == ["1-1-1", "1-1-2", "1-2-1", "1-2-2"]
 
 
 def test_without_the_responses_those_without_a_number_are_shown():

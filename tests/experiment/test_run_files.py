@@ -30,13 +30,6 @@ def test_published_names_of_logs():
     assert args.name_log(42) == "gsm8k-scaling-seed_42-ntt_2-nrs_3-nst_10-base-assistant"
 
 
-def test_a_training_s_record_holds_hashes_for_names():
-    args = TrainSoftCoT(output_name="x", batch_size=2, gradient_accumulation_steps=3)
-    record = make_record(args.fixing_result(), {"train_hash": "a"})
-    assert (record["train_hash"], record["seed"]) == ("a", 42)
-    assert not {"batch_size", "output_name", "large_model_id"} & record.keys()
-
-
 def test_an_evaluation_s_record_knows_adapters_by_their_content(tmp_path):
     adapter = tmp_path / "adapter_model.safetensors"
     adapter.write_bytes(b"weights")

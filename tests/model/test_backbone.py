@@ -6,7 +6,7 @@ import re
 import pytest
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from model.backbone import ThoughtTokensError, find_thought_tokens, load_backbone, open_backbone, resolve
+from model.backbone import ThoughtTokensError, find_family, find_thought_tokens, load_backbone, open_backbone, resolve
 from tests.tiny import DOCUMENTED, tiny_model
 from utils import UserError
 
@@ -15,6 +15,20 @@ def test_families_of_real_tokenizers(llama_tokenizer, qwen3_tokenizer):
     assert find_thought_tokens(LlamaConfig(), llama_tokenizer).family == "llama"
     assert find_thought_tokens(Qwen3Config(), qwen3_tokenizer).family == "qwen3"
     assert find_thought_tokens(Qwen2Config(), qwen3_tokenizer).family == "qwen2.5"  # it has Qwen2.5's tokens too
+
+
+@pytest.mark.parametrize(
+    "family, expected",
+    {
+        "llama": ("<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>", 128011, "llama"),
+        "qwen2.5": ("<|endoftext|>", "<|box_start|>", "<|box_end|>", 150001, "qwen"),
+        "qwen3": ("<|endoftext|>", "<think>", "</think>", 150001, "qwen3"),
+    }.items(),
+)
+def test_the_published_families(family, expected):
+    found = find_family(family)
+    assert (found.placeholder, found.begin, found.end, found.initial_id, found.published_name) == expected
+    assert found.long_responses == (family == "qwen3")
 
 
 def test_smollm2_and_llama_differ_by_their_tokens(chatml_tokenizer):

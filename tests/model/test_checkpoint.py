@@ -53,10 +53,12 @@ def test_every_flipped_byte_is_noticed(tmp_path):
         assert newest_checkpoint(tmp_path)[0].name == "checkpoint-1.pt"
 
 
-def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
-    (tmp_path / ".checkpoint-9.pt.123.tmp").write_bytes(b"half")
+def test_an_earlier_checkpoint_goes_only_behind_the_new_one(tmp_path):
     save(tmp_path, 1)
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1.pt"]
+    (tmp_path / "checkpoint-2.pt").mkdir()  # it cannot be written
+    with pytest.raises(OSError):
+        save(tmp_path, 2, keep=1)
+    assert read_checkpoint(tmp_path / "checkpoint-1.pt")
 
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path):

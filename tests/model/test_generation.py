@@ -146,6 +146,17 @@ def test_top_k_is_the_given_one_else_the_model_s_own(own, given, expected):
         assert len(drawn) > 50
 
 
+def test_the_model_s_own_min_p_is_used():
+    backbone = backbone_of("qwen3")
+    backbone.model.generation_config.min_p = 0.3
+    prompt = soft_prompts()[2]
+    with torch.no_grad():
+        probabilities = backbone.model(inputs_embeds=prompt[None]).logits[0, -1].softmax(-1)
+    allowed = set((probabilities >= 0.3 * probabilities.max()).nonzero()[:, 0].tolist())
+    ids = generate(TransformersEngine(backbone, top_k=0), [prompt] * 400, [(41, i, 0, 0) for i in range(400)], 1)
+    assert {row[0] for row in ids} <= allowed and len(allowed) < 30
+
+
 def test_the_model_s_own_temperature_is_not_mixed_in():
     plain = TransformersEngine(backbone_of("llama"))
     hot = TransformersEngine(backbone_of("llama", do_sample=True, temperature=0.01, top_p=0.1, top_k=50))

@@ -76,7 +76,7 @@ def test_only_the_embedding_table_is_read():
         load_backbone(open_backbone(EMBEDDED), dtype="float32"),
     )
     table = light.model.get_input_embeddings().weight
-    assert [tuple(p.shape) for p in light.model.parameters()] == [tuple(table.shape)]
+    assert [p.shape for p in light.model.parameters() if not p.is_meta] == [table.shape]
     assert torch.equal(table, full.model.get_input_embeddings().weight)
     assert light.thought_tokens == full.thought_tokens
     own, wanted = light.model.generation_config, full.model.generation_config

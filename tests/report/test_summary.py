@@ -55,7 +55,7 @@ def test_data_sets_of_a_task_are_whole_each_by_itself_and_parts_are_called_so(lo
     rows = [row for (label, _), row in tabulate(logs).items() if label.startswith("Zero-Shot")]
     assert sorted((row["questions"], row["status"]) for row in rows) == [(7, "ok"), (20, "ok")]
     (flags,) = ("; ".join(row["flags"]) for row in rows if row["questions"] == 7)
-    assert "7 of the split's 200" in flags and "200 questions, not 1319" in flags
+    assert "7 of the split's 200" in flags and "7 questions, not 1319" in flags
 
 
 # ---- labels ----

@@ -178,6 +178,8 @@ def test_lora_adapters_are_saved_and_loaded(models, data, tmp_path):
         (file,) = (tmp_path / engine).glob("*.jsonl")
         rows[engine] = rows_of(file)
     assert len(rows["transformers"]) == 1 and rows["transformers"] == rows["reference"]
+    adapter = "--base_model_ckpt {run}/base_model"
+    refused(f"{evaluation} {adapter}", tmp_path, "--assistant_model_ckpt", m=models, data=data, run=run)
     done = shell(f"{evaluation} --base_model_ckpt None", tmp_path, code=2, m=models, data=data, run=run)
     assert "--base_model_ckpt" in done.stderr and "Traceback" not in done.stderr
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,23 +39,26 @@ def projection(folder, name=RUN):
 # ---- training: kills, signals, full disks ----
 
 
-# When the process is killed: as soon as there is a file of that name in the run's folder.
-KILLS = {
-    "thought states half written": ".thoughts-*.tmp",
-    "before the first checkpoint": "thoughts-dev-*.bin",
-    "checkpoint half written": ".checkpoint-*.tmp",
-    "in the second epoch": f"checkpoint-{STEPS}.pt",
-    "projection.bin not written": f"checkpoint-{2 * STEPS}.pt",
-    "run.json not written": "projection.bin",
-}
+WRITTEN = ("thoughts-train-*.bin", f"checkpoint-{STEPS}.pt", f"checkpoint-{2 * STEPS}.pt", "projection.bin", "run.json")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", KILLS)
-def test_a_killed_training_resumes_to_the_same_bytes(inputs, place, run, when):
-    arguments = [*TRAIN, "--resume"]  # with nothing there it starts
-    code = stopped(train_softcot, arguments, place, lambda: any((place / RUN).glob(KILLS[when])))
-    assert code in (-signal.SIGKILL, 0)  # 0: it was faster
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_training_killed_before_a_file_has_its_name_resumes_to_the_same_bytes(inputs, place, run, name):
+    arguments, replace = [*TRAIN, "--resume"], os.replace  # with nothing there it starts
+
+    def die_or_replace(scratch, path):
+        if fnmatch(Path(path).name, name):
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(scratch, path)
+
+    def main():
+        os.replace = die_or_replace  # in the forked process alone
+        train_softcot.main()
+
+    child = SimpleNamespace(main=main, __name__="train_softcot")
+    assert soak.end_of(soak.start(child, arguments, place)) == -signal.SIGKILL
+    assert list((place / RUN).glob(".*.tmp"))
     code, output = run(train_softcot, arguments)
     assert code == 0, output
     assert projection(place) == projection(inputs / "whole")
@@ -161,7 +165,7 @@ def test_without_room_for_the_thought_states_nothing_is_computed(place):
 
 
 @pytest.mark.slow
-def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, place, run):
+def test_a_full_disk_in_an_evaluation_loses_no_finished_row(inputs, place, run):
     whole = {seed: rows_of(inputs / "answers/logs" / ANSWERS.format(seed)) for seed in (41, 42)}
     arguments = [*EVALUATE, *params()]
 
@@ -178,7 +182,6 @@ def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, pl
     files = [place / "logs" / ANSWERS.format(seed) for seed in (41, 42)]
     before = {file: file.read_bytes() for file in files}
     assert all(content.endswith(b"\n") for content in before.values())
-    stopped(evaluate_softcot, arguments, place, lambda: files[0].stat().st_size > len(before[files[0]]))
     with open(files[0], "ab") as file:
         file.write(b'{"index": 3, "gold": 1' + b"\0" * 50)  # a row cut by a crash of the machine
     assert run(evaluate_softcot, arguments)[0] == 0
@@ -189,21 +192,32 @@ def test_a_full_disk_or_a_kill_in_an_evaluation_loses_no_finished_row(inputs, pl
 
 
 @pytest.mark.slow
-def test_a_signal_ends_an_evaluation_and_loses_no_row(inputs, place, run):
-    signum = signal.SIGTERM
+@pytest.mark.parametrize("signum, code", [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_signal_ends_an_evaluation_and_loses_no_row(inputs, place, run, signum, code):
     arguments = [*EVALUATE, *params(), "--eval_batch_size", "1"]
     files = [place / "logs" / ANSWERS.format(seed) for seed in (41, 42)]
 
     def a_row_is_there():
         return any(file.exists() and file.read_bytes().count(b"\n") > 1 for file in files)
 
-    assert stopped(evaluate_softcot, arguments, place, a_row_is_there, signum) == 128 + signum
-    assert f"stopped by {signum.name}" in (place / "output").read_text()
+    assert stopped(evaluate_softcot, arguments, place, a_row_is_there, signum) == code
+    assert (f"stopped by {signum.name}" in (place / "output").read_text()) == (code > 0)
     rows = {file: file.read_bytes().count(b"\n") - 1 for file in files}
     assert 1 <= sum(rows.values()) < 8
     assert run(evaluate_softcot, arguments)[0] == 0
     for seed, file in zip((41, 42), files, strict=True):
         assert rows_of(file) == rows_of(inputs / "answers/logs" / ANSWERS.format(seed))
+
+
+@pytest.mark.slow
+def test_a_base_with_a_window_answers_as_its_own_generate(inputs, place, run):
+    rows = {}
+    for engine in ("transformers", "reference"):
+        more = ["--base_model_id", inputs / "window", "--thoughts", "zero", "--greedy", "--engine", engine]
+        code, output = run(evaluate_softcot, [*EVALUATE, *more, "--log_dir", engine])
+        assert code == 0, output
+        rows[engine] = [rows_of(path) for path in sorted(Path(engine).glob("*.jsonl"))]
+    assert rows["transformers"] == rows["reference"] != []
 
 
 @pytest.mark.parametrize("top, whole", [("ckpt", True), ("results", False), ("logs", False)])
@@ -370,32 +384,39 @@ def test_other_weights_than_those_trained_with_are_one_warning(inputs, place, ru
     assert code == 0 and "assistant_weights" in line and "base" not in line.replace(str(RUN), "") and "run.json" in line
 
 
+def rename(described, name, **weights):
+    described["arguments"][name] = "x/other"
+    described["record"].update(weights)
+
+
+def write_other(change):
+    """Copy the whole run to other/, with another run.json."""
+    shutil.copytree(Path("..", "whole", RUN), "other")
+    described = json.loads(Path("other/run.json").read_text())
+    change(described)
+    Path("other/run.json").write_text(json.dumps(described))
+
+
+def test_the_same_weights_in_a_folder_of_another_name_are_the_model_of_the_training(place, run):
+    write_other(lambda described: rename(described, "large_model_id"))
+    code, output = run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projection.bin", "--test_k", "1"])
+    assert code == 0 and "warning" not in output
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
-        (
-            lambda record: record["arguments"].update(large_model_id="x/other"),
-            "--base_model_id is base .* with other",
-        ),
-        (
-            lambda record: record["arguments"].update(small_model_id="other"),
-            "--assistant_model_id is assistant .* with other",
-        ),
-        (
-            lambda record: record.update(assistant_family="llama"),
-            "--assistant_model_id is .*custom.* llama",
-        ),
-        (lambda record: record.update(assistant_model="of its training"), "--assistant_model_ckpt"),
-        (lambda record: record.update(projection="1 abc"), "run.json describes another projection.bin"),
-        (lambda record: record.clear(), "run.json is not what training writes"),
-        (lambda record: record.update(arguments=[]), "run.json is not what training writes"),
+        (lambda run: rename(run, "large_model_id", base_weights="1"), "--base_model_id is base .* with other"),
+        (lambda run: rename(run, "small_model_id", assistant_weights="1"), "--assistant_model_id is assistant .*other"),
+        (lambda run: run.update(assistant_family="llama"), "--assistant_model_id is .*custom.* llama"),
+        (lambda run: run.update(assistant_model="of its training"), "--assistant_model_ckpt"),
+        (lambda run: run.update(projection="1 abc"), "run.json describes another projection.bin"),
+        (lambda run: run.clear(), "run.json is not what training writes"),
+        (lambda run: run.update(arguments=[]), "run.json is not what training writes"),
     ],
 )
 def test_a_projection_of_another_run_is_refused(place, run, change, message):
-    shutil.copytree(Path("..", "whole", RUN), "other")
-    record = json.loads(Path("other/run.json").read_text())
-    change(record)
-    Path("other/run.json").write_text(json.dumps(record))
+    write_other(change)
     line = refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projectin.bin"]))
     assert re.search(message, line)
     assert not Path("logs").exists()
@@ -503,8 +524,8 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
 
 
 @pytest.mark.parametrize("capability", ["avx2", "default"])
-def test_a_cpu_that_emulates_bfloat16_is_said(place, capability):
-    command = [sys.executable, str(ROOT / "evaluate_softcot.py"), *EVALUATE, *params(), "--dtype", "bfloat16"]
+def test_a_cpu_that_emulates_bfloat16_is_known(capability):
+    code = "from experiment.setup import emulates_bfloat16; print(emulates_bfloat16())"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}  # what torch takes the CPU for
-    output = subprocess.check_output([*command, "--seed_to", "41"], env=environment, cwd=place, text=True)
-    assert ("--dtype float32" in output) == (capability == "avx2")
+    output = subprocess.check_output([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True)
+    assert output.split() == [str(capability == "avx2")]
