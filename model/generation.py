@@ -158,23 +158,23 @@ def refuse_no_token(model_id: str, key: tuple, step: int):
 
 
 class CacheRows(DynamicCache):
-    """Keys and values of R rows, each from column 0 of its own slot, written in place.
+    """Keys and values of R rows, each from column 0, written in place.
 
-    transformers' own cache is copied whole for each token. `lengths[r]` columns of slot r are filled, at
-    most `width` of any.
+    transformers' own cache is copied whole for each token. `lengths[r]` columns of row r are filled, at most `width` of
+    any.
     """
 
     def __init__(self, layers: int, size: int):
         super().__init__()
         self.buffers = [None] * layers  # per layer [2 (keys, values), size, heads, columns, d]
-        self.lengths: list[int] = []  # of the slots in use
+        self.lengths: list[int] = []  # of the rows in use
         self.size, self.width = size, 0
         self.last = None  # [R], the column that a step fills
 
     def put(self, layers, source: list[int], shared: int, skip: list[int], lengths: list[int]) -> None:
-        """Fill the next slots: slot i gets lengths[i] columns of row source[i].
+        """Append rows: row i takes lengths[i] columns of row source[i] of `layers`.
 
-        These are the `shared` first columns, and what follows the skip[i] columns of padding behind them.
+        These are its first `shared` ones, then those behind its skip[i] columns of padding.
         """
         new = slice(len(self.lengths), len(self.lengths) + len(source))
         device, longest = layers[0][0].device, max(lengths)
@@ -260,8 +260,8 @@ class TransformersEngine:
         longest = max(map(len, ids))
         if self.penalty != 1.0 and longest:
             # Shorter rows are padded with one of their tokens, whose logit changes anyway.
-            padded = [row + (row[:1] or [0]) * (longest - len(row)) for row in ids]
-            tokens = torch.tensor(padded, device=logits.device)
+            even = [row + (row[:1] or [0]) * (longest - len(row)) for row in ids]
+            tokens = torch.tensor(even, device=logits.device)
             seen = logits.gather(-1, tokens)
             changed = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
             started = torch.tensor([[bool(row)] for row in ids], device=logits.device)
@@ -272,13 +272,13 @@ class TransformersEngine:
 
 
 class Batch:
-    """The rows in work. requests, ids, uniforms, hidden: one entry a row, in the order of the slots."""
+    """The rows in work. requests, ids, uniforms, hidden: one entry a row, in the order of the cache."""
 
     def __init__(self, engine, max_new_tokens):
         self.engine, self.model, self.limit = engine, engine.model, max_new_tokens
         self.requests, self.ids = [], []
         self.uniforms, self.hidden = None, None  # [R, limit], [R, d] of each row's last position
-        self.slots = None
+        self.cache = None
 
     def add(self, requests):
         """Run the prompts of new rows, each distinct one once."""
@@ -299,11 +299,11 @@ class Batch:
         last = hidden[torch.arange(len(tails), device=device), torch.tensor(after, device=device) - 1]
         place = {id(r.tail): i for i, r in enumerate(tails)}
         source = [place[id(r.tail)] for r in requests]
-        if self.slots is None:
-            # The first call brings as many rows as the engine has. If fewer come, none wait: no more slots are needed.
-            self.slots = CacheRows(len(layers), len(requests))
+        if self.cache is None:
+            # The first call brings as many rows as the engine has. If fewer come, none wait: no more are needed.
+            self.cache = CacheRows(len(layers), len(requests))
         lengths = [shared + before[row] + after[row] for row in source]
-        self.slots.put(layers, source, shared, [longest - before[row] for row in source], lengths)
+        self.cache.put(layers, source, shared, [longest - before[row] for row in source], lengths)
         self.hidden = torch.cat([self.hidden, last[source]]) if self.hidden is not None else last[source]
         uniforms = draw_uniforms(requests, self.limit).to(device)
         self.uniforms = torch.cat([self.uniforms, uniforms]) if self.uniforms is not None else uniforms
@@ -324,26 +324,26 @@ class Batch:
             self.decode(tokens)
 
     def drop(self, done, tokens):
-        """Take rows out: the last rows move into their slots. Returns the tokens of the rows that stay."""
+        """Take rows out: the last rows take their places. Returns the tokens of the rows that stay."""
         if not done:
             return tokens
         gone, stay = set(done), len(self.requests) - len(done)
         from_end = (row for row in range(stay, len(self.requests)) if row not in gone)
         order = [next(from_end) if row in gone else row for row in range(stay)]
-        self.slots.keep(order)
+        self.cache.keep(order)
         self.uniforms, self.hidden, tokens = self.uniforms[order], self.hidden[order], tokens[order]
         self.requests = [self.requests[row] for row in order]
         self.ids = [self.ids[row] for row in order]
         return tokens
 
     def decode(self, tokens):
-        seen = self.slots.step(tokens.device)
+        seen = self.cache.step(tokens.device)
         embeds = embed(self.model, tokens[:, None])
         output = self.model.get_decoder()(
             inputs_embeds=embeds,
             attention_mask=additive(seen, embeds.dtype)[:, None, None],
-            position_ids=self.slots.last[:, None],
-            past_key_values=self.slots,
+            position_ids=self.cache.last[:, None],
+            past_key_values=self.cache,
             use_cache=True,
         )
         # A strided view would make torch's matmul copy the vocabulary's weights once a row on a CPU.
