@@ -159,10 +159,10 @@ def trace_evaluation(preset, rows, backbones) -> dict:
     batch, tokens = Batch(engine, LONGEST), torch.zeros(rows, dtype=torch.long, device=DEVICE)
     found = {"rows": rows, "prefill": trace.count(lambda: batch.add(requests[:rows]))}
     for name, more in (("decode_mean", preset.response // 2), ("decode_longest", LONGEST - preset.response // 2)):
-        batch.slots.lengths = [length + more for length in batch.slots.lengths]
+        batch.cache.lengths = [length + more for length in batch.cache.lengths]
         found[name] = trace.count(lambda: batch.decode(tokens))
         found[name]["tflop"] += 2 * rows * width * preset.base.vocab_size / 1e12  # the vocabulary's product
-        found[name]["cache_gb"] = sum(buffer.nbytes for buffer in batch.slots.buffers) / 1e9
+        found[name]["cache_gb"] = sum(buffer.nbytes for buffer in batch.cache.buffers) / 1e9
     return found
 
 
