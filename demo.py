@@ -2,8 +2,8 @@
 newlines in the assistant's placeholders), its control with shuffled thoughts, and SoftCoT++, on data/mini.
 
 SmolLM2-135M-Instruct reasons and assists, frozen. Prints the project's commands and runs each in this one process,
-which imports the libraries once. All files are in results/demo (--quick: results/demo_quick); what is finished there is
-kept.
+which imports the libraries once. All files are in results/demo (--quick: results/demo_quick). Run again, it continues;
+to start over, remove that folder.
 """
 
 import argparse

@@ -72,7 +72,7 @@ def train(args, dev_k):
     softcot = build_for_training(args, base, assistant)
     share_instructions(collate, [*train_set, *dev_set], args.num_thought_tokens, base, assistant)
 
-    with open_training(folder, record, args.resume) as (finished, checkpoint):
+    with open_training(name, record, args.resume) as (finished, checkpoint):
         if finished:
             print(f"{folder} holds this run, finished: nothing to do", flush=True)
             return accelerator.end_training()

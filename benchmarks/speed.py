@@ -17,7 +17,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from accelerate.utils import send_to_device
 
 from benchmarks.workload import (
     EPOCHS,
@@ -36,6 +35,7 @@ from experiment.setup import choose_device, emulates_bfloat16
 from model.attention import NAME
 from model.generation import Request, TransformersEngine
 from model.plain import PlainEngine
+from model.training import on_device
 from utils import write_json
 
 GIB = 2**30
@@ -66,13 +66,13 @@ def measure_training(preset, method, device, dtype, backbones):
     made = examples(preset, preset.batch)
     collate, whole = sharing_collator(preset, made), plain_batch(preset, made, device, dtype)
     compute_gradient(plain_step, model, plain_batch(preset, made[:1], device, dtype))  # warms up
-    compute_gradient(our_step, model, send_to_device(collate(made[:1]), device))
+    compute_gradient(our_step, model, on_device(collate(made[:1]), device))
     states_s, with_states = timed(lambda: add_states(model, made, collate, device), device)
     plain, ours = [], []
     for _ in range(TURNS):
         seconds, expected = timed(lambda: compute_gradient(plain_step, model, whole), device)
         plain.append(seconds)
-        step = lambda: compute_gradient(our_step, model, send_to_device(collate(with_states), device))  # noqa: E731
+        step = lambda: compute_gradient(our_step, model, on_device(collate(with_states), device))  # noqa: E731
         seconds, found = timed(step, device)
         ours.append(seconds + states_s / EPOCHS)
         print(f"{method}: plain {plain[-1]:.2f} s, ours {ours[-1]:.2f} s", flush=True)
@@ -91,7 +91,7 @@ def measure_peak(preset, method, side, device, dtype):
         compute_gradient(plain_step, model, plain_batch(preset, made, device, dtype))
     else:
         collate = sharing_collator(preset, made)
-        compute_gradient(our_step, model, send_to_device(collate(add_states(model, made, collate, device)), device))
+        compute_gradient(our_step, model, on_device(collate(add_states(model, made, collate, device)), device))
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / GIB
     status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage's number may be the parent's
@@ -126,7 +126,7 @@ def soft_requests(model, made, collate, seeds, device):
     embed, requests = model.base.get_input_embeddings(), []
     use_heads(model, NAME)
     for index, example in enumerate(made):
-        states = model.thought_states(send_to_device(collate([example]), device))
+        states = model.thought_states(on_device(collate([example]), device))
         soft = model.soft_thoughts(states)[0, 0].to(embed.weight.dtype)
         prefix, suffix = (embed(torch.tensor(example[f"{part}_ids"], device=device)) for part in ("prefix", "suffix"))
         tail = torch.cat([soft, suffix[:4]])

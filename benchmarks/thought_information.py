@@ -23,7 +23,6 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 import torch
-from accelerate.utils import send_to_device
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -37,7 +36,7 @@ from experiment.setup import load_backbones, load_instances, load_method, quiet_
 from model.causal_lm import embed_ids
 from model.choices import EMBEDDED
 from model.softcot import SoftCoT, published_filler
-from model.training import cut_in_parts
+from model.training import cut_in_parts, on_device
 from report.evidence import write_tables
 from report.output import markdown_table
 from report.summary import bootstrap_interval
@@ -244,7 +243,7 @@ def target_bits(pair, data, question, folder, contents, split="test") -> dict[st
         loss_of, bits = SoftCoT(method.base, None, LENGTH, learned=True), []  # of any soft thoughts
         for part in cut_in_parts(examples, BATCH):
             soft = torch.stack(method.slot.fill(part, method.collate))
-            batch = send_to_device(method.collate(part), loss_of.device_name)
+            batch = on_device(method.collate(part), loss_of.device_name)
             nats, _ = loss_of.token_losses(batch, soft, weights=[1.0] * len(part))
             bits += [round(value / math.log(2), 4) for value in nats.mean(1).tolist()]
         found[name] = bits

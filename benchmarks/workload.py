@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from accelerate.utils import send_to_device
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from data_loader.collator import Collator
@@ -20,6 +19,7 @@ from model.causal_lm import DTYPE_ARGUMENT
 from model.frozen_lm import IGNORE
 from model.prefix import causal_mask, positions, real_columns
 from model.softcot import SoftCoT
+from model.training import on_device
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EPOCHS = 10  # of the papers: over which the one pass of the assistant is spread
@@ -155,7 +155,7 @@ def use_heads(model, name):
 
 def plain_batch(preset, made, device, dtype) -> dict[str, torch.Tensor]:
     """Return whole prompts, padded, with their masks and positions. dtype: of the models."""
-    found = send_to_device(Collator(0, 0)(made), device)
+    found = on_device(Collator(0, 0)(made), device)
     prefix, suffix, assistant = (
         real_columns(found[f"{part}_lengths"], 0, found[f"{part}_ids"].shape[1], device)
         for part in ("prefix", "suffix", "assistant")
@@ -212,5 +212,5 @@ def add_states(model, made, collate, device):
     """Return the examples with thought states, which training reads from its file."""
     use_heads(model, NAME)
     with torch.no_grad():
-        states = model.thought_states(send_to_device(collate(made), device))
+        states = model.thought_states(on_device(collate(made), device))
     return [example | {"thought_states": own} for example, own in zip(made, states, strict=True)]

@@ -131,8 +131,8 @@ def unzip(content, path, name):
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.read(next(member for member in archive.namelist() if Path(member).name == name))
-    except (zipfile.BadZipFile, StopIteration) as error:
-        raise PrepareError(f"{path}: no {name} in it ({error}): try again, or give --source_dir") from None
+    except (zipfile.BadZipFile, StopIteration):
+        raise PrepareError(f"{path}: no {name} in it: try again, or give --source_dir") from None
 
 
 def parse(content, path):

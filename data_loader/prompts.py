@@ -265,7 +265,7 @@ class PromptEncoder(Encoder):
         if len(found) != 1:
             raise UserError(
                 f"{self.path}: the slot of {self.length} thought tokens is there {len(found)} times: block base must "
-                f"print soft_thoughts once, alone and without a filter: {text!r}"
+                f"print soft_thoughts once, alone and without a filter, and thought tokens be special tokens: {text!r}"
             )
         return found[0]
 

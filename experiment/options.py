@@ -60,8 +60,9 @@ def number(kind, least, most=sys.float_info.max):
 
     def check(text):
         if not least <= (value := kind(text)) <= most:
-            wanted = f"{least} or more" if most == sys.float_info.max else f"{least} to {most}"
-            raise argparse.ArgumentTypeError(f"want {wanted}, got {text}")
+            low = "more than 0" if least == sys.float_info.min else f"{least} or more"
+            high = "finite" if most == sys.float_info.max else f"at most {most}"
+            raise argparse.ArgumentTypeError(f"want {low}, {high}, got {text}")
         return value
 
     return check
@@ -82,7 +83,7 @@ def not_empty(text):
     return text
 
 
-def model_id(text):
+def without_slash(text):
     """Return a model's id without a slash at its end: `models/X/` and `models/X` are one model."""
     return text.rstrip("/") or text
 
@@ -332,9 +333,9 @@ class Trained(Options):
     """Options of the scripts that read what training wrote."""
 
     base_model_id: str = option(
-        "meta-llama/Llama-3.1-8B-Instruct", "base model: Hub id, directory, or embedded/...", check=model_id
+        "meta-llama/Llama-3.1-8B-Instruct", "base model: Hub id, directory, or embedded/...", check=without_slash
     )
-    assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", check=model_id)
+    assistant_model_id: str = option("meta-llama/Llama-3.2-1B-Instruct", "assistant model", check=without_slash)
     params_file_name: str = option(
         None,
         "projection.bin, or user/repo or user/repo/file.bin on the Hub, if --thoughts needs one",

@@ -14,7 +14,7 @@ def switch(values, published, scripts, does, effect):
     """Return a field of Protocol.
 
     values: the corrected one first; published: the published one. scripts: those that have it as an option. does:
-    what the published code does; effect: what that does to the result.
+    what the published code does, and what a third value does; effect: what that does to the result.
     """
     metadata = {"values": values, "published": published, "scripts": scripts, "does": does, "effect": effect}
     return field(default=values[0], metadata=metadata)

@@ -23,19 +23,20 @@ def refuse_earlier_run(folder: Path, resume: bool) -> None:
 
 
 @contextlib.contextmanager
-def open_training(folder: Path, record: dict, resume: bool):
-    """Hold the run's folder; yield whether it holds this run finished, and the checkpoint to resume from, or None.
+def open_training(name: str, record: dict, resume: bool):
+    """Hold ckpt/<name>; yield whether it holds this run finished, and the checkpoint to resume from, or None.
 
     Of several processes the first one holds it. Raises UserError if another process trains there, if the folder holds
     what `refuse_earlier_run` refuses, or a run with another record.
     """
+    folder = Path("ckpt", name)
     with contextlib.ExitStack() as stack:
 
         def begin():
             busy = f"another process is training in {folder}: wait for it, or take another --output_name"
             stack.enter_context(locked(folder / "run", busy=busy))
             for top in ("results", "logs"):
-                Path(top, folder.relative_to("ckpt")).mkdir(parents=True, exist_ok=True)
+                Path(top, name).mkdir(parents=True, exist_ok=True)
             remove_stale(folder)
             refuse_earlier_run(folder, resume)  # again, now that no other run can write there
             remedy = "resume with the arguments and data the run was started with, or take another --output_name"

@@ -47,7 +47,7 @@ def name_method(settings: dict) -> str:
         return OF_THOUGHTS[settings["thoughts"]]
     if settings["perturb_std"]:
         name = "SoftCoT++-P" if settings.get("own_chains") else "SoftCoT-P"
-    elif settings.get("num_scaling_times"):
+    elif settings.get("num_scaling_times") and settings.get("own_chains", True):  # logs do not say it
         name = "SoftCoT++"
     else:
         name = "SoftCoT-SC" if settings["num_return_sequences"] > 1 else "SoftCoT"
@@ -155,7 +155,8 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
 
     hashes: of its prompt, models and projection; trained: the run.json beside params_file. Returns the training's
     protocol (trained_with), training_seed, a hash of all else that fixes its result (training) and its LEVERS.
-    Raises UserError if the models are others; other weights, another prompt or protocol are a line on stderr.
+    Raises UserError if a model is another by name and weights, or by family; other weights, adapters, prompts or
+    switches are a line on stderr.
     """
     run = params_file.absolute().with_name("run.json")
     arguments, record = trained["arguments"], trained["record"]
@@ -180,12 +181,12 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
                 f"--{part}_model_ckpt is {adapter}, but {params_file} was trained together with another LoRA adapter "
                 f"({run}): give {run.parent / f'{part}_model'}"
             )
-        if adapter and not own:
+        if adapter and not own and (part, options.get("base_adapter")) != ("base", "ignored"):
             lines.append(f"{part}_model_ckpt was None, now {adapter}")
     # The documented commands leave scaling, the default, for every kind of projection.
     if (options.get("model_name"), arguments.get("model_name")) == ("scaling-nce", "scaling"):
         raise UserError(f"--model_name is scaling-nce, but {params_file} was trained as scaling ({run})")
-    compared = ["base_weights", "base_tokenizer", "assistant_weights", "assistant_tokenizer"]
+    compared = [f"{part}_{what}" for part in ("base", "assistant") for what in ("weights", "config", "tokenizer")]
     compared += ["prompt_hash"] if arguments["task_name"] == options["task_name"] else []
     lines += [
         f"{name} was {arguments[name]}, now {value}"

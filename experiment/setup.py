@@ -38,7 +38,7 @@ from model.plain import PlainEngine
 from model.slot import MEAN, MODES, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT
 from model.vllm_engine import VllmEngine
-from model.weight_files import model_hashes
+from model.weight_files import config_fingerprint, model_hashes
 from model.weights import (
     add_lora,
     check_adapter,
@@ -245,6 +245,7 @@ def load_method(args) -> Method:
         args, args.base_model_id, assistant_id, scaling, own_engine, assistant_writes=mode.writes_text
     )
     hashes = {"prompt_hash": encoder.prompt_hash, **model_hashes(base, assistant)}
+    hashes["base_generation_config"] = config_fingerprint(base.model_id, "generation_config.json")
     if state:
         hashes |= {"projection": fingerprint(path), "own_chains": own_chains}
     if mode.reads == MEAN:

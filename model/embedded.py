@@ -55,10 +55,10 @@ def convert_embedded(target: Path) -> None:
     with replaced_folder(target) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-        check_tokenizer(scratch, tokenizer)
+        check_saved_tokenizer(scratch, tokenizer)
 
 
-def check_tokenizer(directory: Path, tokenizer) -> None:
+def check_saved_tokenizer(directory: Path, tokenizer) -> None:
     """Raise RuntimeError unless the saved tokenizer reads back as what was saved."""
     text = "<|im_start|>user\nJosé has 48/2 = <<48/2=24>>24 clips, “twice” £7.50.<|im_end|>\n"
     again = AutoTokenizer.from_pretrained(directory)

@@ -260,8 +260,8 @@ class TransformersEngine:
         longest = max(map(len, ids))
         if self.penalty != 1.0 and longest:
             # Shorter rows are padded with one of their tokens, whose logit changes anyway.
-            even = [row + (row[:1] or [0]) * (longest - len(row)) for row in ids]
-            tokens = torch.tensor(even, device=logits.device)
+            rows = [row + (row[:1] or [0]) * (longest - len(row)) for row in ids]
+            tokens = torch.tensor(rows, device=logits.device)
             seen = logits.gather(-1, tokens)
             changed = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
             started = torch.tensor([[bool(row)] for row in ids], device=logits.device)

@@ -28,9 +28,9 @@ class Mode:
 
 def fill_projected(slot, examples, collate):
     """Return the soft thoughts of the examples' `assistant_ids`. Raises FloatingPointError if they are not finite."""
-    from accelerate.utils import send_to_device
+    from model.training import on_device
 
-    thoughts = slot.softcot.batch_thoughts(send_to_device(collate(examples), slot.softcot.device_name))
+    thoughts = slot.softcot.batch_thoughts(on_device(collate(examples), slot.softcot.device_name))
     if not thoughts.isfinite().all():  # an engine may draw from them all the same
         raise FloatingPointError("the soft thoughts hold NaN or inf: the projection does not fit these models")
     return thoughts
@@ -49,7 +49,7 @@ def fill_hints(slot, examples, collate):
     return [slot.embed(example["hint_ids"])[None] for example in examples]
 
 
-def fill_same(slot, examples, collate):
+def fill_vectors(slot, examples, collate):
     """Return the same vectors for all questions."""
     return slot.vectors.to(slot.table.device).expand(len(examples), -1, -1, -1)
 
@@ -75,9 +75,9 @@ MODES = {  # in the tables' order
         reads=PROJECTION,
         **PROJECTED,
     ),
-    "mean": Mode("the mean of soft thoughts over the training set", "Mean thoughts", fill_same, reads=MEAN),
+    "mean": Mode("the mean of soft thoughts over the training set", "Mean thoughts", fill_vectors, reads=MEAN),
     "learned": Mode(
-        "free vectors, trained in the place of soft thoughts", "Learned vectors", fill_same, reads=PROJECTION
+        "free vectors, trained in the place of soft thoughts", "Learned vectors", fill_vectors, reads=PROJECTION
     ),
 }
 

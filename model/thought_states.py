@@ -12,11 +12,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from accelerate.utils import send_to_device
 from tqdm import tqdm
 
 from model.processes import decided_by_main
-from model.training import cut_in_parts
+from model.training import cut_in_parts, on_device
 from utils import replaced
 
 BATCH_SIZE = 16
@@ -70,7 +69,7 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
             os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
         states = torch.from_file(str(scratch), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
         for chosen in tqdm(cut_in_parts(order, BATCH_SIZE), desc=f"Thought states, {BATCH_SIZE} questions a batch"):
-            batch = send_to_device(collate([examples[i] for i in chosen]), model.device_name)
+            batch = on_device(collate([examples[i] for i in chosen]), model.device_name)
             states[chosen] = model.thought_states(batch).cpu()
 
 
@@ -78,6 +77,6 @@ def compute(model, examples, collate, path: Path, shape, dtype) -> None:
 def mean_thoughts(model, examples, collate) -> torch.Tensor:
     """Return the mean of the examples' soft thoughts, `[N, L, d_b]`: one set for all questions, a control."""
     model.eval()
-    batches = (send_to_device(collate(part), model.device_name) for part in cut_in_parts(examples, BATCH_SIZE))
+    batches = (on_device(collate(part), model.device_name) for part in cut_in_parts(examples, BATCH_SIZE))
     sums = (model.batch_thoughts(batch).double().sum(0) for batch in batches)
     return (sum(sums) / len(examples)).float().cpu()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object, send_to_device
+from accelerate.utils import gather_object
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 from transformers import get_linear_schedule_with_warmup
@@ -150,7 +150,7 @@ def backward(model, examples, collate, batch_size: int, accelerator) -> torch.Te
     count = count_labels(examples, model.reduction)
     losses = torch.zeros(len(model.loss_names), device=accelerator.device)
     for part in cut_in_parts(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
-        found = model.losses(send_to_device(collate(part), accelerator.device), count, backward=True)
+        found = model.losses(on_device(collate(part), accelerator.device), count, backward=True)
         losses += torch.stack([found[name] for name in model.loss_names])
     if accelerator.num_processes > 1:
         for parameter in (p for p in model.parameters() if p.requires_grad):
@@ -168,11 +168,19 @@ def dev_loss(model, dev_set, collate, batch_size: int, accelerator, signals) -> 
         if any(largest(accelerator, max(signals, default=0))):
             return None
         for examples in batches[accelerator.process_index :][:1]:
-            total += model.losses(send_to_device(collate(examples), accelerator.device))["loss"] * len(examples)
+            total += model.losses(on_device(collate(examples), accelerator.device))["loss"] * len(examples)
     loss = accelerator.reduce(total, reduction="sum").item() / len(dev_set)
     if not math.isfinite(loss):
         raise FloatingPointError(f"the dev loss is {loss}; {REMEDY}")
     return loss
+
+
+def on_device(batch: dict, device) -> dict:
+    """Return a batch with its tensors on a device."""
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }
 
 
 def check_finite(progress: Progress, trained: dict) -> None:

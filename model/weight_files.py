@@ -14,7 +14,6 @@ from model.backbone import Backbone, loading, resolve
 BLOCK, BLOCKS = 4096, 256  # bytes of a block; blocks of a file, the first and the last bytes among them
 # What transformers loads, the first that is there: one file, or an index of several.
 WEIGHTS = tuple(name + end for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json"))
-CONFIGS = ("config.json", "generation_config.json")  # the latter has sampling and end tokens of its own
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"),
     *("special_tokens_map.json", "added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt"),
@@ -26,8 +25,8 @@ def model_hashes(base: Backbone, assistant: Backbone | None) -> dict[str, str | 
     hashes = {}
     for part, backbone in (("base", base), ("assistant", assistant)):
         hashes[f"{part}_weights"] = weights_fingerprint(backbone.model_id) if backbone else None
-        for what, names in (("config", CONFIGS), ("tokenizer", TOKENIZER)):
-            hashes[f"{part}_{what}"] = files_fingerprint(backbone.model_id, names) if backbone else None
+        hashes[f"{part}_config"] = config_fingerprint(backbone.model_id) if backbone else None
+        hashes[f"{part}_tokenizer"] = tokenizer_fingerprint(backbone.model_id) if backbone else None
     return hashes
 
 
@@ -43,10 +42,20 @@ def weights_fingerprint(model_id: str) -> str:
         return hash_parts(read_blocks(Path(cached_file(resolve(model_id), name))) for name in names)
 
 
-def files_fingerprint(model_id: str, names) -> str:
-    """Return a hash of those of a model's small files that it has, by their names: CONFIGS or TOKENIZER."""
-    with loading("files of", model_id):
-        files = [find_folder(model_id) / name for name in names]
+def config_fingerprint(model_id: str, name: str = "config.json") -> str | None:
+    """Return a hash of one of a model's configs, but for the version that saved it; None if there is no such file."""
+    with loading(f"{name} of", model_id):
+        file = find_folder(model_id) / name
+        if not file.is_file():
+            return None
+        values = json.loads(file.read_text(encoding="utf-8")) | {"transformers_version": None}
+        return hash_parts([json.dumps(values, sort_keys=True).encode()])
+
+
+def tokenizer_fingerprint(model_id: str) -> str:
+    """Return a hash of the tokenizer's files, its chat template among them."""
+    with loading("tokenizer of", model_id):
+        files = [find_folder(model_id) / name for name in TOKENIZER]
         return hash_parts(file.name.encode() + file.read_bytes() for file in files if file.is_file())
 
 

@@ -46,8 +46,10 @@ def make_sample(record, row, rule) -> dict:
     """Return a row as lm-eval writes one question under one filter."""
     vote, correct = FILTERS[rule]
     doc, target, prompt = {"index": row["index"], "gold": row["gold"]}, str(row["gold"]), row.get("input", "")
-    as_asked = ("temperature", "top_p") if record["sampling"] == "as_asked" else ()  # else the model's own
-    sampling = {name: record[name] for name in as_asked} | {"do_sample": not record["greedy"]}
+    asked = {name: record[name] for name in ("temperature", "top_p")}
+    if record["sampling"] == "of_model":  # then 1.0 is the model's own value
+        asked = {name: value for name, value in asked.items() if value != 1.0}
+    sampling = asked | {"do_sample": not record["greedy"]}
     texts = {"doc": json.dumps(doc, indent=2, ensure_ascii=False), "prompt": prompt, "target": target}
     return {
         "doc_id": row["index"],

@@ -99,7 +99,8 @@ def read_settings(name, arguments) -> dict:
     }
     if name["N"]:
         record |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
-    return record | {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
+    given = {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
+    return record | {key: value.rstrip("/") if isinstance(value, str) else value for key, value in given.items()}
 
 
 def split_models(text) -> tuple[str, str]:

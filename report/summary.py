@@ -206,7 +206,7 @@ def make_table_row(cell, most_seeds) -> dict:
 
 def list_flags(cell, most_seeds) -> list[str]:
     """Return what a reader must know before comparing a cell's number."""
-    folders = ", ".join(dict.fromkeys(str(run.path.parent) for run in cell.runs))
+    folders = ", ".join(dict.fromkeys(str(run.path.parent) for run in [*cell.runs, *cell.left_out]))
     flags = [f"files in {folders}"] if cell.label.endswith("]") else []  # others have the same method and numbers
     flags += [f"seed {run.seed}: {flag}" for run in cell.left_out for flag in run.flags]
     if cell.settings.get("several_trainings"):

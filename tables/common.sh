@@ -8,7 +8,7 @@
 #   NAME            first part of the training runs' names in ckpt/ (default: table)
 #   OUT             folder of logs/ and summary/ (default: results/<table>)
 #   TRAIN_OPTIONS   more options of every training, such as "--k_shot 100 --dtype float32"; none that names the run
-#   EVAL_OPTIONS    more options of every evaluation, such as "--test_k 50 --seed_to 42"; none that changes a row's method
+#   EVAL_OPTIONS    more options of every evaluation, such as "--test_k 50 --seed_to 42"; none that the table gives
 #   PYTHON          the interpreter (default: python)
 # Run again, a table continues: what is finished is kept, and another data set, prompt or option is refused.
 # Exit code: that of the first command that fails; 2 for an argument or a variable that is not understood.

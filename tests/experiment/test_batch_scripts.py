@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser, path_or_none
+from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser, path_or_none, without_slash
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {
@@ -96,8 +96,12 @@ def test_one_call_serves_all_seeds(sweep, script, words, seeds):
 @pytest.mark.parametrize("value", AWKWARD)
 def test_every_string_arrives_as_it_was_given(sweep, script, form, value):
     options = SCRIPTS[script][1]
-    given = [f for f in fields(options) if not f.metadata["choices"] and f.metadata["check"] in (str, path_or_none)]
-    assert len(given) >= 7
+    given = [
+        f
+        for f in fields(options)
+        if not f.metadata["choices"] and f.metadata["check"] in (str, path_or_none, without_slash)
+    ]
+    assert len(given) >= 10
     # Three tokens are asked for.
     values = {f.name: f"a{value.replace(',', ';')},b,c" if "thought_tokens" in f.name else value for f in given}
     values["params_file_name"] = "file"

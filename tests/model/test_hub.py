@@ -9,7 +9,7 @@ import pytest
 
 import ask
 import evaluate_softcot
-from model.weight_files import TOKENIZER, files_fingerprint, weights_fingerprint
+from model.weight_files import tokenizer_fingerprint, weights_fingerprint
 from model.weights import find_repo, local_projection
 from tests.commands import ROOT, environment, rows_of
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, refused
@@ -23,10 +23,10 @@ import sys
 
 import ask
 import evaluate_softcot
-from model.weight_files import TOKENIZER, files_fingerprint, weights_fingerprint
+from model.weight_files import tokenizer_fingerprint, weights_fingerprint
 from utils import run_main
 
-print("fingerprints", weights_fingerprint("user/base"), files_fingerprint("user/base", TOKENIZER))
+print("fingerprints", weights_fingerprint("user/base"), tokenizer_fingerprint("user/base"))
 for projection in ("user/softcot", "user/softcot/more/pp.bin"):
     model = ask.load_softcot(None, None, projection, max_new_tokens=8)
     print(json.dumps(model.answer("How many?")))
@@ -62,7 +62,7 @@ def test_what_is_downloaded_answers_and_is_known_as_the_local_files(inputs, plac
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
     local = [ask.load_softcot(None, None, path / "projection.bin", max_new_tokens=8) for path in (softcot, softcotpp)]
     local_base = str(inputs / "base")
-    prints = f"fingerprints {weights_fingerprint(local_base)} {files_fingerprint(local_base, TOKENIZER)}"
+    prints = f"fingerprints {weights_fingerprint(local_base)} {tokenizer_fingerprint(local_base)}"
     assert prints in done.stdout
     assert answers == [list(model.answer("How many?")) for model in local]
     for seed in (41, 42):

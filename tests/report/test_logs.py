@@ -211,6 +211,17 @@ def test_logs_of_one_name_in_two_folders_are_two_cells(tmp_path):
     assert means == {"SoftCoT (L=4) [files=zero_shot]": 50, "SoftCoT (L=4) [files=lora]": 100}
 
 
+def test_published_logs_of_two_projections_are_two_cells_and_each_names_its_folder(tmp_path):
+    for seed, name in ((41, "released"), (42, "own")):
+        path = tmp_path / name / f"{name_log(seed)}.log"
+        published_log(path, range(2), [True, False])
+        args = f"Args: {{'params_file_name': './ckpt/{name}.bin'}}"
+        path.write_text(re.sub("^Args: .*", args, path.read_text(encoding="utf-8")), encoding="utf-8")
+    found = {label: "; ".join(row["flags"]) for (label, _), row in tabulate(tmp_path).items()}
+    assert found.keys() == {f"SoftCoT (L=4) [params_file_name={name}.bin]" for name in ("released", "own")}
+    assert all(str(tmp_path / label.split("=")[-1].removesuffix(".bin]")) in flags for label, flags in found.items())
+
+
 def test_a_log_of_other_settings_than_the_result_file_of_its_name_is_a_run_of_its_own(tmp_path):
     for folder, value in (("one", "kept"), ("other", "by_family")):
         save_run(tmp_path / folder, name_log(41), 41, verdicts(41), generation_prompt=value)

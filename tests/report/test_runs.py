@@ -34,7 +34,8 @@ def test_every_run_is_in_a_row_of_its_own_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 9}, {"task_name": "x"}, {"base_model_id": None}, {"num_return_sequences": 5}]
+    "change",
+    [{"version": 9}, {"task_name": "x"}, {"thoughts": "x"}, {"base_model_id": None}, {"num_return_sequences": 5}],
 )
 def test_a_record_that_no_evaluation_wrote_is_refused(tmp_path, change):
     save_run(tmp_path, "soft", 41, [(True, True)] * 3)

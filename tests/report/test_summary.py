@@ -70,7 +70,11 @@ def test_methods_follow_from_their_settings(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "values", "names"),
-    [("top_k", (5, 9), ("5", "9")), ("assistant_model_id", ("a/S", "b/S"), ("a/S", "b/S"))],
+    [
+        ("top_k", (5, 9), ("5", "9")),
+        ("assistant_model_id", ("a/S", "b/S"), ("a/S", "b/S")),
+        ("projection", (f"7 {64 * 'a'}", f"7 {64 * 'b'}"), (6 * "a", 6 * "b")),
+    ],
 )
 def test_labels_name_the_settings_that_differ(tmp_path, key, values, names):
     for number, value in enumerate(values):

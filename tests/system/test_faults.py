@@ -526,6 +526,6 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
 @pytest.mark.parametrize("capability", ["avx2", "default"])
 def test_a_cpu_that_emulates_bfloat16_is_known(capability):
     code = "from experiment.setup import emulates_bfloat16; print(emulates_bfloat16())"
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}  # what torch takes the CPU for
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "ATEN_CPU_CAPABILITY": capability}  # torch's view
     output = subprocess.check_output([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True)
     assert output.split() == [str(capability == "avx2")]
