@@ -154,7 +154,7 @@ class Switched:
 
     protocol: str = option(
         "corrected",
-        "corrected: the published protocol without its defects; published: to the letter; "
+        "corrected: the published protocol without its defects; published: the published value of every switch; "
         "a switch that is given overrides it (docs/DEVIATIONS.md lists them)",
         choices=list(PROTOCOLS),
         fixes_result=False,
@@ -240,8 +240,7 @@ class Training(Options):
     thought_scaling: str = option(
         "none",
         "standardized: thought states, in float32, are centred and scaled per feature before the projection, whose "
-        "saved weight and bias then contain that; evaluation reads it in run.json, without that file give "
-        "--dtype float32",
+        "saved weight and bias then contain that; evaluation takes float32 from run.json, or give --dtype float32",
         choices=("none", "standardized"),
     )
     max_len: int = option(

@@ -75,6 +75,10 @@ def test_unpaired_intervals_agree_with_a_simulation():
 
 def test_the_readme_quotes_the_page():
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    number = r"[+-]\d+\.\d+"
-    quoted = re.findall(number, re.search(r"\[!IMPORTANT\](.*?)\n\n", readme, re.DOTALL)[1])
-    assert quoted and set(quoted) <= {found for block in MADE.findall(PAGE) for found in re.findall(number, block[1])}
+    number = r"([+-]\d+\.\d+)"
+    interval = rf"{number}[^()+-]*\({number} to {number}\)"
+    quoted = re.findall(interval, re.search(r"\[!IMPORTANT\](.*?)\n\n", readme, re.DOTALL)[1])
+    known = [found for block in MADE.findall(PAGE) for found in re.findall(interval, block[1])]
+    assert quoted
+    for quote in quoted:  # to one decimal
+        assert any([float(n) for n in quote] == pytest.approx([float(n) for n in found], abs=0.051) for found in known)
