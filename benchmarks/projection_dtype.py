@@ -10,6 +10,7 @@ results/projection_dtype: started again, it continues.
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 OUT = Path("results/projection_dtype")
 SEEDS, EPOCHS = (42, 43, 44), 10
-COMMON = f"--num_thought_tokens 16 --data_dir {ROOT}/data/mini --prompt_dir {ROOT}/data/mini/prompts --dtype bfloat16"
+MINI = shlex.quote(str(ROOT / "data/mini"))
+COMMON = f"--num_thought_tokens 16 --data_dir {MINI} --prompt_dir {MINI}/prompts --dtype bfloat16"
 TRAIN = (
     f"--large_model_id {EMBEDDED} --small_model_id {EMBEDDED} --batch_size 4 --k_shot 800 --n_epochs {EPOCHS} "
     f"--learning_rate 2e-5 --resume {COMMON}"
@@ -47,7 +49,7 @@ EVALUATE = (
 def run(script, words):
     """Run one of the project's scripts in OUT."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, ROOT / script, *words.split()], cwd=OUT, check=True, env=environment)
+    subprocess.run([sys.executable, ROOT / script, *shlex.split(words)], cwd=OUT, check=True, env=environment)
 
 
 def measure(dtype, seed):

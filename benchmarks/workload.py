@@ -7,6 +7,7 @@ project's step, benchmarks/paper_scale.py counts both.
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -82,22 +83,13 @@ PRESETS = {
 }
 
 
-class NumberTokenizer:
-    """All that the models here need of a tokenizer."""
-
-    eos_token_id = pad_token_id = None
-
-    @staticmethod
-    def convert_tokens_to_ids(token):
-        return PLACEHOLDER
-
-
 def backbone(config, device, dtype, seed):
     torch.manual_seed(seed)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, **{DTYPE_ARGUMENT: dtype})
     group_heads(model.requires_grad_(False).eval())
-    return Backbone(model, NumberTokenizer(), ThoughtTokens("random", "", "", "", FIRST_INITIAL, 10), "random")
+    ids = {"eos_token_id": None, "pad_token_id": None, "convert_tokens_to_ids": lambda token: PLACEHOLDER}
+    return Backbone(model, SimpleNamespace(**ids), ThoughtTokens("random", "", "", "", FIRST_INITIAL, 10), "random")
 
 
 def build(preset, method, device, dtype, backbones=None, micro_batch_size=0):

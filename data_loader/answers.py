@@ -16,14 +16,6 @@ from data_loader.tasks import get_task
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 
 
-def clean_up(text):
-    """Return text without the spaces that tokenizers with `clean_up_tokenization_spaces` leave, as transformers 4.51
-    removes them before the published code reads an answer."""
-    for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
-        text = text.replace(spaced, spaced.strip())
-    return text
-
-
 # ---- the published rule, and what both rules share ----
 
 

@@ -36,7 +36,7 @@ def load_task(task_name, data_dir=None, split=None):
     """
     task = get_task(task_name)
     folder = DATA_DIR / task.name if data_dir is None else Path(data_dir)
-    others = (*task.files.get("other", ()), "{split}.jsonl", "{split}.json")
+    others = (*task.files.get(None, ()), "{split}.jsonl", "{split}.json")
     wanted, datasets = {}, {}
     for part in [split] if split else ["train", "dev", "test"]:
         names = task.files.get(part) or [name.format(split=part) for name in others]

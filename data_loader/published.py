@@ -44,7 +44,9 @@ class PublishedEncoder(Encoder):
         ):
             if not tokens.published_name:
                 raise UserError(f"the published functions know no {tokens.family}, only llama, qwen2.5 and qwen3")
-            self._models[f"{prefix}tokenizer"] = _returning_ids(tokenizer, self.date)
+            ids = copy.copy(tokenizer)  # transformers 5's template returns a mapping by default
+            ids.apply_chat_template = functools.partial(tokenizer.apply_chat_template, return_dict=False, **self.date)
+            self._models[f"{prefix}tokenizer"] = ids
             self._models[f"{part}_backbone"] = tokens.published_name
             self._models[f"{part}_special_token"] = [tokens.placeholder, tokens.begin, tokens.end]
         self._models |= {"max_len": max_len} if self.task.is_cut else {}
@@ -102,13 +104,6 @@ class PublishedEncoder(Encoder):
             "labels": labels[end:],
             "assistant_ids": assistant_ids,
         }
-
-
-def _returning_ids(tokenizer, date):
-    """Return a tokenizer whose chat template gives a list of ids; transformers 5 returns a mapping by default."""
-    wrapped = copy.copy(tokenizer)
-    wrapped.apply_chat_template = functools.partial(tokenizer.apply_chat_template, return_dict=False, **date)
-    return wrapped
 
 
 def _unpadded(ids, mask):

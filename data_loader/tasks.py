@@ -12,7 +12,7 @@ RAW = "raw"
 @dataclass(frozen=True)
 class Task:
     """One task, with the template prompts/<name>.jinja. `files` maps a split to the names it may have, the first that
-    exists wins; the names under "other" (with `{split}`) serve any further split."""
+    exists wins; the names under None (with `{split}`) serve any further split."""
 
     name: str
     files: dict[str, tuple[str, ...]]
@@ -39,7 +39,7 @@ class Task:
 def _named(patterns):
     """Return the files of a task that has one a split; the papers' dev set is the test set."""
     train, dev, test = (tuple(p.format(split=split) for p in patterns) for split in ("train", "dev", "test"))
-    return {"train": train, "dev": dev + test, "test": test, "other": patterns}
+    return {"train": train, "dev": dev + test, "test": test, None: patterns}
 
 
 TASKS = {
@@ -55,7 +55,7 @@ TASKS = {
         Task(
             "asdiv-aug",
             # The publishers' dev file is the papers' test set.
-            {"test": ("aug-dev.jsonl",), "other": ("aug-{split}.jsonl",)},
+            {"test": ("aug-dev.jsonl",), None: ("aug-{split}.jsonl",)},
             "number",
         ),
         Task(
@@ -69,7 +69,7 @@ TASKS = {
             "strategyqa",
             # One file: loaders.py cuts it at 80 %.
             dict.fromkeys(("train", "dev", "test"), ("strategyqa_train.json",))
-            | {"other": ("strategyqa_{split}.json", "strategyqa_{split}.jsonl")},
+            | {None: ("strategyqa_{split}.json", "strategyqa_{split}.jsonl")},
             "yes_no",
             form="facts",
             loss_from_header=True,
@@ -81,7 +81,7 @@ TASKS = {
             "du",
             {
                 "test": ("date_understanding_gsm_style.json",),
-                "other": ("date_understanding_{split}.json", "date_understanding_{split}.jsonl"),
+                None: ("date_understanding_{split}.json", "date_understanding_{split}.jsonl"),
             },
             "choice",
             choices="ABCDEF",

@@ -288,13 +288,11 @@ class Training(Options):
     def check(self):
         super().check()
         self.pairs_examples()
-        if not self.num_thought_tokens and (self.tune_assistant_model or not self.tune_base_model):
+        alone, scales = self.tune_base_model and self.thoughts == "projected", self.thought_scaling == "standardized"
+        if not self.num_thought_tokens and not alone:
             raise UserError("--num_thought_tokens 0 trains the base model's LoRA adapter alone: give --tune_base_model")
-        scales = self.thought_scaling == "standardized"
         if not self.thinks() and (self.tune_assistant_model or self.thought_filler or scales):
-            raise UserError(
-                "without an assistant leave out --tune_assistant_model, --thought_filler and --thought_scaling"
-            )
+            raise UserError("--tune_assistant_model, --thought_filler and --thought_scaling need an assistant")
         if scales and (self.tune_assistant_model or self.projection_dtype != "float32"):
             raise UserError("--thought_scaling needs a frozen assistant and a float32 projection")
 
@@ -418,13 +416,9 @@ class Evaluation(Trained):
         if self.num_thought_tokens and mode.reads and not self.params_file_name:
             raise UserError("--params_file_name FILE is missing, the projection.bin that training wrote")
         if self.engine == "vllm" and self.quantization:
-            raise UserError(
-                "--quantization is for --engine transformers; vLLM has --vllm_args '{\"quantization\": ...}'"
-            )
+            raise UserError("--quantization is for --engine transformers; vLLM has its own, in --vllm_args")
         if self.engine == "vllm" and find_spec("vllm") is None:
-            raise UserError(
-                "--engine vllm: vLLM is not installed here; it needs its own environment (docs/REPRODUCING.md)"
-            )
+            raise UserError("--engine vllm: not installed here; it needs its own environment (docs/REPRODUCING.md)")
 
     def name_log(self, seed: int) -> str:
         """Return the name of a seed's log and result file, without its ending.

@@ -7,7 +7,6 @@ from itertools import product
 import torch
 from tqdm import tqdm
 
-from data_loader.answers import clean_up
 from model.backbone import runs_fast
 from model.causal_lm import embed_ids
 from model.generation import Request, TransformersEngine
@@ -79,9 +78,9 @@ def finished_questions(generated: Iterable[tuple[Request, list[int]]], todo, num
 
 
 def decode_texts(tokenizer, rows, skip_special_tokens: bool) -> list[str]:
-    """Return the texts of rows of token ids, cleaned up if the tokenizer says so: transformers 5 ignores that."""
+    """Return the texts of rows of token ids, cleaned up if the tokenizer says so, as transformers 4.51 does."""
     texts = tokenizer.batch_decode(rows, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
-    return [clean_up(text) for text in texts] if tokenizer.clean_up_tokenization_spaces else texts
+    return list(map(tokenizer.clean_up_tokenization, texts)) if tokenizer.clean_up_tokenization_spaces else texts
 
 
 # ---- controls that need more than vectors ----

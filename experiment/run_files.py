@@ -188,20 +188,11 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
         raise UserError(f"--model_name is scaling-nce, but {params_file} was trained as scaling ({run})")
     compared = [f"{part}_{what}" for part in ("base", "assistant") for what in ("weights", "config", "tokenizer")]
     compared += ["prompt_hash"] if arguments["task_name"] == options["task_name"] else []
-    lines += [
-        f"{name} was {arguments[name]}, now {value}"
-        for name, value in switches_in(options).items()
-        if arguments.get(name, value) != value
-    ]
-    for name in compared:
-        if None not in (hashes.get(name), record.get(name)) and hashes[name] != record[name]:
-            lines.append(f"{name} was {record[name]}, now {hashes[name]}")
+    changes = [(name, arguments.get(name), value) for name, value in switches_in(options).items()]
+    changes += [(name, record.get(name), hashes.get(name)) for name in compared]
+    lines += [f"{name} was {old}, now {new}" for name, old, new in changes if None not in (old, new) and old != new]
     if lines:
-        print(
-            f"warning: {params_file} was trained otherwise ({run.name}): {', '.join(lines)}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"warning: {params_file} was trained otherwise ({run.name}): {', '.join(lines)}", file=sys.stderr)
     own = {"seed", "rendered_prompt", "batch_size", *SWITCHES}  # what a switch may change or add
     rest = json.dumps({key: value for key, value in record.items() if key not in own}, sort_keys=True)
     digest = hashlib.sha256(rest.encode()).hexdigest()[:16]

@@ -21,10 +21,10 @@ from data_loader.published import PublishedEncoder
 from experiment.responses import local_engine, take_next_questions_thoughts
 from experiment.run_files import compare_with_training, read_training
 from model.backbone import (
+    FAMILIES,
     Backbone,
     ThoughtTokensError,
     check_role,
-    find_family,
     load_backbone,
     load_embeddings,
     open_backbone,
@@ -104,7 +104,7 @@ def load_backbones(args, base_id, assistant_id, scaling="none", embeddings_only=
         with naming(f"--{part}_thought_tokens", ThoughtTokensError):
             backbone = open_backbone(model_id, custom_tokens=custom, **code)
         if backbone.thought_tokens.family == "qwen3" and switch != "own" and not custom:
-            backbone.thought_tokens = find_family(switch)
+            backbone.thought_tokens = next(tokens for _, tokens in FAMILIES if tokens.family == switch)
         return backbone
 
     base = open_part("base", base_id)
@@ -181,7 +181,7 @@ def drop_long(encoded, length: int, base, assistant, name: str, new_tokens=0, li
         and len(example["assistant_ids"]) <= of_assistant
     ]
     if len(fitting) < len(encoded):
-        limits = f"{room} tokens (or {of_assistant} of the assistant)"
+        limits = f"{room} tokens" + (f" (or {of_assistant} of the assistant)" if assistant else "")
         skipped = f"{name}: {len(encoded) - len(fitting)} of {len(encoded)} examples are longer than {limits}"
         if not fitting:
             raise UserError(f"{skipped}: see --max_new_tokens (in lm-eval max_gen_toks) and --max_len")
@@ -225,6 +225,8 @@ def load_method(args) -> Method:
             if mode.reads == MEAN and not source.is_file():
                 raise UserError(f"no {MEAN} beside {file}: training with this project writes it")
             state = load_projection(source)
+            if mode.has_projection == ("soft_thoughts" in state):
+                raise UserError(f"{source} holds {', '.join(state)}: --thoughts learned is for soft_thoughts alone")
             own_chains = "embedding" in state or len(state.get("soft_thoughts", ())) > 1
             if not mode.has_projection:
                 vectors = cut_vectors(state, args.num_thought_tokens, chains)
@@ -267,7 +269,7 @@ def cut_vectors(state: dict, length: int, chains: int | None) -> torch.Tensor:
 
     chains: N, or None for SoftCoT, whose file has one. Raises UserError if the file has fewer, or is SoftCoT++'s.
     """
-    vectors = state.get("soft_thoughts", torch.empty(0, 0, 0))
+    vectors = state["soft_thoughts"]
     fits = len(vectors) == 1 or chains and len(vectors) >= chains
     if vectors.shape[1] < length or not fits:
         raise UserError(

@@ -30,7 +30,7 @@ from transformers.utils import cached_file
 from model.attention import group_heads
 from model.causal_lm import DTYPE_ARGUMENT, bare, embed_ids
 from model.embedded import EMBEDDED, embedded_model_dir
-from utils import UserError, describe
+from utils import UserError, describe, naming
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's memory on a CPU in huge pages: fewer page faults
 
@@ -149,29 +149,14 @@ def find_thought_tokens(config, tokenizer, custom: str | None = None) -> Thought
     )
 
 
-def find_family(family: str) -> ThoughtTokens:
-    """Return the thought tokens of a family of FAMILIES."""
-    return next(tokens for _, tokens in FAMILIES if tokens.family == family)
-
-
-@contextlib.contextmanager
-def loading(what: str, model_id: str):
-    """Raise a UserError of one line for any error that transformers raises in the block."""
-    try:
-        yield
-    except Exception as error:
-        hint = "; trust_remote_code allows it to run here" if "trust_remote_code" in str(error) else ""
-        raise UserError(f"cannot load the {what} {model_id!r}: {describe(error)}{hint}") from error
-
-
 def open_backbone(model_id: str, *, custom_tokens: str | None = None, trust_remote_code: bool = False) -> Backbone:
     """Return a Backbone without weights. Raises UserError if id, family, chat template or thought tokens are wrong."""
     path = resolve(model_id)
-    with loading("tokenizer of", model_id):
+    with naming(f"cannot load the tokenizer of {model_id!r}", Exception):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         raise UserError(f"the tokenizer of {model_id!r} has no chat template; use an instruction-tuned model")
-    with loading("model", model_id):
+    with naming(f"cannot load the model {model_id!r}", Exception):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     tokens = find_thought_tokens(config, tokenizer, custom_tokens)
     size = getattr(config.get_text_config(), "vocab_size", float("inf"))
@@ -200,7 +185,7 @@ def load_backbone(
     one line if they cannot be loaded.
     """
     placed = {"device_map": device_map or {"": device}} if device_map or quantization else {}
-    with loading("model", backbone.model_id):
+    with naming(f"cannot load the model {backbone.model_id!r}", Exception):
         if quantization:
             nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": getattr(torch, dtype)}
             placed["quantization_config"] = BitsAndBytesConfig(
@@ -275,7 +260,7 @@ def load_embeddings(
     UserError if there is none.
     """
     path = resolve(backbone.model_id)
-    with loading("embeddings of", backbone.model_id):
+    with naming(f"cannot load the embeddings of {backbone.model_id!r}", Exception):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         with init_empty_weights(include_buffers=False):  # buffers stay real: Gemma's scale is one
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)

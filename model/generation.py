@@ -137,11 +137,6 @@ def draw(
     return tokens.gather(-1, place)[:, 0]
 
 
-def next_logits(model, hidden: torch.Tensor) -> torch.Tensor:
-    """Return the logits `[R, V]` in float32 that follow hidden states `[R, d]`."""
-    return bare(model).get_output_embeddings()(hidden).to(hidden.device).float()
-
-
 def can_be_drawn_from(logits: torch.Tensor) -> torch.Tensor:
     """Return `[R]` whether the logits `[R, V]` hold no NaN, no +inf and something above -inf (a masked token)."""
     return logits.amax(-1).isfinite()  # NaN counts as the largest
@@ -311,7 +306,8 @@ class Batch:
     def step(self):
         """Add one token to every row and yield the rows that are finished."""
         steps = torch.tensor([[len(ids)] for ids in self.ids], device=self.hidden.device)
-        tokens = self.engine.pick(next_logits(self.model, self.hidden), self.uniforms.gather(1, steps)[:, 0], self.ids)
+        logits = self.model.get_output_embeddings()(self.hidden).to(self.hidden.device).float()
+        tokens = self.engine.pick(logits, self.uniforms.gather(1, steps)[:, 0], self.ids)
         for request, ids, token in zip(self.requests, self.ids, tokens.tolist(), strict=True):
             if token == NO_TOKEN:
                 refuse_no_token(self.engine.name, request.key, len(ids))

@@ -140,14 +140,10 @@ def cut_in_parts(items: list, size: int) -> list[list]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def count_labels(examples, reduction: str) -> int:
-    """Return what the loss of an optimizer step divides by (`frozen_lm.label_weights`)."""
-    return sum(label != IGNORE for e in examples for label in e["labels"]) if reduction == "tokens" else len(examples)
-
-
 def backward(model, examples, collate, batch_size: int, accelerator) -> torch.Tensor:
     """Put the gradient of a step into `.grad`; return this process's share of the losses, `[names]`, on the device."""
-    count = count_labels(examples, model.reduction)
+    labels = sum(label != IGNORE for example in examples for label in example["labels"])
+    count = labels if model.reduction == "tokens" else len(examples)  # what `frozen_lm.label_weights` divides by
     losses = torch.zeros(len(model.loss_names), device=accelerator.device)
     for part in cut_in_parts(examples, batch_size)[accelerator.process_index :: accelerator.num_processes]:
         found = model.losses(on_device(collate(part), accelerator.device), count, backward=True)

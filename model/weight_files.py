@@ -9,7 +9,8 @@ from pathlib import Path
 
 from transformers.utils import cached_file
 
-from model.backbone import Backbone, loading, resolve
+from model.backbone import Backbone, resolve
+from utils import naming
 
 BLOCK, BLOCKS = 4096, 256  # bytes of a block; blocks of a file, the first and the last bytes among them
 # What transformers loads, the first that is there: one file, or an index of several.
@@ -32,7 +33,7 @@ def model_hashes(base: Backbone, assistant: Backbone | None) -> dict[str, str | 
 
 def weights_fingerprint(model_id: str) -> str:
     """Return a hash of the sizes and sampled bytes of a checkpoint's files. Raises UserError if one is absent."""
-    with loading("weights of", model_id):
+    with naming(f"cannot load the weights of {model_id!r}", Exception):
         folder = find_folder(model_id)
         names = [next((name for name in WEIGHTS if (folder / name).is_file()), WEIGHTS[0])]
         if names[0].endswith(".json"):
@@ -44,7 +45,7 @@ def weights_fingerprint(model_id: str) -> str:
 
 def config_fingerprint(model_id: str, name: str = "config.json") -> str | None:
     """Return a hash of one of a model's configs, but for the version that saved it; None if there is no such file."""
-    with loading(f"{name} of", model_id):
+    with naming(f"cannot load the {name} of {model_id!r}", Exception):
         file = find_folder(model_id) / name
         if not file.is_file():
             return None
@@ -54,7 +55,7 @@ def config_fingerprint(model_id: str, name: str = "config.json") -> str | None:
 
 def tokenizer_fingerprint(model_id: str) -> str:
     """Return a hash of the tokenizer's files, its chat template among them."""
-    with loading("tokenizer of", model_id):
+    with naming(f"cannot load the tokenizer of {model_id!r}", Exception):
         files = [find_folder(model_id) / name for name in TOKENIZER]
         return hash_parts(file.name.encode() + file.read_bytes() for file in files if file.is_file())
 

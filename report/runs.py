@@ -55,7 +55,8 @@ class Run:
 def read_runs(paths) -> list[Run]:
     """Return the runs of all result files and logs under `paths`.
 
-    A log is the same run as the result file of its name if settings and every verdict are the same; else both are runs.
+    A log is the same run as the result file of its name if settings and every verdict that both have are the same; else
+    both are runs.
     """
     files, runs = {}, []
     for path in map(Path, paths):
@@ -66,9 +67,12 @@ def read_runs(paths) -> list[Run]:
     for file in sorted(files, key=lambda file: file.suffix):  # result files first
         if not (run := read_run(file)):
             continue
-        # A kill may keep the last row out of the log.
         named = [r for r in runs if r.path.stem == file.stem and r.path.suffix != file.suffix]
-        same = [r for r in named if r.settings == run.settings and run.recorded in (r.recorded, r.recorded[:-1])]
+        same = [  # an evaluation may be writing, or a kill kept the last row out of the log
+            r
+            for r in named
+            if r.settings == run.settings and all(a == b for a, b in zip(r.recorded, run.recorded, strict=False))
+        ]
         for other in same:
             other.logs.append(file)
             other.questions = max(other.questions, run.questions)
@@ -119,8 +123,9 @@ def check_record(path, record, rows) -> None:
 
 def make_frame(rows) -> pd.DataFrame:
     """Return rows of a file as `Run.rows`."""
+    rows = [row | {"gold": str(row["gold"])} for row in rows]  # pandas would make 18 and 0.5 floats
     frame = pd.DataFrame(rows, columns=["index", "gold", *RULES]).set_index("index").sort_index()
-    return frame.astype({"gold": str} | dict.fromkeys(RULES, float))
+    return frame.astype(dict.fromkeys(RULES, float))
 
 
 def judge_log_again(run, rows) -> None:

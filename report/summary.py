@@ -59,9 +59,7 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
         golds = pd.concat([run.rows.gold for run in cells[-1].runs], axis=1)
         if s.get("data_hash") and (golds.nunique(axis=1) > 1).any():
             files = ", ".join(str(run.path) for run in cells[-1].runs)
-            raise UserError(
-                f"{files}: gold answers differ, though the data are the same: correct the file that was edited"
-            )
+            raise UserError(f"{files}: gold answers differ, though the data are the same: correct the edited file")
     for same in group(cells, lambda c: (c.settings["base_model_id"], c.task, c.settings.get("data_hash"))):
         questions = max(max(len(run.rows), run.questions) for cell in same for run in cell.runs)
         for cell in same:
@@ -274,7 +272,10 @@ def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
         raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
     if not pairs:
         pairs = [(method, BASELINE) for method in dict.fromkeys(c.method for c in cells) if method != BASELINE]
-        pairs += pair_alike(cells, OF_PROTOCOL, is_corrected) + pair_alike(cells, OF_LEVERS, without_levers)
+        pairs += pair_alike(
+            cells, OF_PROTOCOL, lambda s: s.get("evaluated_with") == s.get("trained_with", "corrected") == "corrected"
+        )
+        pairs += pair_alike(cells, OF_LEVERS, lambda s: not any(map(s.get, LEVERS)))
     found, refused = [], []
     for left, right in pairs:
         for a, b in permutations(cells, 2):
@@ -316,13 +317,3 @@ def pair_alike(cells, keys, is_reference) -> list[tuple[str, str]]:
         if len(references) == 1:
             pairs += [(cell.label, *references) for cell in same if cell.label not in references]
     return pairs
-
-
-def without_levers(settings) -> bool:
-    """Return whether the training had no lever."""
-    return not any(settings.get(key) for key in LEVERS)
-
-
-def is_corrected(settings) -> bool:
-    """Return whether evaluation, and training as far as it is known, are corrected."""
-    return settings.get("evaluated_with") == settings.get("trained_with", "corrected") == "corrected"

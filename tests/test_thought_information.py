@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from benchmarks.thought_information import (
+    BATCH,
+    DEV_QUESTIONS,
     MINI,
     PLACES,
     RESULTS,
-    TEST_QUESTIONS,
     collect_states,
     make_tables,
     most_frequent,
@@ -86,10 +87,11 @@ def test_bits_are_the_loss_with_what_is_in_the_slot(models, tmp_path):
     method = load_method(args)
     save_projection(method.slot.softcot.projection_state(), tmp_path / "projection.bin")
     contents = {"own": {}, "zero": {"thoughts": "zero"}}
-    found = target_bits(pair, MINI, "hidden", tmp_path, contents)
-    assert {name: len(bits) for name, bits in found.items()} == dict.fromkeys(contents, TEST_QUESTIONS)
-    for place, instance in enumerate(load_instances(args, "test")[:3]):
-        example = method.encoder.encode(instance, "train")
+    found = target_bits(pair, MINI, "hidden", tmp_path, contents, "dev")
+    assert {name: len(bits) for name, bits in found.items()} == dict.fromkeys(contents, DEV_QUESTIONS)
+    asked = load_instances(args, "dev")
+    for place in (0, BATCH, DEV_QUESTIONS - 1):
+        example = method.encoder.encode(asked[place], "train")
         loss = method.slot.softcot.losses(method.collate([example]))["loss"].item()
         labels = sum(label != -100 for label in example["labels"])
         assert found["own"][place] == pytest.approx(loss * labels / math.log(2), rel=1e-4)

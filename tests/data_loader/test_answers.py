@@ -8,7 +8,6 @@ import time
 import pytest
 
 from data_loader.answers import (
-    clean_up,
     count_votes,
     extract,
     gold,
@@ -147,14 +146,6 @@ def test_the_strict_vote_ignores_unread_answers():
     assert (row["vote_strict"], row["correct_strict"]) == (3, True)
     row = verdicts("strategyqa", ["?", "?"], "Yes")
     assert row["vote"] is row["vote_strict"] is None and not row["correct"] and not row["correct_strict"]
-
-
-@pytest.mark.parametrize(
-    "text, cleaned",
-    [("It is 3 .5 , or 4 ? No !", "It is 3.5, or 4? No!"), ("I do n't ' x ' 's 'm 've 're", "I don't'x''s'm've're")],
-)
-def test_text_is_cleaned_up_as_the_published_version_of_transformers_does(text, cleaned):
-    assert clean_up(text) == cleaned
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no {CASES}")

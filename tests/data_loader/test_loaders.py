@@ -69,11 +69,12 @@ def test_dev_is_the_test_set_unless_there_is_a_dev_file(tmp_path):
     assert {name: len(data) for name, data in bundle.datasets.items()} == {"train": 3, "dev": 1, "test": 2}
 
 
-def test_one_split_alone_and_a_split_of_any_name(tmp_path):
-    write(tmp_path, train="not read", test=lines(*numbered(2)), unseen=lines(*numbered(4)))
+@pytest.mark.parametrize("name", ["unseen", "other"])
+def test_one_split_alone_and_a_split_of_any_name(tmp_path, name):
+    write(tmp_path, train="not read", test=lines(*numbered(2)), **{name: lines(*numbered(4))})
     assert list(load_task("gsm8k", tmp_path, split="test").datasets) == ["test"]
-    unseen = load_task("gsm8k", tmp_path, split="unseen")
-    assert list(unseen.datasets) == ["unseen"] and len(unseen.get_dataset("unseen")) == 4
+    found = load_task("gsm8k", tmp_path, split=name)
+    assert list(found.datasets) == [name] and len(found.get_dataset(name)) == 4
 
 
 @pytest.mark.parametrize("as_list", [True, False])

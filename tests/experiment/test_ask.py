@@ -4,11 +4,14 @@ import json
 import re
 import shutil
 import statistics
+from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 
 import ask
+import evaluate_softcot
 from data_loader.answers import extract
 from data_loader.prompts import PromptEncoder
 from experiment.options import Ask
@@ -18,7 +21,7 @@ from model.weights import save_projection
 from tests.commands import ROOT, rows_of
 from tests.model.oracle import states_of
 from tests.tiny import TOKEN_OPTIONS, tiny_model
-from tests.tiny_runs import ANSWERS, RUN, RUN_PP, params, refused
+from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENGTH, CHAINS = 3, 2  # of the runs
@@ -31,12 +34,14 @@ def question(inputs):
     return json.loads((inputs / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()[0])["question"]
 
 
-def test_an_answer_is_what_evaluation_gives_with_all_options_from_run_json(inputs, question, place, monkeypatch):
-    monkeypatch.chdir(place)
-    for seed in (41, 42):
+def test_an_answer_is_what_evaluation_gives_with_all_options_from_run_json(inputs, question, place, run):
+    assert run(evaluate_softcot, [*EVALUATE, "--num_thought_tokens", 0, "--test_k", 1])[0] == 0
+    for seed, thoughts in product((41, 42), (True, False)):
+        name = ANSWERS.format(seed)
+        file = inputs / "answers/logs" / name if thoughts else Path("logs", name.replace("ntt_3", "ntt_0"))
+        (row,) = (row for row in rows_of(file) if row["index"] == 0)
         model = ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", seed=seed, max_new_tokens=8)
-        (row,) = (row for row in rows_of(inputs / "answers/logs" / ANSWERS.format(seed)) if row["index"] == 0)
-        assert model.answer(question) == (row["responses"], row["answers"], row["vote"])
+        assert model.answer(question, thoughts) == (row["responses"], row["answers"], row["vote"])
 
 
 def test_the_documented_example_runs(chatml_tokenizer, tmp_path, monkeypatch):
@@ -138,6 +143,13 @@ def trained_as(folder, source, **arguments):
     (folder / "run.json").write_text(json.dumps(found), encoding="utf-8")
     (folder / "projection.bin").touch()
     return {"params_file_name": str(folder / "projection.bin"), "question": "How many?"}
+
+
+def test_run_json_brings_its_adapters_and_no_code(inputs, tmp_path):
+    given = trained_as(tmp_path, inputs / "whole" / RUN, tune_base_model=True, trust_remote_code=True)
+    (tmp_path / "base_model").mkdir()
+    args = Ask(**Ask.implied(given))
+    assert args.base_model_ckpt == str(tmp_path / "base_model") and not args.trust_remote_code
 
 
 def test_a_protocol_that_is_given_decides_on_all_switches(inputs, tmp_path):

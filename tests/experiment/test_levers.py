@@ -72,6 +72,9 @@ def test_learned_vectors_are_trained_and_evaluated_without_an_assistant(place, r
     assert code == 0 and "Learned vectors" in output
     more = ["--thoughts", "learned", "--num_thought_tokens", 4, "--log_dir", "more"]
     assert "holds [1, 3]" in refused(run(evaluate_softcot, [*EVALUATE, *file, *more]))
+    assert "holds soft_thoughts" in refused(run(evaluate_softcot, [*EVALUATE, *file]))
+    whole = ["--params_file_name", Path("../whole", RUN, "projection.bin"), "--thoughts", "learned"]
+    assert "holds weight, bias" in refused(run(evaluate_softcot, [*EVALUATE, *whole]))
 
 
 def test_the_mean_belongs_to_its_projection(place, run):

@@ -98,6 +98,7 @@ def test_words_become_values(words, name, value):
         (EvaluateSoftCoT, "--num_thought_tokens 0 --thoughts zero"),
         (EvaluateSoftCoT, "--num_thought_tokens 0 --perturb_std 0.1"),
         (EvaluateSoftCoT, "--tune_base_model"),
+        (EvaluateSoftCoT, "--tune_assistant_model"),
         (EvaluateSoftCoT, "--seed_from 3 --seed_to 2"),
         (EvaluateSoftCoT, "--seed_to 3"),
         (EvaluateSoftCoT, "--published_code d --generation_prompt no"),
@@ -106,6 +107,7 @@ def test_words_become_values(words, name, value):
         pytest.param(EvaluateSoftCoT, "--engine vllm", marks=pytest.mark.skipif(find_spec("vllm"), reason="is here")),
         (TrainSoftCoT, "--num_thought_tokens 0"),
         (TrainSoftCoT, "--num_thought_tokens 0 --tune_base_model --tune_assistant_model"),
+        (TrainSoftCoT, "--num_thought_tokens 0 --tune_base_model --thoughts learned"),
         (
             TrainSoftCoTPlusPlus,
             "--large_model_id Qwen/Qwen2.5-7B --token_loss_pairs small_base --model_name scaling-nce",

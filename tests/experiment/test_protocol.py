@@ -34,7 +34,7 @@ from model.softcot import SoftCoT
 from model.weights import load_projection
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of
 from tests.tiny import TOKEN_OPTIONS, add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_model
-from tests.tiny_runs import EVALUATE, RUN, TRAIN, refused
+from tests.tiny_runs import EVALUATE, RUN, TRAIN, params, refused
 from utils import UserError
 
 OPTIONS = {
@@ -342,18 +342,20 @@ def test_evaluation_under_both_protocols(place, run):
     assert evaluate(run, "without", *file, "--generation_prompt", "no")[2] != answers
 
 
-@pytest.mark.parametrize(("part", "thoughts"), [("base", "placeholder"), ("assistant", "untrained")])
-def test_an_adapter_is_used_and_the_base_s_may_be_ignored(place, run, part, thoughts):
+@pytest.mark.parametrize("part", ["base", "assistant"])
+def test_an_adapter_is_used_and_the_base_s_may_be_ignored(place, run, part):
     backbone = load_backbones(parse("evaluate_softcot", f"--dtype float32 {TOKEN_OPTIONS}"), f"../{part}", None)[0]
     torch.manual_seed(0)
     add_lora_away_from_zero(backbone, std=1.0)
     backbone.model.save_pretrained("adapter")
-    words, adapter = ["--thoughts", thoughts], [f"--{part}_model_ckpt", "adapter"]
+    words, adapter = params(), [f"--{part}_model_ckpt", "adapter"]
     plain, used, ignored = (
-        evaluate(run, folder, *words, *more)[2]
+        evaluate(run, folder, *words, *more)
         for folder, more in (("plain", []), ("used", adapter), ("ignored", [*adapter, "--base_adapter", "ignored"]))
     )
-    assert used != plain and ignored == (plain if part == "base" else used)
+    assert used[2] != plain[2] and ignored[2] == (plain if part == "base" else used)[2]
+    assert f"{part}_model_ckpt was None" in notes(used[0])[0]  # the training had none
+    assert len(notes(ignored[0])) == (part == "assistant")
 
 
 @pytest.mark.parametrize("part, ignored", [("base", "SoftCoT"), ("assistant", "SoftCoT + LoRA")])

@@ -86,7 +86,7 @@ def test_learned_vectors_are_prompt_tuning(chains):
 @pytest.mark.parametrize("chains", [None, 3])
 def test_mean_thoughts_are_the_mean_over_the_examples(chains):
     softcot = make(chains)
-    examples = with_states(softcot)
+    examples = sum((with_states(softcot, seed) for seed in range(6)), [])  # more than a batch
     softcot.standardize(examples)
     with torch.no_grad():
         each = [softcot.soft_thoughts(example["thought_states"]) for example in examples]

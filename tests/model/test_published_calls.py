@@ -16,7 +16,7 @@ from experiment.options import EvaluateSoftCoT, Parser
 from experiment.responses import make_requests
 from experiment.results import call_length
 from experiment.setup import read_sampling
-from model.backbone import Backbone, find_family, find_thought_tokens, own_sampling
+from model.backbone import FAMILIES, Backbone, find_thought_tokens, own_sampling
 from model.generation import Request
 from model.plain import PlainEngine
 from model.slot import ThoughtSlot
@@ -111,7 +111,7 @@ def name_method(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
     marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
-    tokens = replace(find_family(FAMILY[family]), **marks)
+    tokens = replace(next(tokens for _, tokens in FAMILIES if tokens.family == FAMILY[family]), **marks)
     base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
     options = {"projection_dtype": dtype, "plain_way": True}
@@ -167,7 +167,7 @@ def test_greedy_samples_are_calls_of_their_own_and_equal(pair):
 )
 def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protocol, temperature, top_p):
     method, _ = name_method(pair, None)
-    asked = ["--temperature", "1.3"] if temperature == 1.3 else []
+    asked = ["--top_k", "7", *(["--temperature", "1.3"] if temperature == 1.3 else [])]
     args = Parser(EvaluateSoftCoT, "").parse_args(["--protocol", protocol, "--params_file_name", "p", *asked])
     options = read_sampling(args, method.base)
     assert (options["temperature"], options["top_p"]) == (temperature, top_p)
@@ -175,7 +175,7 @@ def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protoc
     assert options["end_ids"] == ends
     # With the numbers in a config that the model has too, every version's generate samples with them.
     prompts, plain = torch.randn(3, 7, 48, generator=torch.Generator().manual_seed(1)), loaded(pair[1])
-    config = GenerationConfig.from_pretrained(pair[1], temperature=temperature, top_p=top_p, pad_token_id=0)
+    config = GenerationConfig.from_pretrained(pair[1], temperature=temperature, top_p=top_p, top_k=7, pad_token_id=0)
     plain.generation_config = config
     ends = sorted(ends)
     set_seed(41)

@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from experiment.options import EvaluateSoftCoT
+from experiment.setup import load_backbones
 from model.backbone import load_backbone, open_backbone
 from model.causal_lm import TRANSFORMERS_5
 from model.softcot import SoftCoT
@@ -30,12 +32,11 @@ def gradient(base, assistant):
 
 @pytest.mark.parametrize("quantization, similarity", [("8bit", 0.98), ("4bit", 0.8)])
 def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, similarity):
-    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     path = saved_model(tmp_path)
     assistant = tiny_backbone("llama", 32)
     plain_loss, plain = gradient(load_backbone(open_backbone(path), dtype="float32"), assistant)
     try:
-        base = load_backbone(open_backbone(path), dtype="float32", quantization=quantization)
+        base = load_backbones(EvaluateSoftCoT(dtype="float32", quantization=quantization), path, None)[0]
     except UserError as error:
         if TRANSFORMERS_5:
             raise
@@ -52,7 +53,7 @@ def test_the_gradient_passes_a_quantized_base(tmp_path, quantization, similarity
 def test_a_base_placed_by_a_device_map_has_the_same_gradient(tmp_path):
     path = saved_model(tmp_path)
     assistant = tiny_backbone("llama", 32)
-    base = load_backbone(open_backbone(path), dtype="float32", device_map="auto")
+    base = load_backbones(EvaluateSoftCoT(dtype="float32", base_device_map="auto"), path, None)[0]
     loss, mapped = gradient(base, assistant)
     plain_loss, plain = gradient(load_backbone(open_backbone(path), dtype="float32"), assistant)
     assert loss == pytest.approx(plain_loss, rel=1e-5)

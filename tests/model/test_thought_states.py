@@ -63,5 +63,7 @@ def test_other_prompts_or_weights_have_other_files_and_old_ones_go(model, tmp_pa
     weights = "b"
     third = file()
     model.embedding.data.mul_(2)
-    assert len({first, second, third, file()}) == 4
+    fourth = file()
+    model.assistant.config.rms_norm_eps = 1.0
+    assert len({first, second, third, fourth, file()}) == 5
     assert len(list(tmp_path.glob("thoughts-dev-*.bin"))) == 1

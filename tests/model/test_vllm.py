@@ -34,23 +34,27 @@ def questions():
 
 
 @pytest.fixture(scope="module")
-def requests():
+def light():
+    return load_embeddings(open_backbone(EMBEDDED), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def requests(light):
     """For each question (seed, chain, sample) = (41, 0, 0), with soft thoughts of about an embedding's size."""
-    base = load_embeddings(open_backbone(EMBEDDED), dtype="float32")
-    embed = base.model.get_input_embeddings()
+    embed = light.model.get_input_embeddings()
     generator = torch.Generator().manual_seed(0)
     made = []
     for index, question in enumerate(questions()):
         text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-        prefix = embed(torch.tensor(base.tokenizer(text)["input_ids"]))
+        prefix = embed(torch.tensor(light.tokenizer(text)["input_ids"]))
         thoughts = 0.1 * torch.randn(LENGTH, prefix.shape[1], generator=generator)
         made.append(Request((41, index, 0, 0), prefix, thoughts))
     return made
 
 
 @pytest.fixture(scope="module")
-def engine():
-    engine = VllmEngine(load_embeddings(open_backbone(EMBEDDED), dtype="float32"), dtype="float32", **EAGER)
+def engine(light):
+    engine = VllmEngine(light, dtype="float32", **EAGER)
     yield engine
     engine.close()
 
@@ -70,16 +74,12 @@ def full_base():
     return load_backbone(open_backbone(EMBEDDED), dtype="float32")
 
 
-def test_only_the_embedding_table_is_read():
-    light, full = (
-        load_embeddings(open_backbone(EMBEDDED), dtype="float32"),
-        load_backbone(open_backbone(EMBEDDED), dtype="float32"),
-    )
+def test_only_the_embedding_table_is_read(light, full_base):
     table = light.model.get_input_embeddings().weight
     assert [p.shape for p in light.model.parameters() if not p.is_meta] == [table.shape]
-    assert torch.equal(table, full.model.get_input_embeddings().weight)
-    assert light.thought_tokens == full.thought_tokens
-    own, wanted = light.model.generation_config, full.model.generation_config
+    assert torch.equal(table, full_base.model.get_input_embeddings().weight)
+    assert light.thought_tokens == full_base.thought_tokens
+    own, wanted = light.model.generation_config, full_base.model.generation_config
     assert (own.eos_token_id, own.top_k, own.min_p) == (wanted.eos_token_id, wanted.top_k, wanted.min_p)
 
 
@@ -97,13 +97,10 @@ def test_the_table_is_found_in_one_file_or_several(tmp_path, files):
 
 
 @pytest.mark.parametrize("mode", ["zero", "placeholder", "assistant_text"])
-def test_the_table_is_enough_to_fill_the_slot(full_base, mode):
+def test_the_table_is_enough_to_fill_the_slot(light, full_base, mode):
     example = {"index": 3, "hint_ids": [9, 8, 7]}
     noise = 0.0 if mode == "assistant_text" else 0.1
-    slots = [
-        ThoughtSlot(mode, base, None, LENGTH, 2, noise).fill([example], None)[0]
-        for base in (load_embeddings(open_backbone(EMBEDDED), dtype="float32"), full_base)
-    ]
+    slots = [ThoughtSlot(mode, base, None, LENGTH, 2, noise).fill([example], None)[0] for base in (light, full_base)]
     assert slots[0].shape == (2, 3 if mode == "assistant_text" else LENGTH, 576) and torch.equal(*slots)
 
 

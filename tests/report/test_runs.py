@@ -71,6 +71,15 @@ def test_of_a_trial_and_the_whole_run_the_whole_run_counts(tmp_path):
     assert "trial" in row["left_out"][0]["file"] and any("soft-42.jsonl" in flag for flag in row["flags"])
 
 
+def test_a_log_that_an_evaluation_goes_on_writing_is_of_its_run(tmp_path):
+    for seed, questions in ((41, 20), (42, 8)):
+        save_run(tmp_path, "soft", seed, verdicts(seed)[:questions])
+    file = tmp_path / "soft-42.jsonl"  # read before the log got its last rows
+    file.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:-3]), encoding="utf-8")
+    (row,) = tabulate(tmp_path).values()
+    assert (row["seeds"], row["questions"], len(row["left_out"])) == ([41], 20, 1)
+
+
 def test_without_a_slot_there_is_one_chain(tmp_path):
     save_run(tmp_path, "m", 41, verdicts(41), num_scaling_times=10, num_thought_tokens=0)
     (run,) = read_runs([tmp_path])

@@ -53,8 +53,9 @@ def save_run(folder, name, seed, pairs, **settings):
     results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, form)
     votes = (run["num_thought_tokens"] and run.get("num_scaling_times") or 1) * run["num_return_sequences"]
     for index, (right, strict) in enumerate(pairs):
-        answer = index if right else -1
-        row = {"index": index, "gold": index, "answers": [answer] * votes, "vote": answer, "correct": right}
+        gold = 9.5 if index == 9 else index
+        answer = gold if right else -1
+        row = {"index": index, "gold": gold, "answers": [answer] * votes, "vote": answer, "correct": right}
         row |= {"answers_strict": [None] * votes, "vote_strict": None, "correct_strict": strict}
         results.add(row | {"tokens": [129 + seed] * votes})
     results.close()
