@@ -11,4 +11,5 @@ sweep=(--seed_from 41 --seed_to 45) # the papers' seeds
 for word in "$@"; do
     [[ $word != --seed && $word != --seed=* ]] || sweep=()
 done
-exec "${PYTHON:-python}" "$(dirname -- "${BASH_SOURCE[0]}")/evaluate_softcot.py" "${sweep[@]}" "$@"
+[[ ${BASH_SOURCE[0]} != "$0" ]] || script=evaluate_softcot.py # run_batch_softcotpp.sh names its own
+exec "${PYTHON:-python}" "$(dirname -- "${BASH_SOURCE[0]}")/$script" "${sweep[@]}" "$@"

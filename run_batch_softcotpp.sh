@@ -5,11 +5,7 @@
 #       --task_name gsm8k --num_thought_tokens 4 --num_scaling_times 10 [--num_return_sequences 1] \
 #       [--seed_from 41] [--seed_to 45] [--seed S] [OPTION ...]
 #
-# Takes the options of evaluate_softcotpp.py (--help lists them); --seed S runs the one seed S. Exit code: the
-# evaluation's own, 2 for wrong arguments. The environment variable PYTHON names the interpreter (python).
+# Options, seeds and exit code are as in run_batch_softcot.sh.
 
-sweep=(--seed_from 41 --seed_to 45) # the papers' seeds
-for word in "$@"; do
-    [[ $word != --seed && $word != --seed=* ]] || sweep=()
-done
-exec "${PYTHON:-python}" "$(dirname -- "${BASH_SOURCE[0]}")/evaluate_softcotpp.py" "${sweep[@]}" "$@"
+script=evaluate_softcotpp.py
+source "$(dirname -- "${BASH_SOURCE[0]}")/run_batch_softcot.sh"

@@ -18,9 +18,9 @@ set -euo pipefail
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 NAME=${NAME:-table} OUT=${OUT:-results/$(basename "$0" .sh)} N_EPOCHS=${N_EPOCHS:-10} L_TRAIN=${L_TRAIN:-32}
 LLAMA=(meta-llama/Llama-3.1-8B-Instruct meta-llama/Llama-3.2-1B-Instruct)
-read -r -a TASKS <<<"${TASKS:-gsm8k asdiv-aug aqua strategyqa du}"
-read -r -a TRAIN_OPTIONS <<<"${TRAIN_OPTIONS:-}"
-read -r -a EVAL_OPTIONS <<<"${EVAL_OPTIONS:-}"
+read -r -d '' -a TASKS <<<"${TASKS:-gsm8k asdiv-aug aqua strategyqa du}" || true # all lines; read ends at the end
+read -r -d '' -a TRAIN_OPTIONS <<<"${TRAIN_OPTIONS:-}" || true
+read -r -d '' -a EVAL_OPTIONS <<<"${EVAL_OPTIONS:-}" || true
 
 refuse() {
     echo "error: $1" >&2
@@ -39,11 +39,12 @@ for word in "${TRAIN_OPTIONS[@]}" "${EVAL_OPTIONS[@]}"; do
     --task_name | --large_model_id | --small_model_id | --base_model_id | --assistant_model_id | --output_name | \
         --n_epochs | --num_thought_tokens | --num_scaling_times | --model_name | --num_return_sequences | --thoughts | \
         --params_file_name | --base_model_ckpt | --assistant_model_ckpt | --tune_base_model | --tune_assistant_model | \
-        --log_dir | --seed | --perturb_std)
+        --log_dir | --perturb_std)
         refuse "$word in TRAIN_OPTIONS or EVAL_OPTIONS: the table gives it (set TASKS, NAME, N_EPOCHS, L_TRAIN or OUT)"
         ;;
     esac
 done
+[[ " ${EVAL_OPTIONS[*]}" != *" --seed"[=\ ]* ]] || refuse "--seed in EVAL_OPTIONS: give --seed_from and --seed_to"
 
 run() { # run python SCRIPT OPTION...: print a command, and run it
     printf '\n$'

@@ -18,6 +18,7 @@ NAME=${NAME:-switches${KIND/_softcotpp/}} OUT=${OUT:-results/switches$KIND} N_EP
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || refuse "$# models: give one pair, a base model and its assistant"
+[[ " ${TRAIN_OPTIONS[*]}" != *" --seed"[=\ ]* ]] || refuse "--seed in TRAIN_OPTIONS: set SEEDS"
 BASE=${1%/} ASSISTANT=${2%/} METHOD=softcot OF_METHOD=()
 case $KIND in # PLAN: where a switch is turned (training, evaluation or both), its name, its value
 _tuned) OF_METHOD=(--tune_base_model) PLAN=("evaluation base_adapter ignored") ;;
@@ -40,7 +41,7 @@ _softcotpp)
     )
     ;;
 esac
-read -r -a SEEDS <<<"${SEEDS:-42 43 44}"
+read -r -d '' -a SEEDS <<<"${SEEDS:-42 43 44}" || true
 SHARED=(--data_dir "$ROOT/data/mini" --prompt_dir "$ROOT/data/mini/prompts" --dtype float32 --num_thought_tokens "$L_TRAIN"
     "${OF_METHOD[@]}")
 

@@ -161,14 +161,14 @@ def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
         TASKS="aqua du",
         NAME="mine",
         OUT="my results",
-        TRAIN_OPTIONS="--k_shot 7",
-        EVAL_OPTIONS="--test_k 3 --seed_to 42",
+        TRAIN_OPTIONS="--k_shot 7 --seed 43",
+        EVAL_OPTIONS="--test_k 3\n--seed_to 42",
     )
     for script, options in commands[:-1]:
         if script.startswith("train"):
             assert (options.large_model_id, options.small_model_id) == ("org/Big-1B", "models/small")
             assert options.task_name in ("aqua", "gsm8k")  # gsm8k for du
-            assert (options.output_name.removesuffix("-newline"), options.k_shot) == ("mine", 7)
+            assert (options.output_name.removesuffix("-newline"), options.k_shot, options.seed) == ("mine", 7, 43)
         else:
             assert (options.base_model_id, options.assistant_model_id) == ("org/Big-1B", "models/small")
             assert (options.test_k, options.seed_from, options.seed_to) == (3, 41, 42)
@@ -208,6 +208,7 @@ def test_what_it_does_not_understand_it_refuses(words, tmp_path):
         ("TRAIN_OPTIONS", "--num_thought_tokens=8"),
         ("EVAL_OPTIONS", "--test_k 3 --log_dir x"),
         ("EVAL_OPTIONS", "--thoughts=zero"),
+        ("EVAL_OPTIONS", "--seed 4"),
         ("TASKS", "gsm8k,aqua"),
     ],
 )
