@@ -10,9 +10,6 @@ from pathlib import Path
 from experiment.results import read_result_file
 
 ROOT = Path(__file__).resolve().parent.parent
-LLAMA_PAIR = "--large_model_id {m}/Llama-3.1-8B-Instruct --small_model_id {m}/Llama-3.2-1B-Instruct"
-LLAMA_IDS = "--base_model_id {m}/Llama-3.1-8B-Instruct --assistant_model_id {m}/Llama-3.2-1B-Instruct"
-QWEN_PAIR = "--large_model_id {m}/Qwen3-8B --small_model_id {m}/Qwen3-0.6B"
 SMALL = "--data_dir {data} --dtype float32"
 
 

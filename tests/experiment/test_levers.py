@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -12,10 +14,12 @@ import train_softcot
 import train_softcotpp
 from experiment.options import EvaluateSoftCoT, Parser
 from experiment.results import read_result_file
+from experiment.run_files import ADAPTER
 from experiment.setup import load_method
 from model.checkpoint import checkpoints, read_checkpoint
 from model.weights import load_projection
 from tests.tiny_runs import EVALUATE, RUN, RUN_PP, TRAIN, refused
+from utils import fingerprint
 
 LEVERS = ["--thought_filler", "40", "--thought_scaling", "standardized", "--learning_rate", "1e-2"]
 
@@ -61,6 +65,47 @@ def test_fewer_chains_than_trained_need_no_other_filler(place, run):
             code, output = run(evaluate_softcotpp, [*EVALUATE, *options])
             assert code == 0, output
     assert "2 chains need" in refused(run(train_softcotpp, [*training[:-1], "40", "--output_name", "one"]))
+
+
+@pytest.mark.slow
+def test_adapters_of_both_models_are_saved_and_loaded(place, run):
+    code, output = run(train_softcot, [*TRAIN, "--tune_base_model", "--tune_assistant_model", "--dev_k", 3])
+    assert code == 0 and "6 training examples, 3 dev examples" in output
+    described = json.loads((RUN / "run.json").read_text(encoding="utf-8"))
+    options = ["--params_file_name", RUN / "projection.bin", "--greedy"]
+    for part in ("base_model", "assistant_model"):
+        settings = json.loads((RUN / part / "adapter_config.json").read_text())
+        assert (settings["r"], settings["lora_alpha"], settings["lora_dropout"]) == (16, 32, 0.1)
+        weights = load_file(RUN / part / ADAPTER)
+        assert all(value.any() for name, value in weights.items() if "lora_B" in name)  # zero at first: it has learned
+        assert described[part] == fingerprint(RUN / part / ADAPTER)
+        options += [f"--tune_{part}", f"--{part}_ckpt", RUN / part]
+    rows = {}
+    for engine in ("transformers", "reference"):
+        code, output = run(evaluate_softcot, [*EVALUATE, *options, "--engine", engine, "--log_dir", engine])
+        assert code == 0 and "warning" not in output
+        rows[engine] = [read_result_file(path)[1] for path in sorted(Path(engine).glob("*.jsonl"))]
+    assert rows["transformers"] == rows["reference"] != []
+
+
+@pytest.mark.slow
+def test_lora_alone_is_trained_without_thoughts_and_evaluated(inputs, place, run):
+    shutil.move("../assistant", "../gone")  # not missed
+    none = ["--num_thought_tokens", 0]
+    assert run(train_softcot, [*TRAIN, *none, "--tune_base_model", "--learning_rate", "1e-2"])[0] == 0
+    folder = Path("ckpt/soak-gsm8k-2.0-0-base-assistant")
+    assert not (folder / "projection.bin").exists()
+    adapter = ["--tune_base_model", "--base_model_ckpt", folder / "base_model"]
+    found = []
+    for more, method in (([], "Zero-Shot CoT"), (adapter, "LoRA")):
+        options = [*EVALUATE, *none, "--greedy", "--print_input", "--seed_to", 41, "--log_dir", method[:4], *more]
+        code, output = run(evaluate_softcot, options)
+        assert code == 0 and "Correct Count: " in output and f"%), {method}\n" in output  # of one seed the log too
+        (file,) = Path(method[:4]).glob("*.jsonl")
+        found.append(read_result_file(file)[1])
+    assert found[0] != found[1]
+    other = [*EVALUATE, *none, *adapter, "--base_model_id", inputs / "window", "--log_dir", "other"]
+    assert "was trained with base" in refused(run(evaluate_softcot, other))
 
 
 def test_learned_vectors_are_trained_and_evaluated_without_an_assistant(place, run):

@@ -216,6 +216,7 @@ def test_every_mode_answers_as_whole_forward_passes_with_that_slot(evaluate, pla
         slot = plain.slot(mode, row["index"])
         assert row["responses"] == [plain.response(row["index"], slot)]
         assert row["input"].count("<issue_start>") == 1
+        assert ("<|endoftext|>" * L in row["input"]) is (mode != "assistant_text")
     (file,) = (work / f"{engine}_{mode}").glob("*.jsonl")
     record = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["run"]
     assert record["thoughts"] == mode and record["perturb_std"] == 0

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from model.checkpoint import checkpoints, read_checkpoint
-from tests.commands import LLAMA_PAIR, QWEN_PAIR, ROOT, SMALL, environment
+from tests.commands import ROOT, environment
+from tests.tiny import TOKEN_OPTIONS
 from utils import UserError
 
-TRAIN = f"python train_softcot.py {LLAMA_PAIR} --num_thought_tokens 4 --learning_rate 1e-3 --k_shot 5 {SMALL}"
-TRAIN_PLUS = (
-    f"python train_softcotpp.py {QWEN_PAIR} --num_thought_tokens 2 --num_scaling_times 3 "
-    f"--learning_rate 1e-3 --k_shot 5 {SMALL}"
+TRAIN = (
+    "python train_softcot.py --large_model_id {i}/base --small_model_id {i}/assistant --data_dir {i}/data "
+    f"--dtype float32 --num_thought_tokens 4 --learning_rate 1e-3 --k_shot 5 --dev_k 4 {TOKEN_OPTIONS}"
 )
 
 
@@ -83,12 +83,11 @@ def difference(one, other):
 
 
 @pytest.mark.slow
-def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(models, data, tmp_path, here):
-    values = {"m": models, "data": data}
+def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(inputs, tmp_path, here):
     # Five examples, four a step: in the second step, process 1 has none.
-    here(f"{TRAIN} --output_name one --batch_size 4 --n_epochs 2", **values)
+    here(f"{TRAIN} --output_name one --batch_size 4 --n_epochs 2", i=inputs)
     accumulated = "--batch_size 1 --gradient_accumulation_steps 2 --n_epochs 2"
-    done = torchrun(f"{TRAIN} --output_name two {accumulated}", tmp_path, **values)
+    done = torchrun(f"{TRAIN} --output_name two {accumulated}", tmp_path, i=inputs)
     assert done.stdout.count("5 training examples") == 1 and done.stdout.count("Wrote ") == 1
     assert "Traceback" not in done.stderr
     one, two = (projection(tmp_path, name) for name in ("one", "two"))
@@ -108,25 +107,16 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(mo
     for name in ("projection.bin", "run.json", "checkpoint-4.pt"):
         (run / name).unlink()
     with pytest.raises(UserError, match="global_batch_size was 4, now 3"):
-        here(f"{TRAIN} --output_name two --batch_size 3 --n_epochs 2 --resume", **values)
-    here(f"{TRAIN} --output_name two --batch_size 4 --n_epochs 2 --resume", **values)
+        here(f"{TRAIN} --output_name two --batch_size 3 --n_epochs 2 --resume", i=inputs)
+    here(f"{TRAIN} --output_name two --batch_size 4 --n_epochs 2 --resume", i=inputs)
     assert difference(two, projection(tmp_path, "two")) < 1e-5
 
 
 @pytest.mark.slow
-def test_two_processes_train_softcotpp(models, data, tmp_path, here):
-    values = {"m": models, "data": data}
-    here(f"{TRAIN_PLUS} --output_name one --batch_size 2 --n_epochs 1", **values)
-    torchrun(f"{TRAIN_PLUS} --output_name two --batch_size 1 --n_epochs 1", tmp_path, **values)
-    assert difference(projection(tmp_path, "one"), projection(tmp_path, "two")) < 1e-5
-
-
-@pytest.mark.slow
-def test_an_error_of_all_processes_is_printed_once(models, data, tmp_path):
-    folder = tmp_path / "data"
-    shutil.copytree(data, folder)
-    (folder / "train.jsonl").write_text("{not json\n", encoding="utf-8")
-    done = torchrun(f"{TRAIN} --output_name bad", tmp_path, code=1, m=models, data=folder)
+def test_an_error_of_all_processes_is_printed_once(inputs, tmp_path):
+    shutil.copytree(inputs / "data", tmp_path / "data")
+    (tmp_path / "data/train.jsonl").write_text("{not json\n", encoding="utf-8")
+    done = torchrun(f"{TRAIN} --data_dir data --output_name bad", tmp_path, code=1, i=inputs)
     assert done.stderr.count("error: ") == 1
     assert not (tmp_path / "ckpt").exists()
 
@@ -142,21 +132,20 @@ def child_of(process, rank):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_all_after_a_checkpoint(models, data, tmp_path, here):
-    values = {"m": models, "data": data}
-    command = f"{TRAIN} --n_epochs 6 --output_name"
-    here(f"{command} whole --batch_size 2", **values)
-    folder = tmp_path / "ckpt" / "stopped-gsm8k-6.0-4-Llama-3.1-8B-Instruct-Llama-3.2-1B-Instruct"
+def test_a_signal_to_one_process_stops_all_after_a_checkpoint(inputs, tmp_path, here):
+    command = f"{TRAIN} --n_epochs 20 --output_name"
+    here(f"{command} whole --batch_size 2", i=inputs)
+    folder = tmp_path / "ckpt" / "stopped-gsm8k-20.0-4-base-assistant"
 
     def stop(process):
         while not checkpoints(folder) and process.poll() is None:
             time.sleep(0.01)
         os.kill(child_of(process, 1), signal.SIGTERM)
 
-    done = torchrun(f"{command} stopped --batch_size 1", tmp_path, code=1, meanwhile=stop, **values)
+    done = torchrun(f"{command} stopped --batch_size 1", tmp_path, code=1, meanwhile=stop, i=inputs)
     assert done.stderr.count("stopped by SIGTERM") == 1
     assert not (folder / "projection.bin").exists() and not list(folder.glob(".*"))
     newest = checkpoints(folder)[0]
-    assert read_checkpoint(newest) and 3 <= int(newest.stem.split("-")[1]) < 18
-    here(f"{command} stopped --batch_size 2 --resume", **values)
+    assert read_checkpoint(newest) and 3 <= int(newest.stem.split("-")[1]) < 60
+    here(f"{command} stopped --batch_size 2 --resume", i=inputs)
     assert difference(projection(tmp_path, "whole"), projection(tmp_path, "stopped")) < 1e-5
