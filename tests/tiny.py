@@ -113,6 +113,11 @@ def tiny_backbone(family, width, seed=0, tokens=TOKENS):
     return Backbone(tiny_model(family, width, seed=seed), NumberTokenizer(), tokens, f"tiny/{family}-{width}")
 
 
+def tiny_pair(base="llama", assistant="qwen3", tokens=TOKENS):
+    """A base model and an assistant of other width and family."""
+    return tiny_backbone(base, 48, seed=1), tiny_backbone(assistant, 32, seed=2, tokens=tokens)
+
+
 def add_lora_away_from_zero(backbone, std=0.3):
     """A LoRA adapter whose B, zero at first, is drawn: as after a training."""
     add_lora(backbone)

@@ -33,7 +33,7 @@ from model.generation import find_end_ids
 from model.softcot import SoftCoT
 from model.weights import load_projection
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of
-from tests.tiny import TOKEN_OPTIONS, add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_model
+from tests.tiny import TOKEN_OPTIONS, add_lora_away_from_zero, batch_of, ragged_examples, tiny_model, tiny_pair
 from tests.tiny_runs import EVALUATE, RUN, TRAIN, params, refused
 from utils import UserError
 
@@ -144,12 +144,11 @@ def test_by_family_is_no_for_llama_and_yes_for_qwen3(llama_tokenizer, qwen3_toke
 def trained_as(pairs):
     """SoftCoT++ as train_softcotpp.py builds it."""
     words = f"--num_thought_tokens 3 --num_scaling_times 2 --model_name scaling-nce --token_loss_pairs {pairs}"
-    pair = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
-    return build_for_training(parse("train_softcotpp", words), *pair).train()
+    return build_for_training(parse("train_softcotpp", words), *tiny_pair()).train()
 
 
 def scaling_nce(reduction, dtype=torch.float32, chains=2):
-    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    base, assistant = tiny_pair()
     torch.manual_seed(42)
     return SoftCoT(base, assistant, 3, chains, contrastive=True, reduction=reduction, projection_dtype=dtype).train()
 

@@ -7,13 +7,13 @@ from data_loader.collator import Collator
 from model.softcot import SoftCoT
 from model.thought_states import mean_thoughts
 from tests.model import oracle
-from tests.tiny import batch_of, ragged_examples, tiny_backbone
+from tests.tiny import batch_of, ragged_examples, tiny_pair
 
 LENGTH = 3
 
 
 def make(chains=None, **options):
-    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    base, assistant = tiny_pair()
     torch.manual_seed(3)
     return SoftCoT(base, None if options.get("learned") else assistant, LENGTH, chains, **options)
 

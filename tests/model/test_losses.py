@@ -11,9 +11,8 @@ from experiment.setup import share_instructions
 from model.frozen_lm import label_weights
 from model.head_loss import head_loss
 from model.softcot import SoftCoT
-from model.weights import add_lora
 from tests.model import oracle
-from tests.tiny import add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_model
+from tests.tiny import add_lora_away_from_zero, batch_of, ragged_examples, tiny_model, tiny_pair
 
 LENGTH = 3
 FAST, PLAIN = [("llama", "qwen3"), ("gemma3", "gemma3")]  # test_plain.py has the other types
@@ -26,10 +25,8 @@ def assert_close(ours, plain):
 
 
 def make(pair, chains=None, **options):
-    base, assistant = tiny_backbone(pair[0], 48, seed=1), tiny_backbone(pair[1], 32, seed=2)
+    base, assistant = tiny_pair(*pair)
     torch.manual_seed(3)
-    if chains is None:
-        return SoftCoT(base, assistant, LENGTH, **options)
     return SoftCoT(base, assistant, LENGTH, chains, **options)
 
 
@@ -141,8 +138,7 @@ def test_parts_of_a_step_share_the_contrastive_term():
 
 @pytest.mark.parametrize("tuned", ["base", "assistant", "both"])
 def test_lora_gradients(tuned):
-    pytest.importorskip("peft")
-    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    base, assistant = tiny_pair()
     torch.manual_seed(4)
     for part, backbone in (("base", base), ("assistant", assistant)):
         if tuned in (part, "both"):
@@ -157,9 +153,9 @@ def test_lora_gradients(tuned):
 
 
 def test_lora_s_dropout_is_drawn_in_training_alone():
-    base = tiny_backbone("llama", 48, seed=1)
+    base, assistant = tiny_pair()
     add_lora_away_from_zero(base)
-    softcot, batch = SoftCoT(base, tiny_backbone("qwen3", 32, seed=2), LENGTH), batch_of(ragged_examples(LENGTH))
+    softcot, batch = SoftCoT(base, assistant, LENGTH), batch_of(ragged_examples(LENGTH))
     for mode, equal in ((True, False), (False, True)):
         softcot.train(mode)
         assert (softcot.losses(batch)["loss"] == softcot.losses(batch)["loss"]) == equal
@@ -180,13 +176,10 @@ def test_a_head_in_parts_has_the_cross_entropy_of_the_whole():
 
 
 def test_lora_alone_learns_from_the_plain_loss_without_thoughts():
-    pytest.importorskip("peft")
-    base = tiny_backbone("llama", 48, seed=1)
+    base, _ = tiny_pair()
     torch.manual_seed(4)
-    add_lora(base)
+    add_lora_away_from_zero(base)
     learned = [p for p in base.model.parameters() if p.requires_grad]
-    for parameter in learned:
-        torch.nn.init.normal_(parameter, std=0.1)
     model = SoftCoT(base, None, 0, micro_batch_size=1).eval()  # without the adapter's dropout
     examples = ragged_examples(LENGTH)
     batch = {key: value for key, value in batch_of(examples).items() if not key.startswith("assistant")}

@@ -20,7 +20,7 @@ from model.softcot import SoftCoT
 from tests.commands import ROOT, refused, rows_of
 from tests.conftest import make_chatml_tokenizer
 from tests.model.oracle import states_of
-from tests.tiny import batch_of, ragged_examples, tiny_backbone, tiny_model
+from tests.tiny import batch_of, ragged_examples, tiny_model, tiny_pair
 
 L, NEW = 3, 12
 BASE, ASSISTANT = "base", "assistant"
@@ -47,7 +47,7 @@ def embedded(model, ids):
 
 
 def slot_of(mode, chains=1, noise=0.0, base="llama"):
-    base, assistant = tiny_backbone(base, 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    base, assistant = tiny_pair(base)
     torch.manual_seed(3)
     return ThoughtSlot(mode, base, SoftCoT(base, assistant, L).eval(), L, chains, noise), base
 

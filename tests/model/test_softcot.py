@@ -12,14 +12,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from model.backbone import Backbone
 from model.softcot import SoftCoT
 from model.weights import add_lora, load_lora, load_projection, save_projection
-from tests.tiny import TOKENS, Attack, batch_of, ragged_examples, tiny_backbone
+from tests.tiny import TOKENS, Attack, add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_pair
 from utils import UserError
 
 LENGTH = 3
 
 
 def make(chains=4, tokens=TOKENS, **options):
-    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2, tokens=tokens)
+    base, assistant = tiny_pair(tokens=tokens)
     torch.manual_seed(3)
     return SoftCoT(base, assistant, LENGTH, chains, **options)
 
@@ -55,16 +55,12 @@ def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit():
 
 
 def test_lora_is_saved_and_loaded_again(tmp_path):
-    pytest.importorskip("peft")
     backbone = tiny_backbone("llama", 48)
     ids = torch.arange(6, 16)[None]
     with torch.no_grad():
         plain = backbone.model(ids).logits
-    add_lora(backbone)
-    for name, parameter in backbone.model.named_parameters():
-        assert parameter.requires_grad is ("lora_" in name)
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
+    add_lora_away_from_zero(backbone)
+    assert all(parameter.requires_grad is ("lora_" in name) for name, parameter in backbone.model.named_parameters())
     with torch.no_grad():
         tuned = backbone.model.eval()(ids).logits
     backbone.model.save_pretrained(tmp_path / "base_model")

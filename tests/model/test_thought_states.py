@@ -7,7 +7,7 @@ from data_loader.collator import Collator
 from model.softcot import SoftCoT
 from model.thought_states import add_thought_states
 from tests.model.oracle import states_of as plain_states
-from tests.tiny import ragged_examples, tiny_backbone
+from tests.tiny import ragged_examples, tiny_pair
 
 LENGTH = 3
 
@@ -15,7 +15,7 @@ LENGTH = 3
 @pytest.fixture
 def model():
     torch.manual_seed(3)
-    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    base, assistant = tiny_pair()
     return SoftCoT(base, assistant, LENGTH, 2)
 
 

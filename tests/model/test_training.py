@@ -14,7 +14,7 @@ from model.checkpoint import checkpoints, newest_checkpoint
 from model.softcot import SoftCoT
 from model.training import Recipe, training_loop
 from model.weights import add_lora
-from tests.tiny import ragged_examples, tiny_backbone
+from tests.tiny import ragged_examples, tiny_pair
 from utils import Stop
 
 LENGTH = 3
@@ -31,7 +31,7 @@ def examples_of(seed):
 
 
 def make(chains=None, lora=False, standardized=False, **options):
-    base, assistant = tiny_backbone("llama", 48, seed=1), tiny_backbone("qwen3", 32, seed=2)
+    base, assistant = tiny_pair()
     set_seed(3)
     if lora:
         add_lora(base)
