@@ -17,14 +17,7 @@ from data_loader.tasks import get_task
 from experiment.responses import decode_texts, finished_questions, make_requests, write_hints
 from experiment.results import LogForm, SeedFiles, judge, keep_texts, skipped_row
 from experiment.run_files import ONLY_IN_LOGS, data_hash, make_record, name_method, rendered_prompt
-from experiment.setup import (
-    encode_split,
-    load_instances,
-    load_method,
-    make_engine,
-    quiet_libraries,
-    share_instructions,
-)
+from experiment.setup import encode_split, load_instances, load_method, make_engine, quiet_libraries, share_instructions
 from utils import run_main
 
 ADVICE = {

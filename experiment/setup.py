@@ -39,13 +39,7 @@ from model.slot import MEAN, MODES, UNTRAINED_SEED, ThoughtSlot
 from model.softcot import SoftCoT
 from model.vllm_engine import VllmEngine
 from model.weight_files import config_fingerprint, model_hashes
-from model.weights import (
-    add_lora,
-    check_adapter,
-    load_lora,
-    load_projection,
-    local_projection,
-)
+from model.weights import add_lora, check_adapter, load_lora, load_projection, local_projection
 from utils import UserError, fingerprint, naming
 
 # ---- the machine ----

@@ -8,17 +8,7 @@ import time
 
 import pytest
 
-from utils import (
-    Stop,
-    UserError,
-    locked,
-    noted_signals,
-    one_line,
-    remove_stale,
-    replaced,
-    replaced_folder,
-    run_main,
-)
+from utils import Stop, UserError, locked, noted_signals, one_line, remove_stale, replaced, replaced_folder, run_main
 
 
 def in_a_child(work):

@@ -15,13 +15,7 @@ import evaluate_softcot
 import train_softcot
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import get_task
-from experiment.options import (
-    EvaluateSoftCoT,
-    EvaluateSoftCoTPlusPlus,
-    Parser,
-    TrainSoftCoT,
-    TrainSoftCoTPlusPlus,
-)
+from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser, TrainSoftCoT, TrainSoftCoTPlusPlus
 from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, protocol_name
 from experiment.results import read_result_file
 from experiment.run_files import name_method

@@ -8,16 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluate_softcot import print_scores
-from experiment.results import (
-    LogForm,
-    SeedFiles,
-    SeedResults,
-    Totals,
-    judge,
-    keep_texts,
-    log_lines,
-    read_result_file,
-)
+from experiment.results import LogForm, SeedFiles, SeedResults, Totals, judge, keep_texts, log_lines, read_result_file
 from experiment.run_files import VERSION
 from utils import UserError, replaced
 
@@ -31,10 +22,6 @@ def results(folder, run=RUN, name="a", log="a", **options):
 def row(index, answers=(1,), gold="1"):
     texts = [f"The answer is {answer}" for answer in answers]
     return judge("gsm8k", {"index": index, "answer": gold}, texts, [3] * len(texts))
-
-
-def rows_of(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][1:]
 
 
 def head(**run):
@@ -157,7 +144,9 @@ def test_finished_rows_keep_their_bytes(tmp_path):
     again = results(tmp_path)
     assert (tmp_path / "a.jsonl").read_bytes() == before and list(again.rows) == [0, 1]
     again.add(row(2))
-    assert (tmp_path / "a.jsonl").read_bytes().startswith(before) and len(rows_of(tmp_path / "a.jsonl")) == 3
+    assert (tmp_path / "a.jsonl").read_bytes().startswith(before) and len(
+        read_result_file(tmp_path / "a.jsonl")[1]
+    ) == 3
     assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
 
 

@@ -1,11 +1,6 @@
 """Names of runs, logs and methods; what a record holds and which mismatch is refused."""
 
-from experiment.options import (
-    EvaluateSoftCoT,
-    EvaluateSoftCoTPlusPlus,
-    TrainSoftCoT,
-    TrainSoftCoTPlusPlus,
-)
+from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, TrainSoftCoT, TrainSoftCoTPlusPlus
 from experiment.run_files import make_record
 from utils import fingerprint
 

@@ -112,33 +112,22 @@ def work(tmp_path_factory):
     return folder
 
 
-def here(command, cwd, monkeypatch, capsys, **values):
-    """Run a script in this process; its output."""
-    words = shlex.split(command.format(**values))
-    monkeypatch.chdir(cwd)
-    monkeypatch.setattr(sys, "argv", words)
-    importlib.import_module(words[0].removesuffix(".py")).main()
-    return capsys.readouterr().out
-
-
 @pytest.fixture
 def evaluate(work, models, data, monkeypatch, capsys):
     """Evaluate with --thoughts MODE and more options: the result rows of the one new file, and the output."""
 
-    def run(mode, options="", script="evaluate_softcot.py", log_dir="logs"):
+    def run(mode, options="", script="evaluate_softcot", log_dir="logs"):
         file = "learned.bin" if mode == "learned" else "projection.bin"  # the mean lies beside the projection
         file = "" if mode in WITHOUT_FILE else f"--params_file_name {file}"
-        out = here(
-            f"{script} {IDS} {file} --num_thought_tokens {L} --thoughts {mode} --max_new_tokens {NEW} "
-            f"--print_response --log_dir {log_dir} {SMALL} {options}",
-            work,
-            monkeypatch,
-            capsys,
-            m=models,
-            data=data,
+        command = (
+            f"{IDS} {file} --num_thought_tokens {L} --thoughts {mode} --max_new_tokens {NEW} "
+            f"--print_response --log_dir {log_dir} {SMALL} {options}"
         )
+        monkeypatch.chdir(work)
+        monkeypatch.setattr(sys, "argv", [script, *shlex.split(command.format(m=models, data=data))])
+        importlib.import_module(script).main()
         (file,) = (work / log_dir).glob("*.jsonl")
-        return rows_of(file), out
+        return rows_of(file), capsys.readouterr().out
 
     return run
 
@@ -236,7 +225,7 @@ def test_answers_depend_on_no_batch_and_no_restart(evaluate, mode):
 
 def test_softcot_p_perturbs_softcot_s_thoughts_chain_by_chain(evaluate, plain):
     options = f"--greedy --perturb_std 3 --num_scaling_times 2 {PLUS}"
-    rows, out = evaluate("projected", options, "evaluate_softcotpp.py", "p")
+    rows, out = evaluate("projected", options, "evaluate_softcotpp", "p")
     for row in rows:
         own = plain.slot("projected", row["index"])
         expected = [
