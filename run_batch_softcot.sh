@@ -11,5 +11,5 @@ sweep=(--seed_from 41 --seed_to 45) # the papers' seeds
 for word in "$@"; do
     [[ $word != --seed && $word != --seed=* ]] || sweep=()
 done
-[[ ${BASH_SOURCE[0]} != "$0" ]] || script=evaluate_softcot.py # run_batch_softcotpp.sh names its own
-exec "${PYTHON:-python}" "$(dirname -- "${BASH_SOURCE[0]}")/$script" "${sweep[@]}" "$@"
+((${#BASH_SOURCE[@]} > 1)) || script= # run_batch_softcotpp.sh, which sources this file, names its own
+exec "${PYTHON:-python}" "$(dirname -- "${BASH_SOURCE[0]}")/${script:-evaluate_softcot.py}" "${sweep[@]}" "$@"

@@ -165,7 +165,7 @@ def describe(error: BaseException) -> str:
     """Return an error's kind and text, on one line."""
     if isinstance(error, pickle.UnpicklingError):  # torch's text advises to run what the file holds
         return "it holds code or objects, or is damaged"
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:800]}"
 
 
 def one_line(error: Exception, on_stop: str, on_memory: str) -> str | None:

@@ -44,9 +44,9 @@ class PublishedEncoder(Encoder):
         ):
             if not tokens.published_name:
                 raise UserError(f"the published functions know no {tokens.family}, only llama, qwen2.5 and qwen3")
-            ids = copy.copy(tokenizer)  # transformers 5's template returns a mapping by default
-            ids.apply_chat_template = functools.partial(tokenizer.apply_chat_template, return_dict=False, **self.date)
-            self._models[f"{prefix}tokenizer"] = ids
+            own = copy.copy(tokenizer)  # transformers 5's template returns a mapping by default
+            own.apply_chat_template = functools.partial(tokenizer.apply_chat_template, return_dict=False, **self.date)
+            self._models[f"{prefix}tokenizer"] = own
             self._models[f"{part}_backbone"] = tokens.published_name
             self._models[f"{part}_special_token"] = [tokens.placeholder, tokens.begin, tokens.end]
         self._models |= {"max_len": max_len} if self.task.is_cut else {}

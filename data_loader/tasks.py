@@ -15,7 +15,7 @@ class Task:
     exists wins; the names under None (with `{split}`) serve any further split."""
 
     name: str
-    files: dict[str, tuple[str, ...]]
+    files: dict[str | None, tuple[str, ...]]
     answer_kind: str  # "number", "choice" or "yes_no"
     choices: str = ""
     # What an example's fields hold. "gsm_style": answer is the solution's lines, then "#### <answer>"; "letter":

@@ -290,9 +290,9 @@ class Training(Options):
         self.pairs_examples()
         alone, scales = self.tune_base_model and self.thoughts == "projected", self.thought_scaling == "standardized"
         if not self.num_thought_tokens and not alone:
-            raise UserError("--num_thought_tokens 0 trains the base model's LoRA adapter alone: give --tune_base_model")
+            raise UserError("--num_thought_tokens 0 is for --tune_base_model alone, without --thoughts learned")
         if not self.thinks() and (self.tune_assistant_model or self.thought_filler or scales):
-            raise UserError("--tune_assistant_model, --thought_filler and --thought_scaling need an assistant")
+            raise UserError("--tune_assistant_model, --thought_filler and --thought_scaling: no assistant thinks here")
         if scales and (self.tune_assistant_model or self.projection_dtype != "float32"):
             raise UserError("--thought_scaling needs a frozen assistant and a float32 projection")
 

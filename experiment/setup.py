@@ -220,7 +220,9 @@ def load_method(args) -> Method:
                 raise UserError(f"no {MEAN} beside {file}: training with this project writes it")
             state = load_projection(source)
             if mode.has_projection == ("soft_thoughts" in state):
-                raise UserError(f"{source} holds {', '.join(state)}: --thoughts learned is for soft_thoughts alone")
+                raise UserError(
+                    f"{source} holds {', '.join(state)}; evaluation with --thoughts learned reads soft_thoughts"
+                )
             own_chains = "embedding" in state or len(state.get("soft_thoughts", ())) > 1
             if not mode.has_projection:
                 vectors = cut_vectors(state, args.num_thought_tokens, chains)

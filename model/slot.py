@@ -67,7 +67,9 @@ MODES = {  # in the tables' order
     ),
     "zero": Mode("zero vectors", "Zero vectors", fill_zeros),
     "untrained": Mode(
-        "soft thoughts through the projection that training starts from", "Untrained projection", **PROJECTED
+        "soft thoughts through the projection that training with seed 42 starts from",
+        "Untrained projection",
+        **PROJECTED,
     ),
     "shuffled": Mode(
         "those of the next question of the split (after the last, the first)",

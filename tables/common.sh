@@ -7,7 +7,8 @@
 #   L_TRAIN         number of thought tokens in training (default: 32)
 #   NAME            first part of the training runs' names in ckpt/ (default: table)
 #   OUT             folder of logs/ and summary/ (default: results/<table>)
-#   TRAIN_OPTIONS   more options of every training, such as "--k_shot 100 --dtype float32"; none that names the run
+#   TRAIN_OPTIONS   more options of every training, such as "--k_shot 100 --dtype float32"; none that names the run.
+#                   With --seed 43 give another NAME and OUT; the untrained projection stays that of seed 42
 #   EVAL_OPTIONS    more options of every evaluation, such as "--test_k 50 --seed_to 42"; none that the table gives
 #   PYTHON          the interpreter (default: python)
 # Run again, a table continues: what is finished is kept, and another data set, prompt or option is refused.
@@ -18,7 +19,7 @@ set -euo pipefail
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 NAME=${NAME:-table} OUT=${OUT:-results/$(basename "$0" .sh)} N_EPOCHS=${N_EPOCHS:-10} L_TRAIN=${L_TRAIN:-32}
 LLAMA=(meta-llama/Llama-3.1-8B-Instruct meta-llama/Llama-3.2-1B-Instruct)
-read -r -d '' -a TASKS <<<"${TASKS:-gsm8k asdiv-aug aqua strategyqa du}" || true # all lines; read ends at the end
+read -r -d '' -a TASKS <<<"${TASKS:-gsm8k asdiv-aug aqua strategyqa du}" || true # all lines; read fails at the end
 read -r -d '' -a TRAIN_OPTIONS <<<"${TRAIN_OPTIONS:-}" || true
 read -r -d '' -a EVAL_OPTIONS <<<"${EVAL_OPTIONS:-}" || true
 
@@ -44,7 +45,7 @@ for word in "${TRAIN_OPTIONS[@]}" "${EVAL_OPTIONS[@]}"; do
         ;;
     esac
 done
-[[ " ${EVAL_OPTIONS[*]}" != *" --seed"[=\ ]* ]] || refuse "--seed in EVAL_OPTIONS: give --seed_from and --seed_to"
+[[ " ${EVAL_OPTIONS[*]}" != *" --seed"[=\ ]* ]] || refuse "--seed in EVAL_OPTIONS: give --seed_from and --seed_to (switches.sh: SEEDS)"
 
 run() { # run python SCRIPT OPTION...: print a command, and run it
     printf '\n$'

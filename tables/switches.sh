@@ -18,7 +18,7 @@ NAME=${NAME:-switches${KIND/_softcotpp/}} OUT=${OUT:-results/switches$KIND} N_EP
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || refuse "$# models: give one pair, a base model and its assistant"
-[[ " ${TRAIN_OPTIONS[*]}" != *" --seed"[=\ ]* ]] || refuse "--seed in TRAIN_OPTIONS: set SEEDS"
+[[ " ${TRAIN_OPTIONS[*]} ${EVAL_OPTIONS[*]}" != *" --seed"* ]] || refuse "TRAIN_OPTIONS and EVAL_OPTIONS take no seed: set SEEDS"
 BASE=${1%/} ASSISTANT=${2%/} METHOD=softcot OF_METHOD=()
 case $KIND in # PLAN: where a switch is turned (training, evaluation or both), its name, its value
 _tuned) OF_METHOD=(--tune_base_model) PLAN=("evaluation base_adapter ignored") ;;

@@ -129,7 +129,7 @@ def test_the_papers_settings(parsers, tmp_path):
 
 def test_each_switch_is_run_alone_with_every_seed(parsers, tmp_path):
     chosen = [{"SOFTCOTPP": "0"}, {"SOFTCOTPP": "1"}, {"TUNED": "1"}]
-    plans = [plan("switches", parsers, tmp_path, SEEDS="7 8", **variables) for variables in chosen]
+    plans = [plan("switches", parsers, tmp_path, SEEDS="7\n8", **variables) for variables in chosen]
     assert len({planned[-1][1].out for planned in plans}) == len(plans)
     runs = [run for planned in plans for run in planned[:-1]]
     moved = [{n: v for n, v in switches_in(vars(o)).items() if v != getattr(CORRECTED, n)} for _, o in runs]
@@ -158,10 +158,10 @@ def test_pairs_tasks_and_more_options_reach_every_command(parsers, tmp_path):
         parsers,
         tmp_path,
         *PAIR,
-        TASKS="aqua du",
+        TASKS="aqua\ndu",
         NAME="mine",
         OUT="my results",
-        TRAIN_OPTIONS="--k_shot 7 --seed 43",
+        TRAIN_OPTIONS="--k_shot 7\n--seed 43",
         EVAL_OPTIONS="--test_k 3\n--seed_to 42",
     )
     for script, options in commands[:-1]:
@@ -199,6 +199,7 @@ def test_what_it_does_not_understand_it_refuses(words, tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout
 
 
+@pytest.mark.parametrize("table", ["softcotpp", "switches"])
 @pytest.mark.parametrize(
     "name, value",
     [
@@ -208,13 +209,19 @@ def test_what_it_does_not_understand_it_refuses(words, tmp_path):
         ("TRAIN_OPTIONS", "--num_thought_tokens=8"),
         ("EVAL_OPTIONS", "--test_k 3 --log_dir x"),
         ("EVAL_OPTIONS", "--thoughts=zero"),
-        ("EVAL_OPTIONS", "--seed 4"),
+        ("EVAL_OPTIONS", "--test_k 3\n--seed=4"),
         ("TASKS", "gsm8k,aqua"),
     ],
 )
-def test_a_variable_that_the_table_cannot_follow_is_refused(name, value, tmp_path):
-    done = bash("softcotpp", cwd=tmp_path, DRY_RUN="1", **{name: value})
+def test_a_variable_that_the_table_cannot_follow_is_refused(table, name, value, tmp_path):
+    done = bash(table, cwd=tmp_path, DRY_RUN="1", **{name: value})
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and name in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("name", ["TRAIN_OPTIONS", "EVAL_OPTIONS"])
+def test_the_switches_have_their_own_seeds(name, tmp_path):
+    done = bash("switches", cwd=tmp_path, DRY_RUN="1", **{name: "--seed_from=4"})
+    assert done.returncode == 2 and "SEEDS" in done.stderr and not done.stdout
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_one_call_serves_all_seeds(sweep, script, words, seeds):
 
 @every_script
 @pytest.mark.parametrize("form", ["two words", "one word"])
-@pytest.mark.parametrize("start", [0, 4])  # of the values for the options
+@pytest.mark.parametrize("start", [0, 5, 8])  # of the values for the options
 def test_every_string_arrives_as_it_was_given(sweep, script, form, start):
     options = SCRIPTS[script][1]
     given = [

@@ -100,9 +100,11 @@ def test_lora_alone_is_trained_without_thoughts_and_evaluated(inputs, place, run
     for more, method in (([], "Zero-Shot CoT"), (adapter, "LoRA")):
         options = [*EVALUATE, *none, "--greedy", "--print_input", "--seed_to", 41, "--log_dir", method[:4], *more]
         code, output = run(evaluate_softcot, options)
-        assert code == 0 and "Correct Count: " in output and f"%), {method}\n" in output  # of one seed the log too
+        assert code == 0 and f"%), {method}\n" in output
+        assert "Number of thought tokens is zero," in output and "Correct Count: " in output  # of one seed the log too
         (file,) = Path(method[:4]).glob("*.jsonl")
         found.append(read_result_file(file)[1])
+        assert not any(word in row["input"] for row in found[-1] for word in ("<begin>", "hint"))
     assert found[0] != found[1]
     other = [*EVALUATE, *none, *adapter, "--base_model_id", inputs / "window", "--log_dir", "other"]
     assert "was trained with base" in refused(run(evaluate_softcot, other))

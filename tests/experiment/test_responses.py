@@ -25,12 +25,13 @@ def test_missing_responses_are_an_error():
         list(finished_questions(rows((42, 1, 0, 0)), TODO, 1))
 
 
-@pytest.mark.parametrize("cleans, text", [(True, "It is 3.5<|im_end|>"), (False, "It is 3 .5<|im_end|>")])
-def test_texts_are_cleaned_up_if_the_tokenizer_says_so_with_every_version_of_transformers(
-    chatml_tokenizer, cleans, text
-):
+SPACED = "It is 3 .5 , or 4 ? No ! I do n't ' x ' 's 'm 've 're<|im_end|>"
+
+
+@pytest.mark.parametrize("text", ["It is 3.5, or 4? No! I don't'x''s'm've're<|im_end|>", SPACED])
+def test_texts_are_cleaned_up_if_the_tokenizer_says_so_with_every_version_of_transformers(chatml_tokenizer, text):
     tokenizer = chatml_tokenizer
-    tokenizer.clean_up_tokenization_spaces = cleans
-    ids = tokenizer.encode("It is 3 .5<|im_end|>")
+    tokenizer.clean_up_tokenization_spaces = text != SPACED
+    ids = tokenizer.encode(SPACED)
     assert decode_texts(tokenizer, [ids], skip_special_tokens=False) == [text]
     assert decode_texts(tokenizer, [ids], skip_special_tokens=True) == [text.removesuffix("<|im_end|>")]

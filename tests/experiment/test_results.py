@@ -144,9 +144,8 @@ def test_finished_rows_keep_their_bytes(tmp_path):
     again = results(tmp_path)
     assert (tmp_path / "a.jsonl").read_bytes() == before and list(again.rows) == [0, 1]
     again.add(row(2))
-    assert (tmp_path / "a.jsonl").read_bytes().startswith(before) and len(
-        read_result_file(tmp_path / "a.jsonl")[1]
-    ) == 3
+    assert (tmp_path / "a.jsonl").read_bytes().startswith(before)
+    assert len(read_result_file(tmp_path / "a.jsonl")[1]) == 3
     assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
 
 

@@ -459,9 +459,9 @@ def test_a_model_s_own_code_runs_only_when_asked_for(place, run):
     config |= {"model_type": "strange", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
     Path("x/base/config.json").write_text(json.dumps(config))
     Path("x/base/own.py").write_text(f"open({str(place / 'ran')!r}, 'w').close()\n")
-    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
-    assert "trust_remote_code" in line and not (place / "ran").exists()
-    run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base", "--trust_remote_code"])
+    words = [*EVALUATE, *params(), "--base_model_id", place / "x/base"]
+    assert "trust_remote_code" in refused(run(evaluate_softcot, words)) and not (place / "ran").exists()
+    run(evaluate_softcot, [*words, "--trust_remote_code"])
     assert (place / "ran").exists()  # the file was armed
 
 

@@ -72,9 +72,9 @@ def projection(folder, name):
     return torch.load(path, weights_only=True)
 
 
-def dev_losses(folder, name):
+def logged(folder, name, what):
     (path,) = (folder / "results").glob(f"{name}-*/loss.json")
-    return [entry["eval_loss"] for entry in json.loads(path.read_text(encoding="utf-8")) if "eval_loss" in entry]
+    return [entry[what] for entry in json.loads(path.read_text(encoding="utf-8")) if what in entry]
 
 
 def difference(one, other):
@@ -92,7 +92,7 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(in
     assert "Traceback" not in done.stderr
     one, two = (projection(tmp_path, name) for name in ("one", "two"))
     assert difference(one, two) < 1e-5
-    assert dev_losses(tmp_path, "two") == pytest.approx(dev_losses(tmp_path, "one"), abs=1e-5)
+    assert logged(tmp_path, "two", "eval_loss") == pytest.approx(logged(tmp_path, "one", "eval_loss"), abs=1e-5)
 
     # The thought states of two processes are those of one, in the same order; no part is left over.
     states = {name: sorted((tmp_path / "ckpt").glob(f"{name}-*/thoughts-*.bin")) for name in ("one", "two")}
@@ -110,6 +110,15 @@ def test_two_processes_and_accumulation_end_in_the_weights_of_the_whole_batch(in
         here(f"{TRAIN} --output_name two --batch_size 3 --n_epochs 2 --resume", i=inputs)
     here(f"{TRAIN} --output_name two --batch_size 4 --n_epochs 2 --resume", i=inputs)
     assert difference(two, projection(tmp_path, "two")) < 1e-5
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one_with_softcotpp(inputs, tmp_path, here):
+    command = TRAIN.replace("softcot", "softcotpp") + " --num_scaling_times 3 --n_epochs 1 --output_name"
+    here(f"{command} one --batch_size 2", i=inputs)
+    torchrun(f"{command} two --batch_size 1", tmp_path, i=inputs)
+    assert logged(tmp_path, "two", "loss") == pytest.approx(logged(tmp_path, "one", "loss"), rel=1e-5)
+    assert difference(projection(tmp_path, "one"), projection(tmp_path, "two")) < 1e-5
 
 
 @pytest.mark.slow
