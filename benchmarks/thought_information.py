@@ -4,8 +4,8 @@
 of that, and what a ridge probe reads from them, by filler and layer. `cells`: each row is trained on data/mini at three
 learning rates. The one whose own thoughts leave the fewest bits of the dev targets (their cross-entropy, teacher
 forced) is measured on test questions: the target's bits and accuracy by what is in the slot. Other seeds, GSM8K and
-SoftCoT++ take that rate. A finished cell is one JSON file, so that a stopped run goes on. `table` prints what is there.
-Each also writes docs/EVIDENCE.md's tables.
+SoftCoT++ take that rate. A cell is one JSON file, written after each measurement, so that a stopped run goes on.
+`table` prints what is there. Each also writes docs/EVIDENCE.md's tables.
 """
 
 import argparse
@@ -251,13 +251,25 @@ def target_bits(pair, data, question, folder, contents, split="test") -> dict[st
 
 
 def run_cell(pair, data, question, row, seed, out: Path) -> None:
-    """Train a row at its best learning rate, measure it and write its file, unless that is there."""
-    if (file := out / f"{name_cell(data, question, row, str(seed))}.json").is_file():
-        return
+    """Train a row at its best learning rate and measure it; what its file holds is not measured again."""
+    file = out / f"{name_cell(data, question, row, str(seed))}.json"
+    cell = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"bits": {}, "correct": {}}
     own = {"thoughts": "learned"} if row == "learned" else PLUS_PLUS if row in SOFTCOT_ROW else {}
+    contents = {"own": own} | {name: own | {"thoughts": name} for name in ("shuffled", "mean")}
+    if row == "learned":
+        contents = {"own": own, "zero": {"thoughts": "zero"}, "none": {"num_thought_tokens": 0}}
+    votes = {"greedy": False, "num_return_sequences": VOTES} if row in SOFTCOT_ROW else {}
+    todo = [("bits", name, options) for name, options in contents.items() if name != "none"]
+    if votes:  # beside as many of SoftCoT's samples
+        half = votes | {"num_return_sequences": VOTES // own["num_scaling_times"]}
+        contents = {name: options | half for name, options in contents.items()} | {"SoftCoT-SC": votes}
+    todo += [("correct", name, options) for name, options in contents.items()]
+    todo = [(measure, name, options) for measure, name, options in todo if name not in cell[measure]]
+    if not todo:
+        return
     first = out / f"{name_cell(MINI, question, SOFTCOT_ROW.get(row, row), str(SEEDS[0]))}.json"
     rates, dev_bits = VECTOR_RATES if row == "learned" else RATES, {}
-    if first != file:
+    if first != file or file.is_file():
         rates = [json.loads(first.read_text(encoding="utf-8"))["learning_rate"]]
     folders = {rate: train(pair, data, question, row, rate, seed) for rate in rates}
     if len(rates) > 1:
@@ -265,22 +277,15 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
             found = target_bits(pair, data, question, folder, {"own": own}, "dev")
             dev_bits[rate] = round(mean(found["own"]), 4)
     rate = min(rates, key=dev_bits.get) if dev_bits else rates[0]
-    folder = folders[rate]
-    contents = {"own": own} | {name: own | {"thoughts": name} for name in ("shuffled", "mean")}
-    if row == "learned":
-        contents = {"own": own, "zero": {"thoughts": "zero"}}
-    cell = {"machine": machine(), "pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
-    cell |= {"row": row, "seed": seed, "learning_rate": rate, "dev_bits": dev_bits}
-    cell["bits"] = target_bits(pair, data, question, folder, contents)
-    if row == "learned":
-        contents["none"] = {"num_thought_tokens": 0}
-    if row in SOFTCOT_ROW:  # votes, beside as many of SoftCoT's samples
-        votes = {"greedy": False, "num_return_sequences": VOTES // own["num_scaling_times"]}
-        contents = {name: options | votes for name, options in contents.items()}
-        single = train(pair, data, question, SOFTCOT_ROW[row], rate, seed) / "projection.bin"
-        contents["SoftCoT-SC"] = {"greedy": False, "num_return_sequences": VOTES, "params_file_name": single}
-    cell["correct"] = evaluate(pair, data, question, folder, contents)
-    write_json(cell, file, indent=None)
+    known = {"machine": machine(), "pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
+    cell = known | {"row": row, "seed": seed, "learning_rate": rate, "dev_bits": dev_bits} | cell
+    for measure, name, options in todo:
+        if name == "SoftCoT-SC":
+            single = train(pair, data, question, SOFTCOT_ROW[row], rate, seed) / "projection.bin"
+            options = options | {"params_file_name": single}
+        function = {"bits": target_bits, "correct": evaluate}[measure]
+        cell[measure] |= function(pair, data, question, folders[rate], {name: options})
+        write_json(cell, file, indent=None)
 
 
 # ---- tables ----
