@@ -212,42 +212,39 @@ def train(pair, data, question, row, rate, seed) -> Path:
     return folder
 
 
-def evaluate(pair, data, question, folder, contents) -> dict[str, list[bool]]:
-    """Return whether each test question is answered right, by what is in the slot; greedily but for votes."""
-    found, known = {}, evaluation_options(pair, data, question, folder)
+def evaluate(pair, data, question, folder, name, options) -> list[bool]:
+    """Return whether each test question is answered right; greedily but for votes.
+
+    name, options: of what is in the slot.
+    """
+    known = evaluation_options(pair, data, question, folder) | {"log_dir": Path("logs", folder.name, name)}
     known |= {"test_k": TEST_QUESTIONS, "max_new_tokens": SIZES[data == MINI][2], "greedy": True}
-    for name, options in contents.items():
-        script = evaluate_softcotpp if "num_scaling_times" in options else evaluate_softcot
-        logs = Path("logs", folder.name, name)
-        run(script, **known | {"log_dir": logs} | options)
-        (path,) = logs.glob("*.jsonl")
-        found[name] = [row["correct"] for row in read_result_file(path)[1]]
-    return found
+    run(evaluate_softcotpp if "num_scaling_times" in options else evaluate_softcot, **known | options)
+    (path,) = known["log_dir"].glob("*.jsonl")
+    return [row["correct"] for row in read_result_file(path)[1]]
 
 
 @torch.no_grad()
-def target_bits(pair, data, question, folder, contents, split="test") -> dict[str, list[float]]:
-    """Return the bits of each question's target, by what is in the slot; of several chains their mean.
+def target_bits(pair, data, question, folder, options, split="test") -> list[float]:
+    """Return the bits of each question's target; of several chains their mean.
 
-    contents: as for `evaluate`, all with a slot: without one the target has other tokens.
+    options: as for `evaluate`, with a slot: without one the target has other tokens.
     """
-    found, count = {}, TEST_QUESTIONS if split == "test" else DEV_QUESTIONS
-    for name, options in contents.items():
-        of_script = EvaluateSoftCoTPlusPlus if "num_scaling_times" in options else EvaluateSoftCoT
-        args = of_script(**evaluation_options(pair, data, question, folder) | options)
-        method = load_method(args)
-        asked = load_instances(args, split)
-        examples = [method.encoder.encode(instance, "train") for instance in asked[:count]]
-        if args.thoughts == "shuffled":
-            take_next_questions_thoughts(examples, asked, method.encoder)
-        loss_of, bits = SoftCoT(method.base, None, LENGTH, learned=True), []  # of any soft thoughts
-        for part in cut_in_parts(examples, BATCH):
-            soft = torch.stack(method.slot.fill(part, method.collate))
-            batch = on_device(method.collate(part), loss_of.device_name)
-            nats, _ = loss_of.token_losses(batch, soft, weights=[1.0] * len(part))
-            bits += [round(value / math.log(2), 4) for value in nats.mean(1).tolist()]
-        found[name] = bits
-    return found
+    of_script = EvaluateSoftCoTPlusPlus if "num_scaling_times" in options else EvaluateSoftCoT
+    args = of_script(**evaluation_options(pair, data, question, folder) | options)
+    method = load_method(args)
+    asked = load_instances(args, split)
+    count = TEST_QUESTIONS if split == "test" else DEV_QUESTIONS
+    examples = [method.encoder.encode(instance, "train") for instance in asked[:count]]
+    if args.thoughts == "shuffled":
+        take_next_questions_thoughts(examples, asked, method.encoder)
+    loss_of, bits = SoftCoT(method.base, None, LENGTH, learned=True), []  # of any soft thoughts
+    for part in cut_in_parts(examples, BATCH):
+        soft = torch.stack(method.slot.fill(part, method.collate))
+        batch = on_device(method.collate(part), loss_of.device_name)
+        nats, _ = loss_of.token_losses(batch, soft, weights=[1.0] * len(part))
+        bits += [round(value / math.log(2), 4) for value in nats.mean(1).tolist()]
+    return bits
 
 
 def run_cell(pair, data, question, row, seed, out: Path) -> None:
@@ -274,17 +271,17 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     folders = {rate: train(pair, data, question, row, rate, seed) for rate in rates}
     if len(rates) > 1:
         for rate, folder in folders.items():
-            found = target_bits(pair, data, question, folder, {"own": own}, "dev")
-            dev_bits[rate] = round(mean(found["own"]), 4)
+            dev_bits[rate] = round(mean(target_bits(pair, data, question, folder, own, "dev")), 4)
     rate = min(rates, key=dev_bits.get) if dev_bits else rates[0]
     known = {"machine": machine(), "pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
     cell = known | {"row": row, "seed": seed, "learning_rate": rate, "dev_bits": dev_bits} | cell
+    of_cell = (pair, data, question, folders[rate])
     for measure, name, options in todo:
         if name == "SoftCoT-SC":
             single = train(pair, data, question, SOFTCOT_ROW[row], rate, seed) / "projection.bin"
             options = options | {"params_file_name": single}
-        function = {"bits": target_bits, "correct": evaluate}[measure]
-        cell[measure] |= function(pair, data, question, folders[rate], {name: options})
+        bits = measure == "bits"
+        cell[measure][name] = target_bits(*of_cell, options) if bits else evaluate(*of_cell, name, options)
         write_json(cell, file, indent=None)
 
 

@@ -88,8 +88,8 @@ def backbone(config, device, dtype, seed):
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, **{DTYPE_ARGUMENT: dtype})
     group_heads(model.requires_grad_(False).eval())
-    ids = {"eos_token_id": None, "pad_token_id": None, "convert_tokens_to_ids": lambda token: PLACEHOLDER}
-    return Backbone(model, SimpleNamespace(**ids), ThoughtTokens("random", "", "", "", FIRST_INITIAL, 10), "random")
+    tokenizer = SimpleNamespace(eos_token_id=None, pad_token_id=None, convert_tokens_to_ids=lambda token: PLACEHOLDER)
+    return Backbone(model, tokenizer, ThoughtTokens("random", "", "", "", FIRST_INITIAL, 10), "random")
 
 
 def build(preset, method, device, dtype, backbones=None, micro_batch_size=0):

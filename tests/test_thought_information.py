@@ -87,7 +87,7 @@ def test_bits_are_the_loss_with_what_is_in_the_slot(models, tmp_path):
     method = load_method(args)
     save_projection(method.slot.softcot.projection_state(), tmp_path / "projection.bin")
     contents = {"own": {}, "zero": {"thoughts": "zero"}}
-    found = target_bits(pair, MINI, "hidden", tmp_path, contents, "dev")
+    found = {name: target_bits(pair, MINI, "hidden", tmp_path, of, "dev") for name, of in contents.items()}
     assert {name: len(bits) for name, bits in found.items()} == dict.fromkeys(contents, DEV_QUESTIONS)
     asked = load_instances(args, "dev")
     for place in (0, BATCH, DEV_QUESTIONS - 1):

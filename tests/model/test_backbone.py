@@ -6,7 +6,8 @@ import re
 import pytest
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from model.backbone import FAMILIES, ThoughtTokensError, find_thought_tokens, load_backbone, open_backbone, resolve
+from model.backbone import ThoughtTokensError, find_thought_tokens, load_backbone, open_backbone, resolve
+from tests.data_loader.test_prompts import TOKENS
 from tests.tiny import DOCUMENTED, tiny_model
 from utils import UserError
 
@@ -26,7 +27,7 @@ def test_families_of_real_tokenizers(llama_tokenizer, qwen3_tokenizer):
     }.items(),
 )
 def test_the_published_families(family, expected):
-    found = next(tokens for _, tokens in FAMILIES if tokens.family == family)
+    found = TOKENS[family]
     assert (found.placeholder, found.begin, found.end, found.initial_id, found.published_name) == expected
     assert found.long_responses == (family == "qwen3")
 

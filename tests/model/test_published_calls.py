@@ -16,12 +16,13 @@ from experiment.options import EvaluateSoftCoT, Parser
 from experiment.responses import make_requests
 from experiment.results import call_length
 from experiment.setup import read_sampling
-from model.backbone import FAMILIES, Backbone, find_thought_tokens, own_sampling
+from model.backbone import Backbone, find_thought_tokens, own_sampling
 from model.generation import Request
 from model.plain import PlainEngine
 from model.slot import ThoughtSlot
 from model.softcot import SoftCoT
 from tests.commands import rows_of, shell
+from tests.data_loader.test_prompts import TOKENS
 from tests.tiny import ragged_examples, tiny_model
 from utils import UserError
 
@@ -111,7 +112,7 @@ def name_method(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
     marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
-    tokens = replace(next(tokens for _, tokens in FAMILIES if tokens.family == FAMILY[family]), **marks)
+    tokens = replace(TOKENS[FAMILY[family]], **marks)
     base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
     options = {"projection_dtype": dtype, "plain_way": True}
