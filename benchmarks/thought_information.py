@@ -40,7 +40,7 @@ from model.training import cut_in_parts, on_device
 from report.evidence import write_tables
 from report.output import markdown_table
 from report.summary import bootstrap_interval
-from utils import run_main, write_json
+from utils import fingerprint, run_main, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results/thoughts"
@@ -67,7 +67,7 @@ CELLS = (  # data, whether the base sees the question, rows: in the order in whi
     ("mini", "hidden", tuple(row for row in ROWS if row not in SOFTCOT_ROW)),
     ("mini", "visible", tuple(ROWS)),
     ("gsm8k", "visible", WITH_NEWLINE),
-    ("gsm8k", "hidden", ("published", "learned", "newline, standardized")),
+    ("gsm8k", "hidden", ("published", "learned", "newline", "newline, standardized")),
 )
 SIZES = {True: (800, 32, 120), False: (2000, 64, 400)}  # data/mini or not: --k_shot, --dev_k, --max_new_tokens
 LENGTH, CHAINS = 16, 4  # L; initial tokens whose states are measured
@@ -256,12 +256,13 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     if row == "learned":
         contents = {"own": own, "zero": {"thoughts": "zero"}, "none": {"num_thought_tokens": 0}}
     votes = {"greedy": False, "num_return_sequences": VOTES} if row in SOFTCOT_ROW else {}
-    todo = [("bits", name, options) for name, options in contents.items() if name != "none"]
+    measures = [("bits", name, options) for name, options in contents.items() if name != "none"]
     if votes:  # beside as many of SoftCoT's samples
         half = votes | {"num_return_sequences": VOTES // own["num_scaling_times"]}
         contents = {name: options | half for name, options in contents.items()} | {"SoftCoT-SC": votes}
-    todo += [("correct", name, options) for name, options in contents.items()]
-    todo = [(measure, name, options) for measure, name, options in todo if name not in cell[measure]]
+    answered = contents if data == MINI else {"own": own}  # too few of GSM8K are right to compare contents
+    measures += [("correct", name, options) for name, options in answered.items()]
+    todo = [(measure, name, options) for measure, name, options in measures if name not in cell[measure]]
     if not todo:
         return
     first = out / f"{name_cell(MINI, question, SOFTCOT_ROW.get(row, row), str(SEEDS[0]))}.json"
@@ -273,7 +274,11 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
         for rate, folder in folders.items():
             dev_bits[rate] = round(mean(target_bits(pair, data, question, folder, own, "dev")), 4)
     rate = min(rates, key=dev_bits.get) if dev_bits else rates[0]
-    known = {"machine": machine(), "pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
+    projection = fingerprint(folders[rate] / "projection.bin")
+    if cell.get("projection") != projection:  # measured of another training
+        cell |= {"machine": machine(), "projection": projection, "bits": {}, "correct": {}}
+        todo = measures
+    known = {"pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
     cell = known | {"row": row, "seed": seed, "learning_rate": rate, "dev_bits": dev_bits} | cell
     of_cell = (pair, data, question, folders[rate])
     for measure, name, options in todo:
@@ -289,7 +294,7 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
 
 
 def make_tables(out: Path) -> dict[str, str]:
-    """Return docs/EVIDENCE.md's tables of a folder's files, by name."""
+    """Return docs/EVIDENCE.md's tables of a folder's files, by name; "trainings": each training's, which it links."""
     states, cells = out / "states.json", {}
     for path in sorted(out.glob("*-4?.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
@@ -297,9 +302,12 @@ def make_tables(out: Path) -> dict[str, str]:
     order = [(data, question, row) for data, question, rows in CELLS for row in rows]
     cells = {key: cells[key] for key in sorted(cells, key=lambda key: (order.index(key[:3]), key[3]))}
     tables = {"thought states": state_table(json.loads(states.read_text(encoding="utf-8")))} if states.exists() else {}
-    if cells:
-        tables |= {f"thoughts {measure}": cell_table(cells, measure) for measure in ("bits", "correct")}
-    return {name: markdown_table(table) for name, table in tables.items()}
+    tables = {name: markdown_table(table) for name, table in tables.items()}
+    each, rows = [[key] for key in cells], [list(keys) for _, keys in groupby(cells, key=lambda key: key[:3])]
+    for measure in ("bits", "correct") if cells else ():
+        tables[f"thoughts {measure}"] = markdown_table(cell_table(cells, rows, measure))
+        tables["trainings"] = tables.get("trainings", "") + markdown_table(cell_table(cells, each, measure)) + "\n"
+    return tables
 
 
 def state_table(found: dict) -> pd.DataFrame:
@@ -317,34 +325,34 @@ def state_table(found: dict) -> pd.DataFrame:
     return pd.DataFrame(cells).fillna("")
 
 
-def cell_table(cells: dict, measure: str) -> pd.DataFrame:
-    """Return a line for each cell, and for the seeds of a row together. measure: "bits", or "correct" in %.
+def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
+    """Return a line for each group of cells, the trainings of one row. measure: "bits", or "correct" in %.
 
-    cells: by (data, question, row, seed). What own thoughts save or gain over other contents of the slot has a
-    paired bootstrap interval over questions, of which each is averaged over the seeds first.
+    cells: by (data, question, row, seed); groups: their keys. What own thoughts save or gain over other contents of
+    the slot has a paired bootstrap interval over questions, of which each is averaged over the trainings first.
     """
     lines, unit = [], {"bits": -1, "correct": 100}[measure]
-    for key, group in groupby(cells, key=lambda key: key[:3]):
-        group = [cells[key] for key in group]
-        for chosen in [[cell] for cell in group] + ([group] if len(group) > 1 else []):
-            line = dict(zip(("data", "question", "row"), key, strict=True))
-            line |= {"seeds": ", ".join(str(cell["seed"]) for cell in chosen)}
-            line |= {"learning rate": chosen[0]["learning_rate"]}
-            if measure == "bits" and len(chosen) == 1:
-                found = chosen[0]["dev_bits"].items()
-                line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found)
-            for name in chosen[0][measure]:
-                line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
-            votes = measure == "correct" and key[2] in SOFTCOT_ROW  # those rows answer greedily
-            for name in ("mean", "shuffled", "SoftCoT-SC") if votes else ("learned", "published", "mean", "shuffled"):
-                rows = [cells.get((*key[:2], name, cell["seed"]), {measure: {}})[measure].get("own") for cell in chosen]
-                others = [row or cell[measure].get(name) for row, cell in zip(rows, chosen, strict=True)]
-                if key[2] not in (name, "learned") and all(others):
-                    own = np.mean([cell[measure]["own"] for cell in chosen], 0)
-                    gained = unit * (own - np.mean(others, 0))
-                    low, high = bootstrap_interval(gained)
-                    line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f})"
-            lines.append(line)
+    for keys in groups:
+        (data, question, row, _), chosen = keys[0], [cells[key] for key in keys]
+        line = {"data, question": f"{data}, {question}", "row": row, "seeds": ", ".join(str(key[3]) for key in keys)}
+        line |= {"learning rate": chosen[0]["learning_rate"]}
+        if measure == "bits":
+            found = chosen[0]["dev_bits"].items()
+            line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found)
+        for name in chosen[0][measure]:
+            line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
+        votes = measure == "correct" and row in SOFTCOT_ROW  # those rows answer greedily
+        for name in ("mean", "shuffled", "SoftCoT-SC") if votes else ("learned", "published", "mean", "shuffled"):
+            rows = [cells.get((data, question, name, key[3]), {measure: {}})[measure].get("own") for key in keys]
+            others = [other or cell[measure].get(name) for other, cell in zip(rows, chosen, strict=True)]
+            if row not in (name, "learned") and all(others):
+                gains = unit * (np.array([cell[measure]["own"] for cell in chosen], float) - np.array(others, float))
+                gained = gains.mean(0)
+                low, high = bootstrap_interval(gained)
+                line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+                if name == "learned" and len(gains) > 1:
+                    line["own over learned, each training"] = ", ".join(f"{gain.mean():+.2f}" for gain in gains)
+        lines.append(line)
     table = pd.DataFrame(lines).fillna("")
     return table[sorted(table, key=lambda column: column.startswith("own over"))]
 
@@ -375,6 +383,7 @@ def main():
         write_json(measure_states(args.assistant, args.questions), args.out / "states.json")
     tables = make_tables(args.out)
     print(*tables.values(), sep="\n")
+    (args.out / "trainings.md").write_text(tables.get("trainings", ""), encoding="utf-8")
     if args.out.resolve() == RESULTS:
         write_tables(tables)
 
