@@ -305,9 +305,16 @@ def make_tables(out: Path) -> dict[str, str]:
     tables = {name: markdown_table(table) for name, table in tables.items()}
     each, rows = [[key] for key in cells], [list(keys) for _, keys in groupby(cells, key=lambda key: key[:3])]
     for measure in ("bits", "correct") if cells else ():
-        tables[f"thoughts {measure}"] = markdown_table(cell_table(cells, rows, measure))
+        together = cell_table(cells, rows, measure).drop(columns="dev bits by rate", errors="ignore")
+        tables[f"thoughts {measure}"] = markdown_table(together)
         tables["trainings"] = tables.get("trainings", "") + markdown_table(cell_table(cells, each, measure)) + "\n"
     return tables
+
+
+def show(row: str) -> str:
+    """Return a row's or filler's name, as code if it is the filler's own text."""
+    filler, comma, rest = row.partition(", ")
+    return f"`{filler}`{comma}{rest}" if FILLERS.get(filler) == filler else row
 
 
 def state_table(found: dict) -> pd.DataFrame:
@@ -319,7 +326,7 @@ def state_table(found: dict) -> pd.DataFrame:
     def text(value):
         if isinstance(value, list):
             return ", ".join(f"{100 * number:.2g}" for number in value)
-        return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
+        return f"{100 * value:.1f}" if isinstance(value, float) else show(value)
 
     cells = [{chance.get(key, key): text(row[key]) for key in row if key != "layer"} for row in rows]
     return pd.DataFrame(cells).fillna("")
@@ -329,12 +336,12 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
     """Return a line for each group of cells, the trainings of one row. measure: "bits", or "correct" in %.
 
     cells: by (data, question, row, seed); groups: their keys. What own thoughts save or gain over other contents of
-    the slot has a paired bootstrap interval over questions, of which each is averaged over the trainings first.
+    the slot has a paired bootstrap interval over questions, of which each is averaged over the trainings first; then each training.
     """
     lines, unit = [], {"bits": -1, "correct": 100}[measure]
     for keys in groups:
         (data, question, row, _), chosen = keys[0], [cells[key] for key in keys]
-        line = {"data, question": f"{data}, {question}", "row": row, "seeds": ", ".join(str(key[3]) for key in keys)}
+        line = {"data, question": f"{data}, {question}", "row": show(row), "seeds": ", ".join(str(key[3]) for key in keys)}
         line |= {"learning rate": chosen[0]["learning_rate"]}
         if measure == "bits":
             found = chosen[0]["dev_bits"].items()
@@ -349,9 +356,8 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
                 gains = unit * (np.array([cell[measure]["own"] for cell in chosen], float) - np.array(others, float))
                 gained = gains.mean(0)
                 low, high = bootstrap_interval(gained)
-                line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f})"
-                if name == "learned" and len(gains) > 1:
-                    line["own over learned, each training"] = ", ".join(f"{gain.mean():+.2f}" for gain in gains)
+                each = f" [{', '.join(f'{gain.mean():+.2f}' for gain in gains)}]" if len(gains) > 1 else ""
+                line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f}){each}"
         lines.append(line)
     table = pd.DataFrame(lines).fillna("")
     return table[sorted(table, key=lambda column: column.startswith("own over"))]

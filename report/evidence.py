@@ -126,7 +126,7 @@ def table_without_baseline(alone) -> str:
     lines = []
     for (source, name), same in alone.groupby(["source", "name"], sort=False):
         accuracies = ", ".join(f"{percent(run.accuracy)} ({run.length})" for run in same.itertuples())
-        questions = format_number(same.questions.iloc[0], form=",.0f")
+        questions = format_number(same.questions.max(), form=",.0f")  # at L = 4, if known at all
         lines.append([name, source, questions, accuracies, percent(same.paper.iloc[0])])
     head = ["base model, task", "source", "questions", "SoftCoT", "the paper (L = 4)"]
     return markdown_table(pd.DataFrame(lines, columns=head))

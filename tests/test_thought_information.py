@@ -68,10 +68,10 @@ def test_the_table_compares_the_cells_of_a_seed_and_of_all(tmp_path):
             own = [value - (seed == 43) * (row == "newline") for value in bits]
             write_json(cell | {"bits": {"own": own}, "correct": {"own": correct}}, tmp_path / f"{row}-{seed}.json")
     tables = make_tables(tmp_path)
-    assert "| +2.00 (+1.50 to +2.50) | +1.50, +2.50 |" in tables["thoughts bits"]
+    assert "| +2.00 (+1.50 to +2.50) [+1.50, +2.50] |" in tables["thoughts bits"]
     for saved in ("+1.50 (+1.00 to +2.00)", "+2.50 (+2.00 to +3.00)"):
         assert tables["trainings"].count(saved) == 1
-    assert tables["thoughts correct"].count("| +50.00 (+0.00 to +100.00) |") == 1
+    assert tables["thoughts correct"].count("| +50.00 (+0.00 to +100.00) [") == 1
     assert tables["trainings"].count("| +50.00 (+0.00 to +100.00) |") == 2
 
 
