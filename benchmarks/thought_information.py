@@ -336,13 +336,14 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
     """Return a line for each group of cells, the trainings of one row. measure: "bits", or "correct" in %.
 
     cells: by (data, question, row, seed); groups: their keys. What own thoughts save or gain over other contents of
-    the slot has a paired bootstrap interval over questions, of which each is averaged over the trainings first; then each training.
+    the slot has a paired bootstrap interval over questions, of which each is averaged over the trainings first. In
+    brackets is each training.
     """
     lines, unit = [], {"bits": -1, "correct": 100}[measure]
     for keys in groups:
         (data, question, row, _), chosen = keys[0], [cells[key] for key in keys]
-        line = {"data, question": f"{data}, {question}", "row": show(row), "seeds": ", ".join(str(key[3]) for key in keys)}
-        line |= {"learning rate": chosen[0]["learning_rate"]}
+        line = {"data, question": f"{data}, {question}", "row": show(row)}
+        line |= {"seeds": ", ".join(str(key[3]) for key in keys), "learning rate": chosen[0]["learning_rate"]}
         if measure == "bits":
             found = chosen[0]["dev_bits"].items()
             line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found)
