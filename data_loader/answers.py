@@ -173,7 +173,9 @@ _ANSWER_IS = re.compile(
 )
 _INTRODUCTION = re.compile(r"(?:^|[.!?:\n])\W*(?:\w+,? )?(?:in order )?to (?:\w+ ){0,4}$", re.IGNORECASE)
 _NEGATED = re.compile(r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|un\w+able|impossible|neither|cannot|none)\b", re.I)
-_REFUSAL = re.compile(r"\b(?:can(?:no|['’])t|impossible|unable|not enough|insufficient) .*(?:determin|answer)", re.I)
+_REFUSAL = re.compile(
+    r"\b(?:can(?:no|['’])t|impossible|unable|not enough|insufficient) .{0,200}?(?:determin|answer)", re.IGNORECASE
+)
 
 
 def _statements(text, boxes, more=()):

@@ -26,7 +26,7 @@ _NOTATION = [
     (r"≈|\\approx(?![a-z])", "="),
     (r"√", r"\\sqrt "),
     (r"\\[dtc]frac", r"\\frac"),
-    (r"\^ *\{? *\\circ *\}?|\\degree(?![a-z])", "°"),
+    (r"\^ *(?:\{ *\\circ *\}|\\circ(?![a-z]))|\\degree(?![a-z])", "°"),
     (r"\\(?:text[a-z]*|math[a-z]*|mbox) *\{([^{}]*)\}", r"\1"),
     (r"\\(?:text[a-z]*|math[a-z]*|left|right|displaystyle)(?![a-z])|\\[()\[\]]", ""),
     (r"(?:\\q?quad(?![a-z])|\\[,;: ]|~|[^\S\n])+", " "),

@@ -14,7 +14,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, meta
+from jinja2 import FileSystemLoader, StrictUndefined, meta
 from jinja2.sandbox import SandboxedEnvironment
 
 from data_loader.answers import gold
@@ -286,7 +286,7 @@ class PromptEncoder(Encoder):
         )
         env.filters["plain"] = plain
         names, sources, self._blocks = [template], [], {}
-        with naming(self.path, (TemplateError, UnicodeDecodeError)):
+        with naming(self.path, Exception):
             for name in names:  # grows while it is walked: all files that the prompt is made of
                 sources.append(env.loader.get_source(env, name)[0])
                 names += [used for used in meta.find_referenced_templates(env.parse(sources[-1])) if used not in names]

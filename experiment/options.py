@@ -395,7 +395,9 @@ class Evaluation(Trained):
         choices=("transformers", "vllm", "reference"),
     )
     vllm_args: dict = option(None, 'vLLM\'s engine arguments, as {"tensor_parallel_size": 2}', check=json_object)
-    log_dir: str = option("inference_logs", "folder of the logs and result files, of each seed", fixes_result=False)
+    log_dir: str = option(
+        "inference_logs", "folder of the logs and result files, of each seed", check=not_empty, fixes_result=False
+    )
     run_name: str = option("", "put before the log's name", fixes_result=False)
     overwrite: bool = flag("start over if result files exist", fixes_result=False)
 

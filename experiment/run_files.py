@@ -21,12 +21,8 @@ OF_THOUGHTS = {name: mode.row for name, mode in MODES.items() if name != "projec
 # Arguments of the published evaluation that do not fix the result: the first line of a log has them too.
 ONLY_IN_LOGS = ("params_file_name", "print_input", "print_response", "test_k")
 # In the tables' order.
-METHODS = (
-    *("Zero-Shot CoT", "LoRA"),
-    *OF_THOUGHTS.values(),
-    *("SoftCoT", "SoftCoT + LoRA", "SoftCoT-SC", "SoftCoT-SC + LoRA", "SoftCoT-P", "SoftCoT-P + LoRA"),
-    *("SoftCoT++", "SoftCoT++ + LoRA", "SoftCoT++-P", "SoftCoT++-P + LoRA"),
-)
+WITH_SLOT = (*OF_THOUGHTS.values(), "SoftCoT", "SoftCoT-SC", "SoftCoT-P", "SoftCoT++", "SoftCoT++-P")
+METHODS = ("Zero-Shot CoT", "LoRA", *(name + more for name in WITH_SLOT for more in ("", " + LoRA")))
 
 LEVERS = ("thought_filler", "thought_scaling")  # options of a training that evaluation records, if they are in use
 # Options of a training that ask.py takes over. What would run code is left out: a projection may be another person's.
@@ -44,8 +40,8 @@ def name_method(settings: dict) -> str:
     if not settings["num_thought_tokens"]:
         return "LoRA" if tuned else "Zero-Shot CoT"
     if settings["thoughts"] != "projected":
-        return OF_THOUGHTS[settings["thoughts"]]
-    if settings["perturb_std"]:
+        name = OF_THOUGHTS[settings["thoughts"]]
+    elif settings["perturb_std"]:
         name = "SoftCoT++-P" if settings.get("own_chains") else "SoftCoT-P"
     elif settings.get("num_scaling_times") and settings.get("own_chains", True):  # logs do not say it
         name = "SoftCoT++"

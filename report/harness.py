@@ -21,11 +21,13 @@ NOT_KNOWN = (  # fields of lm-eval's file that a result file has no value for
 
 
 def write_harness_files(paths, folder: Path) -> None:
-    """Write the pair of each result file into a folder of its name. Raises UserError if it has no texts.
+    """Write the pair of each result file into a folder of its name. Raises UserError: no file, or one without texts.
 
     paths: absolute; what their folders have in common is left out of the name.
     """
-    top = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    if not paths:
+        raise UserError("--lm_eval needs result files (.jsonl), and there are only logs")
+    top = os.path.commonpath([path.parent for path in paths])
     for path in paths:
         record, rows = read_result_file(path)
         if not rows:

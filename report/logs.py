@@ -100,6 +100,8 @@ def read_settings(name, arguments) -> dict:
     if name["N"]:
         record |= {"num_scaling_times": int(name["N"]), "model_name": name["model"]}
     given = {key: arguments[key] for key in NOT_IN_NAME if arguments.get(key) not in (None, "None", "")}
+    if given.get("tune_base_model") or given.get("base_model_ckpt"):
+        record["base_adapter"] = "ignored"
     return record | {key: value.rstrip("/") if isinstance(value, str) else value for key, value in given.items()}
 
 

@@ -1,6 +1,7 @@
 """From runs to the table that all outputs are made of: cells of seeds, their labels, paired differences."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from itertools import permutations
 
@@ -65,9 +66,10 @@ def make_cells(runs: list[Run], include_incomplete=False) -> list[Cell]:
         for cell in same:
             cell.questions = questions
             for run in [run for run in cell.runs if len(run.rows) < questions]:
-                use = "averaged all the same" if include_incomplete else "left out"
+                averaged = include_incomplete and len(run.rows)
+                use = "averaged all the same" if averaged else "left out"
                 run.flags.insert(0, f"{len(run.rows)} of {questions} questions, {use}")
-                if not include_incomplete:
+                if not averaged:
                     cell.runs.remove(run)
                     cell.left_out.append(run)
     name_cells(cells)
@@ -136,9 +138,9 @@ def name_distinctly(values) -> dict[str, str]:
     def name(key, length):
         if not isinstance(values[key], str):
             return key if len(key) < 12 else hashlib.sha256(key.encode()).hexdigest()[: 6 * length]
-        if "/" in key or len(key) < 60:
-            return "/".join(values[key].split("/")[-length:])
-        return values[key].split()[-1][: 6 * length]  # a fingerprint: the file's SHA-256
+        if re.fullmatch(r"\d+ [0-9a-f]{64}", values[key]):  # a fingerprint: size and SHA-256 of a file
+            return values[key].split()[-1][: 6 * length]
+        return "/".join(values[key].split("/")[-length:])
 
     names = {}
     for key in values:

@@ -19,7 +19,7 @@ EVAL_OPTIONS=("${DATA[@]}" --seed_to 43 --test_k 40 --max_new_tokens 120 --tempe
 # thousands of 2e-5 do.
 train softcot 16
 NAME=$NAME-newline without_levers train softcot 16 --thought_filler '\n'
-train softcotpp 16 --num_scaling_times 2 --model_name scaling-nce
+without_levers train softcotpp 16 --num_scaling_times 2 --model_name scaling-nce
 without_levers train softcot 16 --thoughts learned --learning_rate 1e-2
 without_levers train softcot 0 --tune_base_model --k_shot 160 --learning_rate 1e-3
 softcot=(--params_file_name "$(trained 16)/projection.bin")

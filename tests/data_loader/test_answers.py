@@ -168,7 +168,7 @@ STRICT = r"""
 \boxed{}⏎The answer is 7. => 7 | \boxed{12} then \boxed{13 => 12 | \boxed{unknown} => None
 The answer is 18 eggs, which takes 2 days. => 18 | So the final answer is: **$1,080.00**. => 1080
 ## Step 1: 48 * => None | 3 * 4 = 12 => 12 | The final answer is 7 (7 = 3 + 4). => 7 | \boxed{\frac{1}{3}} => 0.33
-\boxed{-12.5^\circ C} => -12.5 | \boxed{£3.50} => 3.5 | \boxed{\$1,250.75} => 1250.75
+\boxed{-12.5^\circ C} => -12.5 | $\boxed{180^\circ}$ => 180 | \boxed{£3.50} => 3.5 | \boxed{\$1,250.75} => 1250.75
 \boxed{3 × 4} => 12 | \boxed{12 + 3} => 15 | \boxed{20 \u2212 4} => 16 | \boxed{-3 - 4} => -7
 # gsm8k: expressions
 \boxed{6.02 \times 10^{23}} => 602000000000000000000000 | \boxed{2 \cdot 10^3 \text{ m}} => 2000

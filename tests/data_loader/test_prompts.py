@@ -365,6 +365,7 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
         ({"target": None}, "block target"),
         ({"target": "{{ answer + 1 }}"}, "block target"),
         ({"head": '{% extends "none.jinja" %}'}, "none.jinja"),
+        ({"head": '{% extends "none" ~ ".jinja" %}'}, ""),
     ],
 )
 def test_a_bad_template_is_named_with_what_is_wrong(tmp_path, chatml_tokenizer, blocks, named):

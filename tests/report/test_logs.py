@@ -60,10 +60,14 @@ def test_our_log_alone_shares_the_cell_of_the_other_seeds_result_files(tmp_path)
 def test_a_published_log_names_models_and_adapters_in_its_arguments(tmp_path):
     path = tmp_path / f"{name_log(41)}.log"
     published_log(path, range(4), [True] * 4)
-    args = {"base_model_id": "local/X", "base_model_ckpt": "ckpt/lora", "assistant_model_ckpt": "None"}
+    args = {"base_model_id": "local/X", "base_model_ckpt": "None", "assistant_model_ckpt": "ckpt/lora"}
     path.write_text(re.sub("^Args: .*", f"Args: {args}", path.read_text(encoding="utf-8")), encoding="utf-8")
     (row,) = tabulate(path).values()
     assert row["method"] == "SoftCoT + LoRA" and row["base"] == "X"
+    args = {"base_model_ckpt": "ckpt/lora", "tune_base_model": True}  # never reaches the model
+    path.write_text(re.sub("^Args: .*", f"Args: {args}", path.read_text(encoding="utf-8")), encoding="utf-8")
+    (row,) = tabulate(path).values()
+    assert row["method"] == "SoftCoT"
 
 
 def test_a_control_follows_from_its_logs_name(tmp_path):

@@ -48,6 +48,9 @@ def test_incomplete_runs_are_left_out_and_flagged(logs):
     row = tabulate(logs, include_incomplete=True)["SoftCoT (L=4)", "gsm8k"]
     scores = [score(verdicts(seed, share=0.8)[: 13 if seed == 43 else 20]) for seed in SEEDS]
     assert row["mean"] == pytest.approx(statistics.mean(scores)) and any("13 of 20" in flag for flag in row["flags"])
+    path.write_text(path.read_text(encoding="utf-8").split("\n")[0] + "\n", encoding="utf-8")  # no answer yet
+    row = tabulate(logs, include_incomplete=True)["SoftCoT (L=4)", "gsm8k"]
+    assert row["mean"] == pytest.approx(statistics.mean(scores[:2]))
 
 
 def test_data_sets_of_a_task_are_whole_each_by_itself_and_parts_are_called_so(logs):
@@ -108,13 +111,14 @@ def save_trained(folder, training_seed, seeds, share=0.6, evaluated=CORRECTED, *
 
 
 def test_trainings_that_differ_in_their_seed_alone_share_a_cell_and_protocols_are_compared(tmp_path):
+    switches = "projection_dtype bfloat16, last_token dropped, too_long cut, date today"
     for seed in SEEDS:
         save_trained(tmp_path, seed, [seed], 0.8)
-        save_trained(tmp_path, seed, [seed], 0.2, trained_with="last_token dropped")
+        save_trained(tmp_path, seed, [seed], 0.2, trained_with=switches)
         save_trained(tmp_path, seed, [seed], 0.4, PUBLISHED, trained_with="published", rendered_prompt="other")
     label = "SoftCoT (L=4) [evaluated_with={}, trained_with={}]"
     corrected = label.format("corrected", "corrected")
-    others = {label.format("corrected", "last_token dropped"), label.format("published", "published")}
+    others = {label.format("corrected", switches), label.format("published", "published")}
     rows = tabulate(tmp_path)
     assert {name for name, _ in rows} == {corrected, *others}
     assert all(row["seeds"] == [*SEEDS] for row in rows.values())
