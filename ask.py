@@ -3,7 +3,7 @@
     python ask.py "A box has 3 bags of 4 red balls. How many red balls are in 5 boxes?" --params_file_name FILE
 
 FILE is the projection.bin that training wrote (`make demo`: results/demo/ckpt/<run>/projection.bin). Models, task,
-prompts, L, chains and dtype are those of its training, by the run.json beside it. Python: `load_softcot`.
+prompts, L, chains, dtype and protocol are those of its training, by the run.json beside it. Python: `load_softcot`.
 """
 
 from experiment.options import Ask, Parser
@@ -12,6 +12,7 @@ from utils import naming, run_main
 if __name__ == "__main__":  # help and wrong arguments end before the imports that take seconds
     run_main(Parser(Ask, __doc__).parse_args)  # which reads files
 
+from argparse import ArgumentTypeError
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -39,7 +40,8 @@ class Answer(NamedTuple):
 class SoftCoTModel:
     """Frozen models, projection and prompts, loaded once.
 
-    Answers are those that evaluation with `--engine transformers` gives to question 0, up to rounding.
+    Answers are those that evaluation with the same protocol and `--engine transformers` gives to question 0, up to
+    rounding.
     """
 
     def __init__(self, args):
@@ -77,6 +79,9 @@ class SoftCoTModel:
 def load_softcot(base: str | None, assistant: str | None, projection: str, **options) -> SoftCoTModel:
     """Return a model to ask. base, assistant: None for those of training; options: those of ask.py, by name."""
     given = {"base_model_id": base, "assistant_model_id": assistant, "params_file_name": projection, **options}
+    for name, value in options.items():
+        with naming(name, ArgumentTypeError):
+            Ask.__dataclass_fields__[name].metadata["check"](value)
     args = Ask(**Ask.implied({name: value for name, value in given.items() if value is not None}))
     args.check()
     return SoftCoTModel(args)

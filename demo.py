@@ -49,7 +49,7 @@ def train(script, name, plan, options=""):
     size = f"--k_shot {plan['train']} --batch_size {plan['batch']} --n_epochs 1 --dev_k 32 --dtype {plan['dtype']}"
     models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH}"
     run(script, f"{models} --output_name {name} {size} --learning_rate {LEARNING_RATE} --resume {options}")
-    (folder,) = Path("results").glob(f"{name}-gsm8k-*")
+    (folder,) = Path("results").glob(f"{name}-gsm8k-1.0-{LENGTH}-*")
     shutil.copy(folder / "loss.png", f"loss_{name}.png")
     return f"--num_thought_tokens {LENGTH} --params_file_name ckpt/{folder.name}/projection.bin"
 

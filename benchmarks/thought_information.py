@@ -29,7 +29,7 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from benchmarks.speed import machine
-from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, TrainSoftCoT, TrainSoftCoTPlusPlus
+from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, TrainSoftCoT, TrainSoftCoTPlusPlus, number
 from experiment.responses import take_next_questions_thoughts
 from experiment.results import read_result_file
 from experiment.setup import load_backbones, load_instances, load_method, quiet_libraries, read_filler
@@ -341,13 +341,14 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
     """
     lines, unit = [], {"bits": -1, "correct": 100}[measure]
     for keys in groups:
+        if not (keys := [key for key in keys if "own" in cells[key][measure]]):
+            continue
         (data, question, row, _), chosen = keys[0], [cells[key] for key in keys]
         line = {"data, question": f"{data}, {question}", "row": show(row)}
         line |= {"seeds": ", ".join(str(key[3]) for key in keys), "learning rate": chosen[0]["learning_rate"]}
-        if measure == "bits":
-            found = chosen[0]["dev_bits"].items()
-            line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found)
-        for name in chosen[0][measure]:
+        if len(found := chosen[0].get("dev_bits", {})) > 1 and measure == "bits":
+            line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found.items())
+        for name in (name for name in chosen[0][measure] if all(name in cell[measure] for cell in chosen)):
             line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
         votes = measure == "correct" and row in SOFTCOT_ROW  # those rows answer greedily
         for name in ("mean", "shuffled", "SoftCoT-SC") if votes else ("learned", "published", "mean", "shuffled"):
@@ -370,7 +371,9 @@ def main():
     parser.add_argument("--base", default=EMBEDDED, help="base model (default: %(default)s)")
     parser.add_argument("--assistant", default=EMBEDDED, help="assistant (default: %(default)s)")
     parser.add_argument("--gsm8k", type=Path, help="folder with GSM8K's files; default: only data/mini")
-    parser.add_argument("--questions", type=int, default=320, help="of data/mini, for states (default: %(default)s)")
+    parser.add_argument(
+        "--questions", type=number(int, 10), default=320, help="of data/mini, for states (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the files (default: %(default)s)")
     args = parser.parse_args()
     pair = (args.base, args.assistant)

@@ -245,7 +245,7 @@ class Training(Options):
     )
     max_len: int = option(
         -1,
-        "longest training example in base tokens; longer ones are left out, or by --too_long cut; -1: no limit",
+        "longest training example in base tokens; longer ones are left out, or by --too_long cut; 0 or less: no limit",
         check=int,
     )
     learning_rate: float = option(2e-5, "start of the linear decay, at most 1", check=share)
@@ -348,7 +348,7 @@ class Trained(Options):
     task_name: str = option("gsm8k", "task whose prompts and data are used", choices=list(TASKS))
     num_return_sequences: int = option(1, "R, samples a chain", check=positive)
     max_new_tokens: int = option(0, "longest response; 0: 1024, for Qwen3 4096 (du, strategyqa: 1024)", check=natural)
-    temperature: float = option(1.0, "of sampling", check=above_zero)
+    temperature: float = option(1.0, "of sampling", check=number(float, 1e-6))  # less makes logits infinite
     top_p: float = option(1.0, "of sampling", check=share)
     top_k: int = option(None, "of sampling, 0: no limit; default: the base model's own, else 50", check=natural)
     greedy: bool = flag("take the likeliest token; no sampling")

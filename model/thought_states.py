@@ -4,11 +4,10 @@ The assistant is frozen, so its thought states are a constant of the data: every
 from one file.
 """
 
-import glob
+import errno
 import hashlib
 import math
 import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -40,16 +39,16 @@ def add_thought_states(model, examples, collate, folder: Path, split: str, weigh
         if path.is_file() and path.stat().st_size == size:
             return True
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"thoughts-{glob.escape(split)}-*.bin"):
+        for old in folder.glob(f"thoughts-{split}-*.bin"):
             old.unlink()
-        if size > (free := shutil.disk_usage(folder).free):
-            print(
-                f"the {split} set's thought states take {size / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} "
-                "GiB: each step computes those of its examples",
-                flush=True,
-            )
+        try:
+            compute(model, examples, collate, path, shape, dtype)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            text = f"the {split} set's thought states take {size / 2**30:.1f} GiB, for which there is no room"
+            print(f"{text}: each step computes those of its examples", flush=True)
             return False
-        compute(model, examples, collate, path, shape, dtype)
         return True
 
     if not decided_by_main(is_there):

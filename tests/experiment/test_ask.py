@@ -22,6 +22,7 @@ from tests.commands import ROOT, rows_of
 from tests.model.oracle import states_of
 from tests.tiny import TOKEN_OPTIONS, tiny_model
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
+from utils import UserError
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENGTH, CHAINS = 3, 2  # of the runs
@@ -42,6 +43,8 @@ def test_an_answer_is_what_evaluation_gives_with_all_options_from_run_json(input
         (row,) = (row for row in rows_of(file) if row["index"] == 0)
         model = ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", seed=seed, max_new_tokens=8)
         assert model.answer(question, thoughts) == (row["responses"], row["answers"], row["vote"])
+    with pytest.raises(UserError, match="temperature"):
+        ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", temperature=0)
 
 
 def test_the_documented_example_runs(chatml_tokenizer, tmp_path, monkeypatch):

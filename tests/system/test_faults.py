@@ -3,6 +3,7 @@
 Tiny models; the scripts run in this process, or in a forked one where they are to die.
 """
 
+import errno
 import json
 import os
 import re
@@ -139,7 +140,10 @@ def test_a_full_disk_is_one_line_and_the_earlier_checkpoint_stays(inputs, place,
 
 
 def test_without_room_for_the_thought_states_each_step_computes_its_own(inputs, place, run, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    def full(*_):
+        raise OSError(errno.EDQUOT, "no quota")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
     assert run(train_softcot, TRAIN)[0] == 0 and not list((place / RUN).glob("thoughts-*"))
     own, whole = (load_projection(folder / RUN / "projection.bin") for folder in (place, inputs / "whole"))
     torch.testing.assert_close(own["weight"], whole["weight"], atol=1e-4, rtol=0)
