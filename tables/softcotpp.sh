@@ -7,7 +7,7 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- "${LLAMA[@]}" Qwen/Qwen3-8B Qwen/Qwen3-0.6B
 [[ " ${EVAL_OPTIONS[*]}" != *" --sampling"* ]] || refuse "--sampling in EVAL_OPTIONS: the table itself gives it"
-[[ " ${TRAIN_OPTIONS[*]}" != *" --thought_filler"* ]] || refuse "--thought_filler: SoftCoT takes one, SoftCoT++ ten"
+[[ " ${TRAIN_OPTIONS[*]}" != *" --thought_filler"* ]] || refuse "--thought_filler in TRAIN_OPTIONS: SoftCoT takes one, SoftCoT++ ten"
 
 train_task() { # SoftCoT's projection and SoftCoT++'s
     train softcot "$L_TRAIN"

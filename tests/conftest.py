@@ -30,30 +30,16 @@ def pytest_sessionstart():
     os.environ["WARM_PYTHON"] = str(warm.start())
 
 
-SMOLLM2_SPECIAL_TOKENS = [
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<repo_name>",
-    "<reponame>",
-    "<file_sep>",
-    "<filename>",
-    "<gh_stars>",
-    "<issue_start>",
-    "<issue_comment>",
-    "<issue_closed>",
-    "<jupyter_start>",
-    "<jupyter_text>",
-    "<jupyter_code>",
-    "<jupyter_output>",
-    "<jupyter_script>",
-    "<empty_output>",
-]
+SMOLLM2_SPECIAL_TOKENS = """
+<|endoftext|> <|im_start|> <|im_end|> <repo_name> <reponame> <file_sep> <filename> <gh_stars> <issue_start>
+<issue_comment> <issue_closed> <jupyter_start> <jupyter_text> <jupyter_code> <jupyter_output> <jupyter_script>
+<empty_output>
+"""
 
 
 def make_chatml_tokenizer():
     """Return a byte-level tokenizer with SmolLM2's special tokens (ids 0 to 16)."""
-    return byte_level_tokenizer(SMOLLM2_SPECIAL_TOKENS)
+    return byte_level_tokenizer(SMOLLM2_SPECIAL_TOKENS.split())
 
 
 @pytest.fixture

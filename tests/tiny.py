@@ -24,6 +24,7 @@ from transformers import (
 from data_loader.collator import Collator
 from model.attention import group_heads
 from model.backbone import Backbone, ThoughtTokens, runs_fast
+from model.softcot import SoftCoT
 from model.weights import add_lora
 from tests.tokenizers import real_tokenizer_dir
 from utils import locked
@@ -116,6 +117,13 @@ def tiny_backbone(family, width, seed=0, tokens=TOKENS):
 def tiny_pair(base="llama", assistant="qwen3", tokens=TOKENS):
     """A base model and an assistant of other width and family."""
     return tiny_backbone(base, 48, seed=1), tiny_backbone(assistant, 32, seed=2, tokens=tokens)
+
+
+def make_softcot(chains=None, pair=("llama", "qwen3"), tokens=TOKENS, **options):
+    """Return SoftCoT with three thought tokens around a tiny pair, its projection always drawn the same."""
+    base, assistant = tiny_pair(*pair, tokens)
+    torch.manual_seed(3)
+    return SoftCoT(base, None if options.get("learned") else assistant, 3, chains, **options)
 
 
 def add_lora_away_from_zero(backbone, std=0.3):

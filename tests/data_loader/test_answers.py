@@ -108,6 +108,7 @@ def test_no_expression_takes_long_or_stops_the_run(text):
         ("asdiv-aug", "\\boxed{1/2}", "0.5", False, True),
         ("asdiv-aug", "nothing", "5", False, False),
         ("gsm8k", "\\boxed{7.13}", "7.125", False, True),
+        ("gsm8k", "\\boxed{7.14}", "7.125", False, False),
         ("gsm8k", "\\boxed{0.0402}", "0.0401", False, False),  # below 0.1, two places are too few
         ("gsm8k", "\\boxed{\\frac{1}{64}}", "0.015625", False, True),
         ("gsm8k", "\\boxed{2.5 \\text{ million}}", "2500000", False, True),

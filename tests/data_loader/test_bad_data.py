@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import evaluate_softcot
 import train_softcot
-from data_loader.answers import extract, gold, is_correct, majority_vote
 from data_loader.loaders import UserError, load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS
@@ -20,7 +19,7 @@ from experiment.results import judge
 from tests.commands import rows_of
 from tests.conftest import SMOLLM2_SPECIAL_TOKENS
 from tests.data_loader.test_prompts import FIXTURES, MATH, TOKENS
-from tests.tiny_runs import ANSWERS, EVALUATE, TRAIN, params, refused
+from tests.tiny_runs import ANSWERS, EVALUATE, TRAIN, params, read_refusal
 
 FILES = {
     "gsm8k": "test.jsonl",
@@ -107,7 +106,8 @@ def test_any_bytes_are_data_or_one_clear_line(tmp_path, content, task):
 # ---- questions ----
 
 MORE = "begin_of_text end_of_text start_header_id end_header_id eot_id reserved_special_token_0 box_start python_tag"
-SPECIAL = [*SMOLLM2_SPECIAL_TOKENS, *(f"<|{name}|>" for name in MORE.split()), "<think>", "</think>", "<tool_call>"]
+SPECIAL = f"{SMOLLM2_SPECIAL_TOKENS} <think> </think> <tool_call>".split()
+SPECIAL += [f"<|{name}|>" for name in MORE.split()]
 LOOK_ALIKES = [token.translate({ord("<"): "＜", ord(">"): "＞", ord("|"): "｜"}) for token in SPECIAL[:6]]
 PARTS = [*"<|>\n \u200b", "<|", "|>", "im_end", "<<1=1>>", "user\n", "{{ soft_thoughts }}", "e\u0301"]
 pieces = st.sampled_from([*SPECIAL, *LOOK_ALIKES, *PARTS]) | st.text(
@@ -182,12 +182,12 @@ def test_a_question_over_the_assistants_context_is_left_out(place, run, thoughts
 def test_only_overlong_questions_are_an_error(place, run):
     (place.parent / "data" / "test.jsonl").write_bytes(line(question="word " * 10_000))
     for limit, room in ((8, 4088), (0, 3072)):  # 0: the task's
-        text = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--max_new_tokens", limit]))
+        text = read_refusal(run(evaluate_softcot, [*EVALUATE, *params(), "--max_new_tokens", limit]))
         assert re.search(rf"eval: 1 of 1 .* {room} tokens .*--max_new_tokens", text)
 
 
 def test_a_limit_below_every_training_example_is_an_error_that_gives_both(place, run):
-    text = refused(run(train_softcot, [*TRAIN, "--max_len", "9"]))
+    text = read_refusal(run(train_softcot, [*TRAIN, "--max_len", "9"]))
     assert re.search(r"train: .* 9 tokens .* 4096 .*--max_len", text)
 
 
@@ -215,8 +215,6 @@ def test_any_response_can_be_judged_and_written(responses, task):
     question = {"index": 0, "answer": {"number": "7", "choice": "B", "yes_no": "Yes"}[TASKS[task].answer_kind]}
     row = judge(task, question, responses, [1] * len(responses))
     assert json.loads(json.dumps(row)) == row
-    read = [extract(task, text) for text in responses]
-    assert row["correct"] is is_correct(majority_vote(read), gold(task, question["answer"]))
     if all(not any(letter.isalnum() for letter in text) for text in responses):
         assert row["answers"] == row["answers_strict"] == [None] * len(responses)
         assert not row["correct"] and not row["correct_strict"]

@@ -62,11 +62,3 @@ def test_without_thoughts_there_is_no_assistant():
     assert batch["prefix_ids"].shape == (2, 2)
     assert batch["suffix_ids"].shape == (2, 0) and batch["label_columns"] == [[], []]
     assert not any(name.startswith("assistant") for name in batch)
-
-
-def test_thought_states_replace_the_assistant_s_prompt():
-    states = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
-    examples = [{**example(i, [1], [3], [6]), "thought_states": states[i]} for i in range(2)]
-    batch = Collator(0, 0)(examples)
-    assert torch.equal(batch["thought_states"], states)
-    assert not any(name.startswith("assistant") for name in batch)

@@ -64,10 +64,8 @@ def clone_of(folder, *changes):
     return folder
 
 
-def encoder_of(clone, task, family, tokenizer, length=3, assistant=None, **options):
-    """assistant: another family and tokenizer for the assistant."""
-    other, small = assistant or (family, tokenizer)
-    return PublishedEncoder(task, tokenizer, TOKENS[family], small, TOKENS[other], length, folder=clone, **options)
+def encoder_of(clone, task, family, tokenizer, length=3, **options):
+    return PublishedEncoder(task, *(tokenizer, TOKENS[family]) * 2, length, folder=clone, **options)
 
 
 def load(folder, task, split="test", **changes):

@@ -21,7 +21,7 @@ from model.weights import save_projection
 from tests.commands import ROOT, rows_of
 from tests.model.oracle import states_of
 from tests.tiny import TOKEN_OPTIONS, tiny_model
-from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, refused
+from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, read_refusal
 from utils import UserError
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,10 +83,6 @@ def plain_soft_thoughts(backbones, state, question):
     ]
 
 
-def cosine(a, b):
-    return (a @ b / (a.norm() * b.norm())).item()
-
-
 @pytest.mark.parametrize("folder, of, chains", [("whole", WHOLE, 1), ("whole_pp", WHOLE_PP, CHAINS)])
 def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folder, of, chains):
     code, output = run(ask, [f"{question} $", *SHORT, *of, "--show_thoughts", "out/thoughts.png"])
@@ -115,7 +111,8 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
             assert near == pytest.approx(sorted(cosines)[-1 - rank], abs=1e-4)
             assert any(token == tokenizer.decode([i]) for i, c in enumerate(cosines) if abs(c - near) < 1e-4)
     rows = [torch.cat(chain) for chain in soft] if chains > 1 else soft[0]
-    assert found["similarity"] == [[pytest.approx(cosine(a, b), abs=1e-4) for b in rows] for a in rows]
+    similarity = [[torch.cosine_similarity(a, b, dim=0).item() for b in rows] for a in rows]
+    assert found["similarity"] == [pytest.approx(row, abs=1e-4) for row in similarity]
     assert (place / "out" / "thoughts.png").read_bytes().startswith(b"\x89PNG")
     assert f"{found['thoughts'][0]['norm']:8.3f}" in output
 
@@ -135,7 +132,7 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
     ],
 )
 def test_bad_input_is_one_clear_line(place, run, words, word):
-    assert word in refused(run(ask, words))
+    assert word in read_refusal(run(ask, words))
     assert list(place.iterdir()) == []
 
 

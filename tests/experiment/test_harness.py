@@ -4,15 +4,17 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from statistics import mean, stdev
 from types import SimpleNamespace
 
 import pytest
 
 import evaluate_softcotpp
 from data_loader.prompts import PROMPT_DIR
-from experiment.harness import HarnessModel
-from report.harness import write_harness_files
+from experiment.harness import HarnessModel, read_options
+from report.harness import make_results, make_sample, write_harness_files
 from tests.commands import refused, rows_of
+from tests.report.written import PLAIN, verdicts
 from tests.tiny import EVALUATED, TOKEN_OPTIONS
 from tests.tiny_runs import RUN_PP
 from utils import UserError
@@ -99,7 +101,33 @@ def test_clone_i_is_chain_i_mod_n_of_the_evaluation(inputs, model, run, tmp_path
     samples = [json.loads(line) for line in samples.read_text().splitlines()]
     for sample, row in zip(samples, rows * 2, strict=True):
         assert sample["resps"] == [row["responses"]] and sample["arguments"]["gen_args_0"]["arg_0"] == row["input"]
-        assert sample["exact_match"] == row["correct" if sample["filter"] == "published" else "correct_strict"]
+
+
+def test_scores_and_answers_of_lm_eval_s_files_are_each_rule_s_own():
+    settings = {"top_p": 1.0, "sampling": "given", "greedy": False, "max_new_tokens": 9, "questions_in_split": 20}
+    record, pairs = PLAIN | settings, verdicts(41)
+    rows = [{"index": 0, "gold": 2, "vote": 0, "vote_strict": 1, "correct": a, "correct_strict": b} for a, b in pairs]
+    scores = make_results(record, rows)["results"]["gsm8k"]
+    for place, rule in enumerate(("published", "strict")):
+        values = [float(pair[place]) for pair in pairs]
+        samples = [make_sample(record, row, rule) for row in rows]
+        assert [(sample["exact_match"], *sample["filtered_resps"]) for sample in samples] == [
+            (value, str(place)) for value in values
+        ]
+        found = scores[f"exact_match,{rule}"], scores[f"exact_match_stderr,{rule}"]
+        assert found == pytest.approx((mean(values), stdev(values) / 20**0.5))
+
+
+SAMPLED = {"temperature": 1.0, "top_p": 1.0}
+
+
+@pytest.mark.parametrize(
+    "asked, sampling",
+    [({}, {"greedy": True}), ({"do_sample": True}, SAMPLED), ({"temperature": 0.7}, SAMPLED | {"temperature": 0.7})],
+)
+def test_a_task_samples_if_it_says_so_up_to_256_tokens(asked, sampling):
+    request = SimpleNamespace(args=("", asked), task_name="task")
+    assert dict(read_options(request, 6, 2)) == {"max_new_tokens": 256, "num_return_sequences": 3} | sampling
 
 
 def test_tasks_with_equal_places_and_other_settings_do_not_mix(model):

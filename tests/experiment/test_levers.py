@@ -18,7 +18,7 @@ from experiment.run_files import ADAPTER
 from experiment.setup import load_method
 from model.checkpoint import checkpoints, read_checkpoint
 from model.weights import load_projection
-from tests.tiny_runs import EVALUATE, RUN, RUN_PP, TRAIN, refused
+from tests.tiny_runs import EVALUATE, RUN, RUN_PP, TRAIN, read_refusal
 from utils import fingerprint
 
 LEVERS = ["--thought_filler", "40", "--thought_scaling", "standardized", "--learning_rate", "1e-2"]
@@ -35,7 +35,7 @@ def test_the_filler_is_recorded_read_again_and_compared(place, run):
     file = ["--params_file_name", RUN / "projection.bin"]
     assert run(evaluate_softcot, [*EVALUATE, *file, "--log_dir", "own"])[0] == 0
     assert record_of("own")["thought_filler"] == "40"
-    assert "training had '40'" in refused(run(evaluate_softcot, [*EVALUATE, *file, "--thought_filler", "41"]))
+    assert "training had '40'" in read_refusal(run(evaluate_softcot, [*EVALUATE, *file, "--thought_filler", "41"]))
     # Without run.json the option says it, and the answers are the same.
     Path("alone").mkdir()
     shutil.copy(RUN / "projection.bin", "alone")
@@ -64,7 +64,7 @@ def test_fewer_chains_than_trained_need_no_other_filler(place, run):
             options += [*known, "--params_file_name", RUN_PP / "projection.bin"]
             code, output = run(evaluate_softcotpp, [*EVALUATE, *options])
             assert code == 0, output
-    assert "2 chains need" in refused(run(train_softcotpp, [*training[:-1], "40", "--output_name", "one"]))
+    assert "2 chains need" in read_refusal(run(train_softcotpp, [*training[:-1], "40", "--output_name", "one"]))
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_lora_alone_is_trained_without_thoughts_and_evaluated(inputs, place, run
         assert not any(word in row["input"] for row in found[-1] for word in ("<begin>", "hint"))
     assert found[0] != found[1]
     other = [*EVALUATE, *none, *adapter, "--base_model_id", inputs / "window", "--log_dir", "other"]
-    assert "was trained with base" in refused(run(evaluate_softcot, other))
+    assert "was trained with base" in read_refusal(run(evaluate_softcot, other))
 
 
 def test_learned_vectors_are_trained_and_evaluated_without_an_assistant(place, run):
@@ -118,10 +118,10 @@ def test_learned_vectors_are_trained_and_evaluated_without_an_assistant(place, r
     code, output = run(evaluate_softcot, [*EVALUATE, *file, "--thoughts", "learned"])
     assert code == 0 and "Learned vectors" in output
     more = ["--thoughts", "learned", "--num_thought_tokens", 4, "--log_dir", "more"]
-    assert "holds [1, 3]" in refused(run(evaluate_softcot, [*EVALUATE, *file, *more]))
-    assert "holds soft_thoughts" in refused(run(evaluate_softcot, [*EVALUATE, *file]))
+    assert "holds [1, 3]" in read_refusal(run(evaluate_softcot, [*EVALUATE, *file, *more]))
+    assert "holds soft_thoughts" in read_refusal(run(evaluate_softcot, [*EVALUATE, *file]))
     whole = ["--params_file_name", Path("../whole", RUN, "projection.bin"), "--thoughts", "learned"]
-    assert "holds weight, bias" in refused(run(evaluate_softcot, [*EVALUATE, *whole]))
+    assert "holds weight, bias" in read_refusal(run(evaluate_softcot, [*EVALUATE, *whole]))
 
 
 def test_the_mean_belongs_to_its_projection(place, run):
@@ -129,20 +129,25 @@ def test_the_mean_belongs_to_its_projection(place, run):
     options = [*EVALUATE, "--params_file_name", "run/projection.bin", "--thoughts", "mean"]
     assert run(evaluate_softcot, [*options, "--test_k", 2])[0] == 0
     torch.save({"soft_thoughts": torch.zeros(1, 3, 48)}, "run/mean_thoughts.bin")
-    assert "mean_thoughts.bin" in refused(run(evaluate_softcot, options))
+    assert "mean_thoughts.bin" in read_refusal(run(evaluate_softcot, options))
     Path("run/mean_thoughts.bin").unlink()
-    assert "no mean_thoughts.bin" in refused(run(evaluate_softcot, options))
+    assert "no mean_thoughts.bin" in read_refusal(run(evaluate_softcot, options))
 
 
-def test_standardized_thought_states_are_float32_whatever_the_dtype(place, run):
+def test_thought_states_are_of_the_training_set_and_float32_if_standardized(place, run):
     bfloat16 = ["--dtype", "bfloat16"]
     for options, wanted in (([], torch.bfloat16), (LEVERS, torch.float32)):
         assert run(train_softcot, [*TRAIN, *options, *bfloat16, "--output_name", "soak"])[0] == 0
         given = [*EVALUATE, "--params_file_name", RUN / "projection.bin", *bfloat16]
         method = load_method(Parser(EvaluateSoftCoT, None).parse_args(list(map(str, given))))
         assert (method.base.model.dtype, method.assistant.model.dtype) == (torch.bfloat16, wanted)
-        trained = read_checkpoint(checkpoints(RUN)[0])["weights"]["projection.weight"]  # folded into the file, or not
-        assert torch.equal(trained, load_projection(RUN / "projection.bin")["weight"]) is not bool(options)
-        (states,) = RUN.glob("thoughts-train-*.bin")
-        assert states.stat().st_size == 6 * 3 * method.slot.softcot.width_assistant * wanted.itemsize
+        (file,) = RUN.glob("thoughts-train-*.bin")
+        states = torch.frombuffer(bytearray(file.read_bytes()), dtype=wanted).view(6, 3, -1).float()
+        assert states.shape[-1] == method.slot.softcot.width_assistant
+        weight, bias = load_projection(RUN / "projection.bin").values()
+        trained = read_checkpoint(checkpoints(RUN)[0])["weights"]["projection.weight"]
+        folded = trained / states.flatten(0, 1).std(0, correction=0) if options else trained
+        assert torch.allclose(weight, folded, atol=1e-6)
+        mean = torch.load(RUN / "mean_thoughts.bin", weights_only=True)["soft_thoughts"]
+        assert torch.allclose(mean[0], (states @ weight.T + bias).mean(0), atol=1e-5)
         shutil.rmtree(RUN)

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 import train_softcot
 from experiment.model_card import model_card
 from experiment.options import TrainSoftCoTPlusPlus
-from tests.tiny_runs import RUN, RUN_PP, TRAIN, refused
+from tests.tiny_runs import RUN, RUN_PP, TRAIN, read_refusal
 
 
 @pytest.mark.parametrize("folder, run", [("whole", RUN), ("whole_pp", RUN_PP)])
@@ -39,5 +39,5 @@ def test_the_header_names_models_of_the_hub():
 def test_a_published_folder_is_not_overwritten(place, run, name):
     (place / RUN).mkdir(parents=True)
     (place / RUN / name).write_text("mine")
-    assert all(str(RUN) in refused(run(train_softcot, [*TRAIN, *more])) for more in ([], ["--resume"]))
+    assert all(str(RUN) in read_refusal(run(train_softcot, [*TRAIN, *more])) for more in ([], ["--resume"]))
     assert (place / RUN / name).read_text() == "mine"

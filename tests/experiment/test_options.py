@@ -124,6 +124,13 @@ def test_a_wrong_word_or_a_contradiction_ends_with_its_option_named(options, wor
     assert ("unrecognized" in line) == (words in ("--seed_fro 1", "--published_code d"))
 
 
+@pytest.mark.parametrize("options", [TrainSoftCoT, TrainSoftCoTPlusPlus])
+def test_the_defaults_of_training_are_the_published_ones(options):
+    published = {"batch_size": 1, "dtype": "bfloat16", "learning_rate": 2e-5, "n_epochs": 3.0, "seed": 42}
+    published |= {"num_thought_tokens": 2, "k_shot": 0, "max_len": -1, "task_name": "gsm8k"}
+    assert published.items() <= vars(parse(options)).items()
+
+
 @pytest.mark.parametrize(
     "options, words, name",
     [

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import ask
 import evaluate_softcot
 import train_softcot
 from data_loader.prompts import PromptEncoder
@@ -28,7 +29,7 @@ from model.softcot import SoftCoT
 from model.weights import load_projection
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of
 from tests.tiny import TOKEN_OPTIONS, add_lora_away_from_zero, batch_of, ragged_examples, tiny_model, tiny_pair
-from tests.tiny_runs import EVALUATE, RUN, TRAIN, params, refused
+from tests.tiny_runs import EVALUATE, RUN, TRAIN, params, read_refusal
 from utils import UserError
 
 OPTIONS = {
@@ -123,8 +124,9 @@ def test_sequences_above_max_len_are_cut_or_skipped(llama_tokenizer, capsys):
 # ---- generation_prompt ----
 
 
-def test_by_family_is_no_for_llama_and_yes_for_qwen3(llama_tokenizer, qwen3_tokenizer):
-    for family, tokenizer, same in (("llama", llama_tokenizer, "no"), ("qwen3", qwen3_tokenizer, "yes")):
+def test_by_family_is_no_but_for_qwen3(llama_tokenizer, qwen2_5_tokenizer, qwen3_tokenizer):
+    rows = ("llama", llama_tokenizer, "no"), ("qwen2.5", qwen2_5_tokenizer, "no"), ("qwen3", qwen3_tokenizer, "yes")
+    for family, tokenizer, same in rows:
         pair, prompts = [backbones(family, tokenizer)] * 2, []
         for value in ("by_family", same):
             encoder, _ = make_encoder(parse("evaluate_softcot", f"--generation_prompt {value}"), *pair)
@@ -153,14 +155,14 @@ def losses(softcot, examples, **options):
 
 
 def test_pairs_halve_the_token_loss_and_nothing_else():
-    examples = ragged_examples(3) + ragged_examples(3, seed=1)[:1]
+    examples = ragged_examples(3) + ragged_examples(3, seed=1)[:2]
     pairs, plain = losses(trained_as("yes"), examples), losses(trained_as("no"), examples)
     torch.testing.assert_close(pairs["contrastive"], plain["contrastive"])
     # The plain code: each slice of two has its own mean over labels (SoftCoT's), divided by the batch size.
     tokens = scaling_nce("tokens")
-    slices = [losses(tokens, examples[start : start + 2])["token"] for start in (0, 2)]
-    torch.testing.assert_close(pairs["token"], sum(slices) / 4)
-    assert 0.4 < pairs["token"] / plain["token"] < 0.6
+    slices = [losses(tokens, examples[start : start + 2])["token"] for start in (0, 2, 4)]
+    torch.testing.assert_close(pairs["token"], sum(slices) / 5)
+    assert 0.5 < pairs["token"] / plain["token"] < 0.7  # three slices, five examples
     torch.testing.assert_close(pairs["loss"], pairs["token"] + pairs["contrastive"])
 
 
@@ -214,6 +216,14 @@ def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length_in_softcot_s_scripts(model
     own = PromptEncoder("gsm8k", *(qwen2_5_tokenizer, TOKENS["qwen2.5"]) * 2, 2).encode(EXAMPLES["gsm8k"], "train")
     texts = [text_of(b.tokenizer, piece["prefix_ids"]) for b in pair], text_of(qwen2_5_tokenizer, own["prefix_ids"])
     assert texts[0][0].split("<|im_start|>user\n")[1] == texts[1].split("<|im_start|>user\n")[1]
+
+
+def test_a_response_of_qwen3_may_have_4096_tokens(models, place, run):
+    shutil.copy(Path("..", "whole", RUN, "projection.bin"), ".")
+    pair = ["--base_model_id", models / "Qwen3-8B", "--assistant_model_id", models / "Qwen3-0.6B", "--dtype", "float32"]
+    for script, words in ((evaluate_softcot, ["--data_dir", "../data", "--test_k", 1]), (ask, ["How many?"])):
+        refusal = read_refusal(run(script, [*words, *pair, "--params_file_name", "projection.bin"]))
+        assert str(2048 - 4096) in refusal  # what is left of the context
 
 
 def test_a_response_ends_at_all_end_tokens_or_the_tokenizer_s(models):
@@ -279,8 +289,23 @@ def test_training_under_both_protocols(place, run):
     assert {tensor.dtype for tensor in [*moments, *state["weights"].values()]} == {torch.bfloat16}
     # A run is not continued under another protocol.
     again = [*TRAIN, "--learning_rate", "1e-2", "--output_name", "published", "--resume"]
-    refusal = refused(run(train_softcot, again))
+    refusal = read_refusal(run(train_softcot, again))
     assert all(name in refusal for name in ("projection_dtype", "last_token", "date")) and "seed" not in refusal
+
+
+def test_a_training_s_seed_decides_on_projection_and_adapters():
+    words = "--num_thought_tokens 3 --tune_base_model", "--num_thought_tokens 3"
+    pairs = [tiny_pair() for _ in range(3)]  # all of them first: they draw from the same generator
+    first, plain, again = (
+        build_for_training(parse("train_softcot", words[i % 2]), *pair) for i, pair in enumerate(pairs)
+    )
+    assert torch.equal(first.projection.weight, plain.projection.weight)
+    assert all(map(torch.equal, first.parameters(), again.parameters())) and first.tuned
+
+
+def test_the_dev_set_keeps_what_is_longer_than_max_len(place, run):
+    code, output = run(train_softcot, [*TRAIN, "--n_epochs", 1, "--max_len", 860])  # between two lengths of both sets
+    assert code == 0 and "2 training examples, 8 dev examples" in output
 
 
 def test_a_training_s_seed_decides_on_its_start_and_order(place, run):
@@ -298,7 +323,8 @@ def test_a_training_s_seed_decides_on_its_start_and_order(place, run):
 
 def test_the_hash_of_a_training_leaves_out_its_seed_and_switches(place, run):
     found = {}
-    for key, value in (("seed", 42), ("seed", 7), ("date", "today"), ("learning_rate", 0.5)):
+    own = ("seed", 42), ("seed", 7), ("date", "today"), ("rendered_prompt", "another"), ("batch_size", 9)
+    for key, value in (*own, ("learning_rate", 0.5)):
         folder = Path(shutil.copytree(Path("..", "whole", RUN), f"{key}{value}"))
         trained = json.loads((folder / "run.json").read_text())
         trained["record"][key] = value
@@ -320,7 +346,7 @@ def test_evaluation_under_both_protocols(place, run):
 
     # Another protocol is another run, and the line names the switches.
     published = [*file, "--protocol", "published"]
-    refusal = refused(run(evaluate_softcot, [*EVALUATE, "--log_dir", "corrected", *published]))
+    refusal = read_refusal(run(evaluate_softcot, [*EVALUATE, "--log_dir", "corrected", *published]))
     assert all(name in refusal for name in own) and "data_hash" not in refusal
     # With every switch put back it is the same run, continued.
     evaluate(run, "corrected", *published, *(word for n in own for word in (f"--{n}", getattr(CORRECTED, n))))

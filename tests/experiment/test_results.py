@@ -15,8 +15,8 @@ from utils import UserError, replaced
 RUN = {"version": VERSION, "temperature": 1.0, "questions_in_split": 9}
 
 
-def results(folder, run=RUN, name="a", log="a", **options):
-    return SeedResults(folder / f"{name}.jsonl", folder / f"{log}.log", run, LogForm(9), **options)
+def results(folder, name="a", **options):
+    return SeedResults(folder / f"{name}.jsonl", folder / "a.log", RUN, LogForm(9), **options)
 
 
 def row(index, answers=(1,), gold="1"):
@@ -208,7 +208,9 @@ def test_the_block_of_softcot():
 def test_the_block_of_softcotpp():
     form = LogForm(1319, lists_answers=True, slot=("<|endoftext|>" * 2,) * 2)
     texts = ["It is $\\boxed{18}$.", "I do not know."]
-    (block,) = blocks(form, judged(0, texts, "18", [154, 20], input="<|im_start|>user ..."))
+    rows = judged(0, texts, "18", [154, 20], input="<|im_start|>user ..."), row(1, (2, 3)), row(2, ())
+    block, _, last = blocks(form, *rows)
+    assert "Average generated tokens (2 instances): 78.5" in last  # of the longest response; none of what is skipped
     assert block == [
         "Ground Truth Answer: 18",
         "Raw Inputs for Base Model: <|im_start|>user ...",

@@ -12,7 +12,7 @@ import evaluate_softcot
 from model.weight_files import tokenizer_fingerprint, weights_fingerprint
 from model.weights import find_repo, local_projection
 from tests.commands import ROOT, environment, rows_of
-from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, refused
+from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, read_refusal
 from utils import UserError
 
 COMMIT = "0123456789" * 4
@@ -71,7 +71,7 @@ def test_what_is_downloaded_answers_and_is_known_as_the_local_files(inputs, plac
 
 def test_a_projection_that_the_hub_does_not_give_is_one_clear_line(place, run):
     name = "no-such-user-of/no-such-repo/some.bin"
-    line = refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", name]))
+    line = read_refusal(run(evaluate_softcot, [*EVALUATE, "--params_file_name", name]))
     assert "--params_file_name" in line and name in line and "Hub" in line
     assert list(place.iterdir()) == []
 

@@ -4,18 +4,11 @@ import pytest
 import torch
 
 from data_loader.collator import Collator
-from model.softcot import SoftCoT
 from model.thought_states import mean_thoughts
 from tests.model import oracle
-from tests.tiny import batch_of, ragged_examples, tiny_pair
+from tests.tiny import batch_of, make_softcot, ragged_examples
 
 LENGTH = 3
-
-
-def make(chains=None, **options):
-    base, assistant = tiny_pair()
-    torch.manual_seed(3)
-    return SoftCoT(base, None if options.get("learned") else assistant, LENGTH, chains, **options)
 
 
 def with_states(softcot, seed=0):
@@ -27,7 +20,7 @@ def with_states(softcot, seed=0):
 
 @pytest.mark.parametrize("chains", [None, 3])
 def test_standardized_states_have_mean_0_and_deviation_1_and_fold_into_the_file(chains):
-    softcot, plain = make(chains), make(chains)
+    softcot, plain = make_softcot(chains), make_softcot(chains)
     examples = with_states(softcot)
     softcot.standardize(examples)
     states = torch.stack([example["thought_states"] for example in examples])
@@ -44,7 +37,7 @@ def test_standardized_states_have_mean_0_and_deviation_1_and_fold_into_the_file(
 
 
 def test_a_feature_that_never_changes_keeps_its_scale():
-    softcot = make()
+    softcot = make_softcot()
     examples = with_states(softcot)
     for example in examples:
         example["thought_states"][..., 5] = 7.0
@@ -58,7 +51,7 @@ def test_a_feature_that_never_changes_keeps_its_scale():
 
 @pytest.mark.parametrize("chains, filler", [(None, [9]), (2, [9, 30])])
 def test_a_filler_s_embedding_stands_at_the_placeholders_and_the_prompt_stays(chains, filler):
-    softcot = make(chains, filler=filler)
+    softcot = make_softcot(chains, filler=filler)
     table = softcot.assistant.get_input_embeddings().weight
     for example in with_states(softcot):
         assert example["assistant_ids"][-LENGTH:] == [3] * LENGTH
@@ -69,7 +62,7 @@ def test_a_filler_s_embedding_stands_at_the_placeholders_and_the_prompt_stays(ch
 
 @pytest.mark.parametrize("chains", [None, 3])
 def test_learned_vectors_are_prompt_tuning(chains):
-    softcot = make(chains, learned=True).train()
+    softcot = make_softcot(chains, learned=True).train()
     examples = ragged_examples(LENGTH)
     found = softcot.losses(batch_of(examples), backward=True)["loss"]
     assert [name for name, p in softcot.named_parameters() if p.requires_grad] == ["learned"]
@@ -80,12 +73,14 @@ def test_learned_vectors_are_prompt_tuning(chains):
     assert found.item() == pytest.approx(plain.item(), rel=1e-5)
     assert (softcot.learned.grad - prompts.grad).abs().max() < 1e-5 * prompts.grad.abs().max()
     assert len({tuple(prompt.flatten().tolist()) for prompt in prompts}) == len(prompts)
+    size = softcot.base.get_input_embeddings().weight.std().item()
+    assert prompts.std().item() == pytest.approx(size, rel=0.2)
     assert torch.equal(softcot.projection_state()["soft_thoughts"], prompts)
 
 
 @pytest.mark.parametrize("chains", [None, 3])
 def test_mean_thoughts_are_the_mean_over_the_examples(chains):
-    softcot = make(chains)
+    softcot = make_softcot(chains)
     examples = sum((with_states(softcot, seed) for seed in range(6)), [])  # more than a batch
     softcot.standardize(examples)
     with torch.no_grad():

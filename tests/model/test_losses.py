@@ -8,26 +8,19 @@ import torch.nn.functional as F
 
 from data_loader.collator import Collator
 from experiment.setup import share_instructions
-from model.frozen_lm import label_weights
 from model.head_loss import head_loss
 from model.softcot import SoftCoT
 from tests.model import oracle
-from tests.tiny import add_lora_away_from_zero, batch_of, ragged_examples, tiny_model, tiny_pair
+from tests.tiny import add_lora_away_from_zero, batch_of, make_softcot, ragged_examples, tiny_model, tiny_pair
 
 LENGTH = 3
 FAST, PLAIN = [("llama", "qwen3"), ("gemma3", "gemma3")]  # test_plain.py has the other types
 
 
-def assert_close(ours, plain):
-    """Within 1e-5 of the plain value, relative to its largest entry."""
+def assert_close(ours, plain, tolerance=1e-5):
+    """Within a tolerance of the plain value, relative to its largest entry."""
     scale = max(plain.abs().max().item(), 1e-3)
-    assert (ours - plain).abs().max().item() <= 1e-5 * scale
-
-
-def make(pair, chains=None, **options):
-    base, assistant = tiny_pair(*pair)
-    torch.manual_seed(3)
-    return SoftCoT(base, assistant, LENGTH, chains, **options)
+    assert (ours - plain).abs().max().item() <= tolerance * scale
 
 
 def oracle_loss(softcot, examples, dropout=None):
@@ -61,7 +54,7 @@ def check(softcot, contrastive=False, examples=None, batch=None):
     + [(PLAIN, None, False, 1), (PLAIN, 4, False, 3), (PLAIN, 4, True, 1)],
 )
 def test_loss_and_gradients(pair, chains, contrastive, micro_batch_size):
-    softcot = make(pair, chains, contrastive=contrastive, micro_batch_size=micro_batch_size).train()
+    softcot = make_softcot(chains, pair, contrastive=contrastive, micro_batch_size=micro_batch_size).train()
     assert set(check(softcot, contrastive)) == {"projection.weight", "projection.bias"}
 
 
@@ -79,7 +72,7 @@ def behind_instruction(softcot):
 
 @pytest.mark.parametrize("chains", [None, 3])
 def test_an_instruction_that_runs_once_gives_the_same_losses_and_gradients(chains):
-    softcot = make(FAST, chains).train()
+    softcot = make_softcot(chains).train()
     examples, batch = behind_instruction(softcot)
     assert len(batch["instruction"]) == 4 and len(batch["assistant_instruction"]) == 3
     check(softcot, examples=examples, batch=batch)
@@ -87,7 +80,7 @@ def test_an_instruction_that_runs_once_gives_the_same_losses_and_gradients(chain
 
 def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
     for family in ("llama", "gemma3"):
-        softcot = make((family, family)).eval()
+        softcot = make_softcot(pair=(family, family)).eval()
         example = ragged_examples(LENGTH)[0]
         batch = batch_of([example])
         states = softcot.thought_states(batch)[0, 0]
@@ -98,33 +91,11 @@ def test_softcot_fills_with_the_placeholder_as_the_assistant_embeds_it():
 
 @pytest.mark.parametrize("chains", [None, 4])
 def test_dev_loss_is_one_mean_over_the_labels_summed_over_chains(chains):
-    check((make(FAST, chains, contrastive=True) if chains else make(FAST)).eval())
-
-
-def test_reductions_differ_on_ragged_batches():
-    counts = [5, 2, 8]
-    assert label_weights(counts, "tokens") == pytest.approx([1 / 15] * 3)
-    assert label_weights(counts, "examples") == pytest.approx([1 / 15, 1 / 6, 1 / 24])
-    assert label_weights(counts, "pairs") == pytest.approx([1 / 21, 1 / 21, 1 / 24])
-
-
-@pytest.mark.parametrize("chains", [None, 3])
-def test_parts_of_an_optimizer_step_add_up_to_the_loss_of_its_whole(chains):
-    softcot = make(FAST, chains).train()
-    examples = ragged_examples(LENGTH) + ragged_examples(LENGTH, seed=1)
-    count = len(examples) if chains else sum(label != -100 for e in examples for label in e["labels"])
-    splits = examples[:1], examples[1:4], examples[4:]
-    parts = sum(softcot.losses(batch_of(part), count, backward=True)["loss"] for part in splits)
-    plain = oracle_loss(softcot, examples)
-    assert_close(parts, plain.detach())
-    for parameter, theirs in zip(
-        softcot.projection.parameters(), torch.autograd.grad(plain, softcot.projection.parameters()), strict=True
-    ):
-        assert_close(parameter.grad, theirs)
+    check(make_softcot(chains, contrastive=bool(chains)).eval())
 
 
 def test_parts_of_a_step_share_the_contrastive_term():
-    softcot = make(FAST, 3, contrastive=True).train()
+    softcot = make_softcot(3, contrastive=True).train()
     batch = batch_of(ragged_examples(LENGTH)[:2])
     whole = softcot.losses(batch)
     shared = softcot.losses(batch, count=8)
@@ -161,18 +132,29 @@ def test_lora_s_dropout_is_drawn_in_training_alone():
         assert (softcot.losses(batch)["loss"] == softcot.losses(batch)["loss"]) == equal
 
 
-def test_a_head_in_parts_has_the_cross_entropy_of_the_whole():
-    model = tiny_model("llama", 8, vocabulary=2**17)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+def test_a_head_in_parts_has_the_cross_entropy_of_the_whole(dtype, tolerance):
+    model = tiny_model("llama", 8, vocabulary=2**17).to(dtype)
     generator = torch.Generator().manual_seed(0)
-    hidden, weights = torch.randn(300, 8, generator=generator), torch.rand(300, generator=generator)
+    hidden, weights = torch.randn(300, 8, generator=generator).to(dtype), torch.rand(300, generator=generator)
     labels = torch.randint(0, 2**17, (300,), generator=generator)
     ours, plain = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
     losses = head_loss(model, ours, labels, weights)
-    expected = F.cross_entropy(model.get_output_embeddings()(plain), labels, reduction="none") * weights
+    logits = model.get_output_embeddings()(plain)
+    expected = F.cross_entropy(logits.float(), labels, reduction="none") * weights
     assert_close(losses, expected)
     for loss in (losses, expected):
         loss.sum().backward()
-    assert_close(ours.grad, plain.grad)
+    assert_close(ours.grad, plain.grad, tolerance)
+
+
+@pytest.mark.parametrize("pair", [FAST, PLAIN])
+def test_losses_of_bfloat16_models_are_float32(pair):
+    softcot, (example, *_) = make_softcot(pair=pair), ragged_examples(LENGTH)
+    for model in softcot.models:
+        model.bfloat16()
+    labels = oracle.token_losses(softcot.base, example, torch.zeros(LENGTH, 48, dtype=torch.bfloat16))
+    assert labels.dtype == softcot.losses(batch_of([example]))["loss"].dtype == torch.float32
 
 
 def test_lora_alone_learns_from_the_plain_loss_without_thoughts():

@@ -108,7 +108,7 @@ def until_end(ids, ends):
     return kept
 
 
-def name_method(pair, chains, dtype=torch.float32):
+def make_method(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
     marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
@@ -127,7 +127,7 @@ def name_method(pair, chains, dtype=torch.float32):
     [(None, 1, torch.float32), (None, 3, torch.bfloat16), (3, 1, torch.bfloat16), (3, 3, torch.float32)],
 )
 def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype):
-    method, softcot = name_method(pair, chains, dtype)
+    method, softcot = make_method(pair, chains, dtype)
     examples, ends = ragged_examples(L), [EOS, 9] if pair[0] == "llama" else [EOS]
     drawn = {"top_p": 0.95, "temperature": 1.3}
     engine = PlainEngine(method.base, published=True, end_ids=set(ends), **drawn)
@@ -154,7 +154,7 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
 
 
 def test_greedy_samples_are_calls_of_their_own_and_equal(pair):
-    method, _ = name_method(pair, 3)
+    method, _ = make_method(pair, 3)
     requests = list(make_requests([(ragged_examples(L)[0], [41])], method, 2))
     plain, found = (
         [ids for _, ids in PlainEngine(method.base, published=published, greedy=True).generate(requests, NEW)]
@@ -167,7 +167,7 @@ def test_greedy_samples_are_calls_of_their_own_and_equal(pair):
     "protocol, temperature, top_p", [("corrected", 1.0, 1.0), ("published", 0.6, 0.9), ("published", 1.3, 0.9)]
 )
 def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protocol, temperature, top_p):
-    method, _ = name_method(pair, None)
+    method, _ = make_method(pair, None)
     asked = ["--top_k", "7", *(["--temperature", "1.3"] if temperature == 1.3 else [])]
     args = Parser(EvaluateSoftCoT, "").parse_args(["--protocol", protocol, "--params_file_name", "p", *asked])
     options = read_sampling(args, method.base)
@@ -206,7 +206,7 @@ def test_a_model_s_own_sampling_counts_if_4_50_or_later_saved_it(tmp_path, saved
 
 
 def test_nan_logits_stop_with_question_chain_and_step(pair):
-    method, _ = name_method(pair, 3)
+    method, _ = make_method(pair, 3)
     engine, calls = PlainEngine(method.base, published=True), []
 
     def spoil(module, args, logits):

@@ -10,18 +10,11 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from model.backbone import Backbone
-from model.softcot import SoftCoT
 from model.weights import add_lora, load_lora, load_projection, save_projection
-from tests.tiny import TOKENS, Attack, add_lora_away_from_zero, batch_of, ragged_examples, tiny_backbone, tiny_pair
+from tests.tiny import TOKENS, Attack, add_lora_away_from_zero, batch_of, make_softcot, ragged_examples, tiny_backbone
 from utils import UserError
 
 LENGTH = 3
-
-
-def make(chains=4, tokens=TOKENS, **options):
-    base, assistant = tiny_pair(tokens=tokens)
-    torch.manual_seed(3)
-    return SoftCoT(base, assistant, LENGTH, chains, **options)
 
 
 def weights(softcot):
@@ -40,7 +33,7 @@ def weights(softcot):
 
 
 def test_only_the_projection_receives_a_gradient_or_changes_by_a_bit():
-    softcot, learned = make(4, contrastive=True).train(), {"projection.weight", "projection.bias"}
+    softcot, learned = make_softcot(4, contrastive=True).train(), {"projection.weight", "projection.bias"}
     before = {name: value.clone() for name, value in weights(softcot).items()}
     optimizer = torch.optim.AdamW(
         [p for p in weights(softcot).values() if isinstance(p, torch.nn.Parameter)], lr=1e-2, weight_decay=0.1
@@ -98,7 +91,7 @@ def test_an_adapter_that_the_model_does_not_take_whole_is_refused(tmp_path, chan
 @pytest.mark.parametrize("chains", [0, 11])
 def test_more_chains_than_initial_tokens_are_an_error(chains):
     with pytest.raises(UserError, match=r"\b10\b"):
-        make(chains)
+        make_softcot(chains)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +100,7 @@ def test_more_chains_than_initial_tokens_are_an_error(chains):
 )
 def test_the_vocabulary_bounds_the_chains_too(first, chains, message):
     with pytest.raises(UserError, match=message):
-        make(chains, dataclasses.replace(TOKENS, initial_id=first))
+        make_softcot(chains, tokens=dataclasses.replace(TOKENS, initial_id=first))
 
 
 # ---- projection.bin ----
@@ -115,7 +108,7 @@ def test_the_vocabulary_bounds_the_chains_too(first, chains, message):
 
 @pytest.mark.parametrize("chains", [None, 4])
 def test_plain_torch_loads_our_projection(tmp_path, chains):
-    softcot = make(chains)
+    softcot = make_softcot(chains)
     save_projection(softcot.projection_state(), tmp_path / "projection.bin")
     state = torch.load(tmp_path / "projection.bin", weights_only=True)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
@@ -133,7 +126,7 @@ def test_a_projection_saved_by_plain_torch_loads(tmp_path, dtype, chains):
     if chains:
         state["embedding"] = torch.randn(4, 32, dtype=dtype)
     torch.save(state, tmp_path / "projection.bin")
-    softcot = make(chains, projection_dtype=dtype)
+    softcot = make_softcot(chains, projection_dtype=dtype)
     softcot.load_projection_state(load_projection(tmp_path / "projection.bin"))
     ours = softcot.projection_state()
     assert ours.keys() == state.keys()
@@ -144,13 +137,13 @@ def test_a_projection_of_another_shape_is_an_error(tmp_path):
     torch.save(nn.Linear(48, 32).state_dict(), tmp_path / "projection.bin")
     state = load_projection(tmp_path / "projection.bin")
     with pytest.raises(UserError, match=r"\(32, 48\).*want.*\(48, 32\)"):
-        make(None).load_projection_state(state)
+        make_softcot(None).load_projection_state(state)
 
 
 def test_fewer_chains_than_trained_take_the_first_initial_tokens():
-    chains, trained = 3, make(4).projection_state()
+    chains, trained = 3, make_softcot(4).projection_state()
     trained["embedding"] += torch.arange(4)[:, None]  # as after training them
-    softcot = make(chains)
+    softcot = make_softcot(chains)
     softcot.load_projection_state(trained)
     assert torch.equal(softcot.embedding, trained["embedding"][:chains])
     assert torch.equal(softcot.projection.weight, trained["weight"])
@@ -159,7 +152,7 @@ def test_fewer_chains_than_trained_take_the_first_initial_tokens():
 @pytest.mark.parametrize("saved, loaded", [(None, 4), (4, None), (3, 4)])
 def test_a_projection_of_no_chains_or_too_few_is_an_error(saved, loaded):
     with pytest.raises(UserError, match="chains"):
-        make(loaded).load_projection_state(make(saved).projection_state())
+        make_softcot(loaded).load_projection_state(make_softcot(saved).projection_state())
 
 
 def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(tmp_path):
@@ -201,7 +194,7 @@ def test_other_content_is_an_error(tmp_path, content):
     ],
 )
 def test_tensors_that_are_no_dense_floating_point_numbers_are_refused(tmp_path, key, change):
-    state = make(2).projection_state()
+    state = make_softcot(2).projection_state()
     torch.save({**state, key: change(state[key])}, tmp_path / "projection.bin")
     with pytest.raises(UserError, match=f"{key} is "):
         load_projection(tmp_path / "projection.bin")

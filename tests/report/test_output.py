@@ -3,21 +3,14 @@
 import csv
 import json
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.commands import environment
+from tests.commands import shell
 from tests.report.written import METHOD_SETTINGS, name_log, save_run, verdicts
 
-ROOT = Path(__file__).resolve().parents[2]
+SUMMARIZE = "python summarize_results.py --out out"
 PICTURES = {"per_task.png", "accuracy_by_thought_tokens.png", "accuracy_by_chains.png", "differences.png"}
-
-
-def summarize(cwd, *words):
-    command = [environment()["PYTHON"], str(ROOT / "summarize_results.py"), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, text=True, capture_output=True, env=environment())
 
 
 def test_every_file_has_the_same_table(tmp_path):
@@ -25,10 +18,8 @@ def test_every_file_has_the_same_table(tmp_path):
         save_run(tmp_path / "logs", "zero", seed, verdicts(seed), num_thought_tokens=0)
         save_run(tmp_path / "logs", "soft", seed, verdicts(seed, share=0.9))
     save_run(tmp_path / "logs", "aqua", 41, verdicts(41, 10), num_thought_tokens=0, task_name="aqua")
-    words = ("--tasks", "du", "--methods", "Assist-CoT", "SoftCoT")
-    done = summarize(tmp_path, "logs", "--out", "out", *words)
+    done = shell(f"{SUMMARIZE} logs --tasks du --methods Assist-CoT SoftCoT", tmp_path)
     out = tmp_path / "out"
-    assert done.returncode == 0, done.stderr
     text = (out / "table.md").read_text(encoding="utf-8")
     whole = json.loads((out / "table.json").read_text(encoding="utf-8"))
     with open(out / "table.csv", encoding="utf-8", newline="") as file:
@@ -50,22 +41,22 @@ def test_every_file_has_the_same_table(tmp_path):
 def test_pictures_are_drawn_and_those_without_points_are_removed(tmp_path):
     for number, settings in enumerate(METHOD_SETTINGS.values()):
         save_run(tmp_path / "logs", f"m{number}", 41, verdicts(number), **settings)
-    assert summarize(tmp_path, "logs", "--out", "out").returncode == 0
+    shell(f"{SUMMARIZE} logs", tmp_path)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.png")}
     assert sizes.keys() == PICTURES and min(sizes.values()) > 5000
     log = tmp_path / f"{name_log(41)}.log"
     log.write_text("Ground Truth Answer: 1\nIs Correct: True\nCorrect Count: 1/1\nGround Truth Answer: 2\n")
-    assert summarize(tmp_path, log, "--out", "out").returncode == 0  # no whole run
+    shell(f"{SUMMARIZE} {log}", tmp_path)  # no whole run
     assert not list((tmp_path / "out").glob("*.png"))
 
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["absent"], 1), (["logs", "--compare", "SoftCoT", "Softcot"], 1), (["--methods", "SoftCot"], 2)],
+    [("absent", 1), ("logs --compare SoftCoT Softcot", 1), ("--methods SoftCot", 2)],
 )
 def test_bad_input_is_one_clear_line_before_anything_is_written(tmp_path, words, code):
     save_run(tmp_path / "logs", "soft", 41, verdicts(41))
-    done = summarize(tmp_path, *words, "--out", "out")
-    assert done.returncode == code and words[-1] in done.stderr and "Traceback" not in done.stderr
+    done = shell(f"{SUMMARIZE} {words}", tmp_path, code)
+    assert words.split()[-1] in done.stderr and "Traceback" not in done.stderr
     assert code == 2 or done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()

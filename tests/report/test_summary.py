@@ -67,8 +67,10 @@ def test_data_sets_of_a_task_are_whole_each_by_itself_and_parts_are_called_so(lo
 def test_methods_follow_from_their_settings(tmp_path):
     for number, settings in enumerate(METHOD_SETTINGS.values()):
         save_run(tmp_path, f"m{number}", 41, verdicts(number), **settings, projection=f"of {number}")
-    means = {label: row["mean"] for (label, _), row in tabulate(tmp_path).items()}
-    assert means == {label: pytest.approx(score(verdicts(n))) for n, label in enumerate(METHOD_SETTINGS)}
+    rows = {label: row for (label, _), row in tabulate(tmp_path).items()}
+    means = {label: pytest.approx(score(verdicts(n))) for n, label in enumerate(METHOD_SETTINGS)}
+    assert {label: row["mean"] for label, row in rows.items()} == means
+    assert {row["tokens"] for row in rows.values()} == {129 + 41}  # a response, whatever the number of votes
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,20 @@ from model.weights import load_projection
 from tests.commands import ROOT, rows_of
 from tests.system import soak
 from tests.tiny import Attack
-from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, STEPS, TRAIN, params, refused, stopped
+from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, TRAIN, params, read_refusal
 from utils import locked
+
+STEPS = 3  # an epoch: 6 examples, 2 a batch
+
+
+def stopped(script, arguments, folder, is_time, signum=signal.SIGKILL):
+    """Send a signal to a run in a forked process when `is_time()`; return its exit code."""
+    process = soak.start(script, arguments, folder)
+    while not is_time():
+        if (code := soak.end_of(process, 0.001)) is not None:
+            return code
+    os.kill(process, signum)
+    return soak.end_of(process)
 
 
 def projection(folder, name=RUN):
@@ -83,15 +95,15 @@ def test_a_training_killed_before_a_file_has_its_name_resumes_to_the_same_bytes(
 def test_a_finished_training_is_neither_repeated_nor_overwritten(inputs, place, run):
     shutil.copytree(inputs / "whole" / RUN, place / RUN)
     before = {file: file.read_bytes() for file in (place / RUN).iterdir()}
-    assert str(RUN) in refused(run(train_softcot, TRAIN))
+    assert str(RUN) in read_refusal(run(train_softcot, TRAIN))
     code, output = run(train_softcot, [*TRAIN, "--resume"])
     assert code == 0 and "finished" in output and "Training" not in output
-    assert "seed was 42, now 1" in refused(run(train_softcot, [*TRAIN, "--resume", "--seed", "1"]))
+    assert "seed was 42, now 1" in read_refusal(run(train_softcot, [*TRAIN, "--resume", "--seed", "1"]))
     for file in (place / RUN).glob("checkpoint-*"):  # a user may remove them
         file.unlink()
-    assert str(RUN) in refused(run(train_softcot, TRAIN))
+    assert str(RUN) in read_refusal(run(train_softcot, TRAIN))
     (place / RUN / "run.json").unlink()  # as a projection from elsewhere
-    assert str(RUN) in refused(run(train_softcot, [*TRAIN, "--resume"]))
+    assert str(RUN) in read_refusal(run(train_softcot, [*TRAIN, "--resume"]))
     for file in (place / RUN).iterdir():
         assert file.name == "run.lock" or file.read_bytes() == before[file]
 
@@ -215,7 +227,7 @@ def test_a_file_where_a_folder_of_the_run_should_be_is_noticed_before_training(p
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     outcome = run(train_softcot, TRAIN)
-    assert path.name in refused(outcome)
+    assert path.name in read_refusal(outcome)
     assert "Thought states" not in outcome[1] and path.read_text() == "mine"
 
 
@@ -224,7 +236,7 @@ def test_a_file_where_a_folder_of_the_run_should_be_is_noticed_before_training(p
 
 def test_a_second_training_of_the_same_name_is_refused_with_the_reason(place, run):
     with locked(place / RUN / "run"):
-        line = refused(run(train_softcot, TRAIN))
+        line = read_refusal(run(train_softcot, TRAIN))
     assert f"another process is training in {RUN}" in line and f"process {os.getpid()} on" in line
     assert [path.name for path in (place / RUN).iterdir()] == ["run.lock"]
 
@@ -235,7 +247,7 @@ def test_a_second_training_of_the_same_name_is_refused_with_the_reason(place, ru
 def test_resuming_with_other_arguments_is_refused(inputs, place, run):
     shutil.copytree(inputs / "whole" / RUN, place / RUN)
     (place / RUN / "run.json").unlink()
-    line = refused(run(train_softcot, [*TRAIN, "--resume", "--batch_size", "3", "--k_shot", "5"]))
+    line = read_refusal(run(train_softcot, [*TRAIN, "--resume", "--batch_size", "3", "--k_shot", "5"]))
     assert "batch_size was 2, now 3" in line and "k_shot was 6, now 5" in line and "checkpoint-6.pt" in line
 
 
@@ -243,7 +255,7 @@ def test_resuming_with_other_arguments_is_refused(inputs, place, run):
 def test_resuming_with_changed_data_is_refused(inputs, place, run, split, key):
     shutil.copytree(inputs / "whole" / RUN, place / RUN)
     change_data(place, split)
-    assert f"{key} was '" in refused(run(train_softcot, [*TRAIN, "--resume"]))
+    assert f"{key} was '" in read_refusal(run(train_softcot, [*TRAIN, "--resume"]))
 
 
 def change_data(place, split="test"):
@@ -256,14 +268,16 @@ def test_result_files_refuse_other_arguments_data_and_projections(place, run):
     arguments = [*EVALUATE, *params()]
     assert run(evaluate_softcot, arguments)[0] == 0
     before = {file: file.read_bytes() for file in Path("logs").iterdir()}
-    assert "max_new_tokens was 8, now 9" in refused(run(evaluate_softcot, [*arguments, "--max_new_tokens", "9"]))
+    assert "max_new_tokens was 8, now 9" in read_refusal(run(evaluate_softcot, [*arguments, "--max_new_tokens", "9"]))
     shutil.copytree(Path("..", "whole", RUN), "other")
     state = torch.load("other/projection.bin", weights_only=True)
     torch.save({**state, "weight": -state["weight"]}, "other/projection.bin")
     Path("other/run.json").unlink()
-    assert "projection was" in refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projection.bin"]))
+    assert "projection was" in read_refusal(
+        run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projection.bin"])
+    )
     change_data(place)
-    assert "data_hash was" in refused(run(evaluate_softcot, arguments))
+    assert "data_hash was" in read_refusal(run(evaluate_softcot, arguments))
     assert before == {file: file.read_bytes() for file in Path("logs").iterdir()}
     assert run(evaluate_softcot, [*arguments, "--max_new_tokens", "9", "--overwrite"])[0] == 0
     assert all(read_result_file(path)[0]["max_new_tokens"] == 9 for path in Path("logs").glob("*.jsonl"))
@@ -295,7 +309,7 @@ def test_a_run_whose_prompts_show_another_date_is_not_continued(place, run):
         for date in ("fixed", "today"):
             first, second = (run(script, [*arguments, name, date, "--date", date]) for _ in range(2))
             assert first[0] == 0
-            assert second[0] == 0 if date == "fixed" else "rendered_prompt was" in refused(second)
+            assert second[0] == 0 if date == "fixed" else "rendered_prompt was" in read_refusal(second)
 
 
 # What is wrong with the base model's folder or options, and words of the message.
@@ -319,7 +333,7 @@ def test_a_base_model_that_cannot_be_used_is_refused_before_its_weights_are_read
     change, options, message = WRONG_BASES[name]
     change()
     Path("x/base/model.safetensors").unlink()
-    assert re.search(message, refused(run(train_softcot, [*TRAIN, "--large_model_id", "x/base", *options])))
+    assert re.search(message, read_refusal(run(train_softcot, [*TRAIN, "--large_model_id", "x/base", *options])))
 
 
 def test_an_adapter_of_another_kind_is_refused_before_the_models_are_read(place, run):
@@ -327,7 +341,7 @@ def test_an_adapter_of_another_kind_is_refused_before_the_models_are_read(place,
     Path("prompt/adapter_config.json").write_text('{"peft_type": "PROMPT_TUNING"}')
     Path("prompt/adapter_model.safetensors").touch()
     options = ["--base_model_id", "nowhere/at/all", "--base_model_ckpt", "prompt", "--tune_base_model"]
-    assert "PROMPT_TUNING" in refused(run(evaluate_softcot, [*EVALUATE, *params(), *options]))
+    assert "PROMPT_TUNING" in read_refusal(run(evaluate_softcot, [*EVALUATE, *params(), *options]))
 
 
 def change_json(file, **values):
@@ -362,10 +376,10 @@ def test_another_model_at_the_same_path_is_refused(inputs, place, run, part, cha
     shutil.copytree(inputs / "whole" / RUN, place / RUN)
     (place / RUN / "run.json").unlink()
     change(place.parent / part)
-    line, training = refused(run(evaluate_softcot, [*arguments, "--test_k", "2"])), keys[:2]
+    line, training = read_refusal(run(evaluate_softcot, [*arguments, "--test_k", "2"])), keys[:2]
     assert all(f"{part}_{key} was '" in line for key in keys)
     assert before == {file: file.read_bytes() for file in Path("logs").iterdir()}
-    line = refused(run(train_softcot, [*TRAIN, "--resume"]))
+    line = read_refusal(run(train_softcot, [*TRAIN, "--resume"]))
     assert all(f"{part}_{key} was '" in line for key in training)
     # Into another folder it may, with a warning that it is not the training's model.
     code, output = run(evaluate_softcot, [*arguments, "--log_dir", "other"])
@@ -414,7 +428,7 @@ def test_the_same_weights_in_a_folder_of_another_name_are_the_model_of_the_train
 )
 def test_a_projection_of_another_run_is_refused(place, run, change, message):
     write_other(change)
-    line = refused(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projectin.bin"]))
+    line = read_refusal(run(evaluate_softcot, [*EVALUATE, "--params_file_name", "other/projectin.bin"]))
     assert re.search(message, line)
     assert not Path("logs").exists()
 
@@ -425,7 +439,7 @@ def test_scaling_nce_of_a_projection_trained_without_it_is_refused(place, run):
     record["arguments"]["model_name"] = "scaling"
     Path("other/run.json").write_text(json.dumps(record))
     arguments = [*EVALUATE, *soak.CHAINS, "--params_file_name", "other/projection.bin"]
-    assert "--model_name is scaling-nce, but" in refused(run(evaluate_softcotpp, arguments))
+    assert "--model_name is scaling-nce, but" in read_refusal(run(evaluate_softcotpp, arguments))
 
 
 # ---- strangers' files ----
@@ -441,7 +455,9 @@ def test_code_in_an_adapter_does_not_run(place, run, with_safetensors):
     torch.save({"x": Attack(place / "ran")}, adapter / "adapter_model.bin")
     if with_safetensors:
         (adapter / "adapter_model.safetensors").write_bytes(b"not safetensors")
-    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--tune_base_model", "--base_model_ckpt", adapter]))
+    line = read_refusal(
+        run(evaluate_softcot, [*EVALUATE, *params(), "--tune_base_model", "--base_model_ckpt", adapter])
+    )
     assert ("is not a readable LoRA adapter" if with_safetensors else "no LoRA adapter in") in line
     assert not (place / "ran").exists()
 
@@ -452,7 +468,7 @@ def test_code_in_a_model_s_pickle_does_not_run(place, run):
     torch.save(
         {"model.embed_tokens.weight": torch.zeros(261, 48), "x": Attack(place / "ran")}, "x/base/pytorch_model.bin"
     )
-    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
+    line = read_refusal(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
     assert "cannot load the model 'x/base': " in line
     assert not (place / "ran").exists()
 
@@ -464,7 +480,7 @@ def test_a_model_s_own_code_runs_only_when_asked_for(place, run):
     Path("x/base/config.json").write_text(json.dumps(config))
     Path("x/base/own.py").write_text(f"open({str(place / 'ran')!r}, 'w').close()\n")
     words = [*EVALUATE, *params(), "--base_model_id", place / "x/base"]
-    assert "trust_remote_code" in refused(run(evaluate_softcot, words)) and not (place / "ran").exists()
+    assert "trust_remote_code" in read_refusal(run(evaluate_softcot, words)) and not (place / "ran").exists()
     run(evaluate_softcot, [*words, "--trust_remote_code"])
     assert (place / "ran").exists()  # the file was armed
 
@@ -473,7 +489,7 @@ def test_a_model_s_own_code_runs_only_when_asked_for(place, run):
 def test_a_chat_template_that_misbehaves_is_refused(place, run, template):
     shutil.copytree("../base", "x/base")
     Path("x/base/chat_template.jinja").write_text(template)
-    line = refused(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
+    line = read_refusal(run(evaluate_softcot, [*EVALUATE, *params(), "--base_model_id", "x/base"]))
     assert "the chat template of 'x/base': " in line
 
 
@@ -514,10 +530,10 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
     state["weight"][0, 0] = float("nan")
     torch.save(state, "projection.bin")
     arguments = [*EVALUATE, "--params_file_name", "projection.bin"]
-    assert "projection.bin: weight" in refused(run(evaluate_softcot, arguments))
+    assert "projection.bin: weight" in read_refusal(run(evaluate_softcot, arguments))
     state["weight"][0] = 3e38  # finite, but what it makes is not
     torch.save(state, "projection.bin")
-    assert "the soft thoughts hold NaN or inf" in refused(run(evaluate_softcot, arguments))
+    assert "the soft thoughts hold NaN or inf" in read_refusal(run(evaluate_softcot, arguments))
 
 
 @pytest.mark.parametrize("capability", ["avx2", "default"])
