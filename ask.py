@@ -79,10 +79,11 @@ class SoftCoTModel:
 def load_softcot(base: str | None, assistant: str | None, projection: str, **options) -> SoftCoTModel:
     """Return a model to ask. base, assistant: None for those of training; options: those of ask.py, by name."""
     given = {"base_model_id": base, "assistant_model_id": assistant, "params_file_name": projection, **options}
-    for name, value in options.items():
-        with naming(name, ArgumentTypeError):
-            Ask.__dataclass_fields__[name].metadata["check"](value)
-    args = Ask(**Ask.implied({name: value for name, value in given.items() if value is not None}))
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in options.keys() & given.keys() & Ask.__dataclass_fields__.keys():
+        with naming(name, (ArgumentTypeError, TypeError, ValueError)):
+            given[name] = Ask.__dataclass_fields__[name].metadata["check"](given[name])
+    args = Ask(**Ask.implied(given))
     args.check()
     return SoftCoTModel(args)
 

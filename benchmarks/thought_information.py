@@ -276,10 +276,10 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     rate = min(rates, key=dev_bits.get) if dev_bits else rates[0]
     projection = fingerprint(folders[rate] / "projection.bin")
     if cell.get("projection") != projection:  # measured of another training
-        cell |= {"machine": machine(), "projection": projection, "bits": {}, "correct": {}}
+        cell |= {"learning_rate": rate, "machine": machine(), "projection": projection, "bits": {}, "correct": {}}
         todo = measures
     known = {"pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
-    cell = known | {"row": row, "seed": seed, "learning_rate": rate, "dev_bits": dev_bits} | cell
+    cell = known | {"row": row, "seed": seed, "dev_bits": dev_bits} | cell
     of_cell = (pair, data, question, folders[rate])
     for measure, name, options in todo:
         if name == "SoftCoT-SC":
@@ -304,10 +304,12 @@ def make_tables(out: Path) -> dict[str, str]:
     tables = {"thought states": state_table(json.loads(states.read_text(encoding="utf-8")))} if states.exists() else {}
     tables = {name: markdown_table(table) for name, table in tables.items()}
     each, rows = [[key] for key in cells], [list(keys) for _, keys in groupby(cells, key=lambda key: key[:3])]
-    for measure in ("bits", "correct") if cells else ():
+    titles = {"bits": "Bits of the target", "correct": "Accuracy in percent"}
+    for measure, title in titles.items() if cells else ():
         together = cell_table(cells, rows, measure).drop(columns="dev bits by rate", errors="ignore")
         tables[f"thoughts {measure}"] = markdown_table(together)
-        tables["trainings"] = tables.get("trainings", "") + markdown_table(cell_table(cells, each, measure)) + "\n"
+        tables["trainings"] = tables.get("trainings", "") + f"{title}\n\n"
+        tables["trainings"] += markdown_table(cell_table(cells, each, measure)) + "\n"
     return tables
 
 
@@ -348,12 +350,13 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
         line |= {"seeds": ", ".join(str(key[3]) for key in keys), "learning rate": chosen[0]["learning_rate"]}
         if len(found := chosen[0].get("dev_bits", {})) > 1 and measure == "bits":
             line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found.items())
-        for name in (name for name in chosen[0][measure] if all(name in cell[measure] for cell in chosen)):
-            line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
+        for name in chosen[0][measure]:
+            if all(name in cell[measure] for cell in chosen):
+                line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
         votes = measure == "correct" and row in SOFTCOT_ROW  # those rows answer greedily
         for name in ("mean", "shuffled", "SoftCoT-SC") if votes else ("learned", "published", "mean", "shuffled"):
-            rows = [cells.get((data, question, name, key[3]), {measure: {}})[measure].get("own") for key in keys]
-            others = [other or cell[measure].get(name) for other, cell in zip(rows, chosen, strict=True)]
+            of_row = [cells.get((data, question, name, key[3]), {measure: {}})[measure].get("own") for key in keys]
+            others = [other or cell[measure].get(name) for other, cell in zip(of_row, chosen, strict=True)]
             if row not in (name, "learned") and all(others):
                 gains = unit * (np.array([cell[measure]["own"] for cell in chosen], float) - np.array(others, float))
                 gained = gains.mean(0)
@@ -393,7 +396,8 @@ def main():
         write_json(measure_states(args.assistant, args.questions), args.out / "states.json")
     tables = make_tables(args.out)
     print(*tables.values(), sep="\n")
-    (args.out / "trainings.md").write_text(tables.get("trainings", ""), encoding="utf-8")
+    if "trainings" in tables:
+        (args.out / "trainings.md").write_text(tables["trainings"], encoding="utf-8")
     if args.out.resolve() == RESULTS:
         write_tables(tables)
 

@@ -283,8 +283,8 @@ def prepare(task, source_dir, output_dir):
     report = {"task": task, "sources": [], "splits": {}, "dropped": [], "repaired": [], "warnings": []}
     files = {}
     for file in sources:
-        names = {path.name for path in source_dir.glob("*.json")} if source_dir else set()
-        if task == "strategyqa" and file.source not in names and "train.json" in names:
+        is_there = source_dir and (source_dir / file.source).is_file()
+        if task == "strategyqa" and source_dir and not is_there and (source_dir / "train.json").is_file():
             rows = joined(file, source_dir, report)
         else:
             rows = read_examples(file, source_dir, folder, report)

@@ -3,7 +3,7 @@
 #
 #   bash tables/mini.sh      (OUT and PYTHON are relative to the repository's folder)
 #
-# TASKS, N_EPOCHS and L_TRAIN have no effect here. TRAIN_OPTIONS change neither the learning rate of learned vectors and
+# TASKS, N_EPOCHS and L_TRAIN have no effect here. Levers in TRAIN_OPTIONS reach SoftCoT's own training alone. TRAIN_OPTIONS change neither the learning rate of learned vectors and
 # of LoRA nor LoRA's number of examples.
 
 NAME=${NAME:-mini} N_EPOCHS=1 L_TRAIN=16

@@ -44,7 +44,7 @@ def test_an_answer_is_what_evaluation_gives_with_all_options_from_run_json(input
         model = ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", seed=seed, max_new_tokens=8)
         assert model.answer(question, thoughts) == (row["responses"], row["answers"], row["vote"])
     with pytest.raises(UserError, match="temperature"):
-        ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", temperature=0)
+        ask.load_softcot(None, None, inputs / "whole" / RUN / "projection.bin", top_k=None, temperature=0)
 
 
 def test_the_documented_example_runs(chatml_tokenizer, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from model.causal_lm import embed_ids
-from model.generation import Request, Sampling, TransformersEngine, draw, read_settings, row_generator
+from model.generation import Request, Sampling, TransformersEngine, draw, draw_uniforms, read_settings, row_generator
 from model.plain import PlainEngine
 from tests.tiny import tiny_backbone
 from utils import UserError
@@ -86,6 +86,12 @@ def test_a_repetition_penalty_is_on_a_row_s_own_tokens_alone():
     engine = TransformersEngine(backbone_of("llama", repetition_penalty=3.0), greedy=True)
     logits = torch.tensor([[3.0, 2.0, 1.5]]).repeat(4, 1)
     assert engine.pick(logits, None, [[], [1], [1, 2], [0]]).tolist() == [0, 0, 0, 1]
+
+
+def test_a_row_s_numbers_are_uniform_and_each_step_has_its_own():
+    found = draw_uniforms([Request((41, i, 0, 0), None, None) for i in range(500)], 8)
+    assert (found.flatten().sort().values - (torch.arange(4000) + 0.5) / 4000).abs().max() < 0.03
+    assert torch.corrcoef(found.T).fill_diagonal_(0).abs().max() < 0.2
 
 
 def test_every_part_of_the_key_counts():

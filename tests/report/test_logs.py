@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiment.options import EvaluateSoftCoT
 from experiment.results import LogForm, SeedResults, judge, skipped_row
 from report.runs import read_runs
 from report.summary import make_cells
@@ -71,7 +72,8 @@ def test_a_published_log_names_models_and_adapters_in_its_arguments(tmp_path):
 
 
 def test_a_control_follows_from_its_logs_name(tmp_path):
-    published_log(tmp_path / f"{name_log(41)}-zero-perturb_0.1.log", range(4), [True, False, True, True])
+    name = EvaluateSoftCoT(num_thought_tokens=4, thoughts="zero", perturb_std=0.1).name_log(41)
+    published_log(tmp_path / f"{name}.log", range(4), [True, False, True, True])
     assert tabulate(tmp_path)["Zero vectors (L=4, std=0.1)", "gsm8k"]["mean"] == 75
 
 
