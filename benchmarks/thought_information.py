@@ -278,8 +278,8 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     if cell.get("projection") != projection:  # measured of another training
         cell |= {"learning_rate": rate, "machine": machine(), "projection": projection, "bits": {}, "correct": {}}
         todo = measures
-    known = {"pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question}
-    cell = known | {"row": row, "seed": seed, "dev_bits": dev_bits} | cell
+    known = {"pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question, "row": row, "seed": seed}
+    cell = known | {"dev_bits": dev_bits} | cell
     of_cell = (pair, data, question, folders[rate])
     for measure, name, options in todo:
         if name == "SoftCoT-SC":
@@ -301,8 +301,9 @@ def make_tables(out: Path) -> dict[str, str]:
         cells[cell["data"], cell["question"], cell["row"], cell["seed"]] = cell
     order = [(data, question, row) for data, question, rows in CELLS for row in rows]
     cells = {key: cells[key] for key in sorted(cells, key=lambda key: (order.index(key[:3]), key[3]))}
-    tables = {"thought states": state_table(json.loads(states.read_text(encoding="utf-8")))} if states.exists() else {}
-    tables = {name: markdown_table(table) for name, table in tables.items()}
+    tables = {}
+    if states.exists():
+        tables["thought states"] = markdown_table(state_table(json.loads(states.read_text(encoding="utf-8"))))
     each, rows = [[key] for key in cells], [list(keys) for _, keys in groupby(cells, key=lambda key: key[:3])]
     titles = {"bits": "Bits of the target", "correct": "Accuracy in percent"}
     for measure, title in titles.items() if cells else ():

@@ -3,8 +3,8 @@
 #
 #   bash tables/mini.sh      (OUT and PYTHON are relative to the repository's folder)
 #
-# TASKS, N_EPOCHS and L_TRAIN have no effect here. Levers in TRAIN_OPTIONS reach SoftCoT's own training alone. TRAIN_OPTIONS change neither the learning rate of learned vectors and
-# of LoRA nor LoRA's number of examples.
+# TASKS, N_EPOCHS and L_TRAIN have no effect here. Levers in TRAIN_OPTIONS reach SoftCoT's own training alone, and none
+# of TRAIN_OPTIONS changes the learning rate of learned vectors and of LoRA or LoRA's number of examples.
 
 NAME=${NAME:-mini} N_EPOCHS=1 L_TRAIN=16
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"

@@ -97,12 +97,10 @@ def test_one_call_serves_all_seeds(sweep, script, words, seeds):
 @pytest.mark.parametrize("start", [0, 5, 8])  # of the values for the options
 def test_every_string_arrives_as_it_was_given(sweep, script, form, start):
     options = SCRIPTS[script][1]
-    given = [
-        f
-        for f in fields(options)
-        if not f.metadata["choices"] and f.metadata["check"] in (str, path_or_none, without_slash)
-    ]
-    assert len(given) >= 9
+    texts = (str, path_or_none, without_slash)
+    given = [f for f in fields(options) if not f.metadata["choices"] and f.metadata["check"] in texts]
+    given += [f for f in fields(options) if f.name == "log_dir"]
+    assert len(given) >= 10
     values = {f.name: value for f, value in zip(given, cycle(AWKWARD[start:] + AWKWARD[:start]), strict=False)}
     for name in values:
         if "thought_tokens" in name:  # three tokens are asked for
