@@ -50,8 +50,7 @@ def evaluate(args):
         method.encoder, *models, questions.values(), "eval", max_new_tokens, shuffled_in=shuffled_in
     )
     too_long = questions.keys() - {example["index"] for example in examples}
-    if args.engine != "reference":
-        share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
+    share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
 
     # 4) files: what is finished is read back
     files = SeedFiles(args.result_paths(), record, log_form(args, method, len(questions)), args.overwrite)

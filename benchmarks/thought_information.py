@@ -23,6 +23,7 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 import evaluate_softcot
 import evaluate_softcotpp
@@ -39,6 +40,7 @@ from model.softcot import SoftCoT, published_filler
 from model.training import cut_in_parts, on_device
 from report.evidence import write_tables
 from report.output import markdown_table
+from report.plots import save_figure
 from report.summary import bootstrap_interval
 from utils import fingerprint, run_main, write_json
 
@@ -72,6 +74,7 @@ CELLS = (  # data, whether the base sees the question, rows: in the order in whi
 SIZES = {True: (800, 32, 120), False: (2000, 64, 400)}  # data/mini or not: --k_shot, --dev_k, --max_new_tokens
 LENGTH, CHAINS = 16, 4  # L; initial tokens whose states are measured
 TEST_QUESTIONS, DEV_QUESTIONS, VOTES = 200, 64, 4
+UNITS = {"bits": -1, "correct": 100}  # of what own thoughts save, or gain in %
 
 
 # ---- before training ----
@@ -293,15 +296,17 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
 # ---- tables ----
 
 
-def make_tables(out: Path) -> dict[str, str]:
-    """Return docs/EVIDENCE.md's tables of a folder's files, by name; "trainings": each training's, which it links."""
-    states, cells = out / "states.json", {}
-    for path in sorted(out.glob("*-4?.json")):
-        cell = json.loads(path.read_text(encoding="utf-8"))
-        cells[cell["data"], cell["question"], cell["row"], cell["seed"]] = cell
+def read_cells(out: Path) -> dict[tuple, dict]:
+    """Return the cells of a folder by (data, question, row, seed), in the order in which they run."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*-4?.json")]
+    cells = {(cell["data"], cell["question"], cell["row"], cell["seed"]): cell for cell in found}
     order = [(data, question, row) for data, question, rows in CELLS for row in rows]
-    cells = {key: cells[key] for key in sorted(cells, key=lambda key: (order.index(key[:3]), key[3]))}
-    tables = {}
+    return {key: cells[key] for key in sorted(cells, key=lambda key: (order.index(key[:3]), key[3]))}
+
+
+def make_tables(out: Path, cells: dict) -> dict[str, str]:
+    """Return docs/EVIDENCE.md's tables of a folder's files, by name; "trainings": each training's, which it links."""
+    states, tables = out / "states.json", {}
     if states.exists():
         tables["thought states"] = markdown_table(state_table(json.loads(states.read_text(encoding="utf-8"))))
     each, rows = [[key] for key in cells], [list(keys) for _, keys in groupby(cells, key=lambda key: key[:3])]
@@ -338,11 +343,10 @@ def state_table(found: dict) -> pd.DataFrame:
 def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
     """Return a line for each group of cells, the trainings of one row. measure: "bits", or "correct" in %.
 
-    cells: by (data, question, row, seed); groups: their keys. What own thoughts save or gain over other contents of
-    the slot has a paired bootstrap interval over questions, of which each is averaged over the trainings first. In
-    brackets is each training.
+    groups: the keys of `cells`. What own thoughts save or gain over other contents of the slot has a paired bootstrap
+    interval over questions, of which each is averaged over the trainings first.
     """
-    lines, unit = [], {"bits": -1, "correct": 100}[measure]
+    lines = []
     for keys in groups:
         if not (keys := [key for key in keys if "own" in cells[key][measure]]):
             continue
@@ -353,20 +357,47 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
             line["dev bits by rate"] = ", ".join(f"{rate}: {value:.2f}" for rate, value in found.items())
         for name in chosen[0][measure]:
             if all(name in cell[measure] for cell in chosen):
-                line[name] = f"{abs(unit) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
+                line[name] = f"{abs(UNITS[measure]) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
         votes = measure == "correct" and row in SOFTCOT_ROW  # those rows answer greedily
         for name in ("mean", "shuffled", "SoftCoT-SC") if votes else ("learned", "published", "mean", "shuffled"):
-            of_row = [cells.get((data, question, name, key[3]), {measure: {}})[measure].get("own") for key in keys]
-            others = [other or cell[measure].get(name) for other, cell in zip(of_row, chosen, strict=True)]
-            if row not in (name, "learned") and all(others):
-                gains = unit * (np.array([cell[measure]["own"] for cell in chosen], float) - np.array(others, float))
-                gained = gains.mean(0)
-                low, high = bootstrap_interval(gained)
-                each = f" [{', '.join(f'{gain.mean():+.2f}' for gain in gains)}]" if len(gains) > 1 else ""
-                line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f}){each}"
+            gained = find_gains(cells, keys, measure, name)
+            if row not in (name, "learned") and gained is not None:
+                low, high = bootstrap_interval(gained.mean(0))
+                line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f})"
         lines.append(line)
     table = pd.DataFrame(lines).fillna("")
     return table[sorted(table, key=lambda column: column.startswith("own over"))]
+
+
+def find_gains(cells: dict, keys: list, measure: str, name: str) -> np.ndarray | None:
+    """Return what own thoughts save or gain, `[trainings, questions]`, over the row or content `name`; None without."""
+    of_row = [cells.get((*key[:2], name, key[3]), {measure: {}})[measure].get("own") for key in keys]
+    others = [other or cells[key][measure].get(name) for other, key in zip(of_row, keys, strict=True)]
+    if not all(others):
+        return None
+    return UNITS[measure] * (np.array([cells[key][measure]["own"] for key in keys], float) - np.array(others, float))
+
+
+def plot_cells(cells: dict, path: Path) -> None:
+    """Draw the bits that own thoughts save over learned vectors: each training, and the row with its interval."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    for axes, (data, question, rows) in zip(figure.subplots(2, 2).flat, CELLS, strict=True):
+        names = []
+        for row in rows:
+            keys = [key for key in cells if key[:3] == (data, question, row)]
+            gained = find_gains(cells, keys, "bits", "learned") if keys and row != "learned" else None
+            if gained is None:
+                continue
+            middle, place = gained.mean(), len(names)
+            low, high = bootstrap_interval(gained.mean(0))
+            axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="oC0", capsize=4)
+            axes.plot(gained.mean(1), [place] * len(gained), "|k", markersize=14)
+            names.append(show(row).replace("`", "'"))
+        axes.set_yticks(range(len(names)), names)
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set(title=f"{data}, question {question}", ylim=(len(names) - 0.5, -0.5))
+    figure.supxlabel("bits that own thoughts save over learned vectors; ticks: each training; bar: 95 % over questions")
+    save_figure(figure, path)
 
 
 def main():
@@ -395,9 +426,11 @@ def main():
                     run_cell(pair, folders[data], question, row, seed, args.out)
     if args.part == "states":
         write_json(measure_states(args.assistant, args.questions), args.out / "states.json")
-    tables = make_tables(args.out)
+    cells = read_cells(args.out)
+    tables = make_tables(args.out, cells)
     print(*tables.values(), sep="\n")
-    if "trainings" in tables:
+    if cells:
+        plot_cells(cells, args.out / "thoughts.png")
         (args.out / "trainings.md").write_text(tables["trainings"], encoding="utf-8")
     if args.out.resolve() == RESULTS:
         write_tables(tables)

@@ -111,8 +111,7 @@ class HarnessModel:
     def generate(self, args, tasks: list[list[dict]]):
         """Yield place and token ids of each response. tasks: the examples of each, in which an index is there once."""
         method, samples = self.method, args.num_return_sequences
-        if args.engine != "reference":
-            share_instructions(method.collate, sum(tasks, []), *self.shape)
+        share_instructions(method.collate, sum(tasks, []), *self.shape)
         engine = make_engine(args, method, sum(tasks, []), args.max_new_tokens)
         for examples in tasks:
             todo = [(example, [args.seed]) for example in examples]

@@ -15,7 +15,9 @@ from benchmarks.thought_information import (
     collect_states,
     make_tables,
     most_frequent,
+    plot_cells,
     probe,
+    read_cells,
     share_between,
     shared_options,
     target_bits,
@@ -67,17 +69,20 @@ def test_the_table_compares_the_cells_of_a_seed_and_of_all(tmp_path):
             cell |= {"learning_rate": "4e-3", "dev_bits": {"4e-3": 5.0}}
             own = [value - (seed == 43) * (row == "newline") for value in bits]
             write_json(cell | {"bits": {"own": own}, "correct": {"own": correct}}, tmp_path / f"{row}-{seed}.json")
-    tables = make_tables(tmp_path)
-    assert "| +2.00 (+1.50 to +2.50) [+1.50, +2.50] |" in tables["thoughts bits"]
+    cells = read_cells(tmp_path)
+    plot_cells(cells, tmp_path / "thoughts.png")
+    assert (tmp_path / "thoughts.png").stat().st_size > 10000
+    tables = make_tables(tmp_path, cells)
+    assert tables["thoughts bits"].count("| +2.00 (+1.50 to +2.50) |") == 1
     for saved in ("+1.50 (+1.00 to +2.00)", "+2.50 (+2.00 to +3.00)"):
         assert tables["trainings"].count(saved) == 1
-    assert tables["thoughts correct"].count("| +50.00 (+0.00 to +100.00) [") == 1
+    assert tables["thoughts correct"].count("| +50.00 (+0.00 to +100.00) |") == 1
     assert tables["trainings"].count("| +50.00 (+0.00 to +100.00) |") == 2
 
 
 def test_the_page_has_the_tables_of_the_files():
     page = (Path(MINI).parent.parent / "docs/EVIDENCE.md").read_text(encoding="utf-8")
-    tables = make_tables(RESULTS)
+    tables = make_tables(RESULTS, read_cells(RESULTS))
     assert (RESULTS / "trainings.md").read_text(encoding="utf-8") == tables.pop("trainings")
     for name, table in tables.items():
         assert f"<!-- made: {name} -->\n{table}<!-- /made -->" in page
