@@ -21,7 +21,7 @@ from experiment.setup import encode_split, load_instances, load_method, make_eng
 from utils import run_main
 
 ADVICE = {
-    "on_stop": "finished work is kept: run the same command again",
+    "on_stop": "finished work is kept: run the same command again, without --overwrite",
     "on_memory": "a smaller --eval_batch_size, or --quantization of the base model, needs less memory",
 }
 

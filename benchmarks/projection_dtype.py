@@ -23,7 +23,6 @@ from transformers import set_seed
 from benchmarks.speed import machine
 from experiment.results import read_result_file
 from experiment.run_files import short_name
-from experiment.setup import choose_device
 from model.choices import EMBEDDED
 from model.weights import load_projection
 from report.plots import save_figure
@@ -64,8 +63,7 @@ def measure(dtype, seed):
     history = json.loads((OUT / "results" / name / "loss.json").read_text(encoding="utf-8"))
     state = load_projection(OUT / file)
     set_seed(seed)  # the weights that training started from
-    options = {"dtype": getattr(torch, dtype), "device": choose_device()}
-    start = torch.nn.Linear(*state["weight"].shape[::-1], **options).weight.detach().cpu()
+    start = torch.nn.Linear(*state["weight"].shape[::-1], dtype=getattr(torch, dtype)).weight.detach()
     change = (state["weight"].double() - start.double()).abs()
     figures = {
         "dtype": dtype,

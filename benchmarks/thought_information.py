@@ -30,7 +30,7 @@ import evaluate_softcotpp
 import train_softcot
 import train_softcotpp
 from benchmarks.speed import machine
-from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, TrainSoftCoT, TrainSoftCoTPlusPlus, number
+from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, TrainSoftCoT, TrainSoftCoTPlusPlus
 from experiment.responses import take_next_questions_thoughts
 from experiment.results import read_result_file
 from experiment.setup import load_backbones, load_instances, load_method, quiet_libraries, read_filler
@@ -123,7 +123,7 @@ def most_frequent(labels: list) -> float:
     return classified.most_common(1)[0][1] / classified.total()
 
 
-def measure_states(assistant_id: str, questions: int) -> dict:
+def measure_states(assistant_id: str, questions=320) -> dict:
     """Return shares of energy and probes by filler and layer; what bfloat16 rounds, from a fifth of the questions."""
     lines = Path(MINI, "train.jsonl").read_text(encoding="utf-8").splitlines()[:questions]
     asked, states = [json.loads(line) for line in lines], {}
@@ -406,9 +406,6 @@ def main():
     parser.add_argument("--base", default=EMBEDDED, help="base model (default: %(default)s)")
     parser.add_argument("--assistant", default=EMBEDDED, help="assistant (default: %(default)s)")
     parser.add_argument("--gsm8k", type=Path, help="folder with GSM8K's files; default: only data/mini")
-    parser.add_argument(
-        "--questions", type=number(int, 10), default=320, help="of data/mini, for states (default: %(default)s)"
-    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the files (default: %(default)s)")
     args = parser.parse_args()
     pair = (args.base, args.assistant)
@@ -425,7 +422,7 @@ def main():
                 for row in rows if data == "mini" or (args.gsm8k and seed == SEEDS[0]) else ():
                     run_cell(pair, folders[data], question, row, seed, args.out)
     if args.part == "states":
-        write_json(measure_states(args.assistant, args.questions), args.out / "states.json")
+        write_json(measure_states(args.assistant), args.out / "states.json")
     cells = read_cells(args.out)
     tables = make_tables(args.out, cells)
     print(*tables.values(), sep="\n")

@@ -172,7 +172,9 @@ _ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 _INTRODUCTION = re.compile(r"(?:^|[.!?:\n])\W*(?:\w+,? )?(?:in order )?to (?:\w+ ){0,4}$", re.IGNORECASE)
-_NEGATED = re.compile(r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|un\w+able|impossible|neither|cannot|none)\b", re.I)
+_NEGATED = re.compile(
+    r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|un\w+able|impossible|neither|cannot|none(?! of th))\b", re.IGNORECASE
+)
 _REFUSAL = re.compile(
     r"\b(?:can(?:no|['’])t|impossible|unable|not enough|insufficient) .{0,200}?(?:determin|answer)", re.IGNORECASE
 )
@@ -197,7 +199,8 @@ def _statements(text, boxes, more=()):
 # What makes a number the first term of something else: an operator, a ratio, a variable; "25% of 80".
 _GOES_ON = re.compile(
     r"\s*(?:[*^+=]|/(?! *[A-Za-z])|-(?= *(?:$|[\d(.\\]|[a-z]\b))|[:,]\d|(?:per ?cent )?of \d|[xyz]\b|π|\\pi\b)"
-    r"|[^,;(\n]*?[A-Za-z°%] *(?:[+*/] *| - )[\d(\\]|\.?\\overline| *[A-Za-z]+,? (?:and )?\d+(?:\.\d+)? *[A-Za-z]"
+    r"|[^,;(\n]*?[A-Za-z°%] *(?:[+*/] *| - )[\d(\\]|\.?\\overline| *(?:decimal|significant)\b"
+    r"| *[A-Za-z]+,? (?:and )?\d+(?:\.\d+)? *[A-Za-z]"
 )
 _CLAUSES = re.compile(r",(?!\d)|;|(?<=[\w%.]) \(|\b(?:because|since|where|which|as)\b")
 _CALCULATES = re.compile(r"\b(?:found|obtain|calculat|multipl|divid|add|subtract|sum|product|difference|by)", re.I)
@@ -207,13 +210,14 @@ def _read_number(text):
     """Return the number (value, and value without its magnitude word) of a statement, None if it has no arithmetic.
 
     The first clause with arithmetic holds it. Behind the last "=" it may have words before it and a unit behind it; an
-    expression may not, and is (None, None).
+    expression may not, and is (None, None). Words before several numbers do not say which is the answer.
     """
     for clause in _CLAUSES.split(text):
         clause = re.sub(r"^\s*-\s*(?=[\d.(\\])", "-", clause.split("=")[-1])
-        for start, expression in expressions(clause):
+        found = [*expressions(clause)]
+        for start, expression in found:
             lead, tail = clause[:start], clause[expression.end :]
-            if _CALCULATES.search(lead):
+            if _CALCULATES.search(lead) or len(found) > 1 and re.search("[A-Za-z]{3}", lead):
                 return None
             is_read = not (_GOES_ON.match(tail) if expression.is_number() else re.search(r"\w", lead + tail))
             return (expression.value, expression.bare()) if is_read and expression.value is not None else (None, None)

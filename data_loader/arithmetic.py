@@ -36,6 +36,7 @@ _NOTATION = [
     (r"\*\*|__|`", ""),
     (r"(?<!\d )(?<![\w*)])([*_])(?=\S)([^*_\n]*[^*_\s])\1(?![\w*(\\])", r"\2"),  # emphasis
     (r"(?:\b[A-Z]{1,2})?\\?\$(?=\d)|\\?[$£€¥₹₩¢]|\b[A-Z]{3}(?=\d)|\b(?i:Rs)\.? *(?=[-+]?[\d.])", ""),  # currency
+    (r"\b(?:[Nn]egative|[Mm]inus) (?=[\d.(\\])", "-"),
     (r"(?<=\d) ?/[-=](?!\d)", ""),  # 500/- is a sum of rupees
     (r"(?<=[A-Za-z.])\.(?=\d)", ". "),
     (r"(?<![\d.,])(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:['’_]\d{3})+)(?!,?\d)", _drop_separators),
@@ -147,7 +148,7 @@ class Expression:
             return int(number[1]) + Fraction(int(number[2]), int(number[3]))
         if number := self.take(_DECIMAL):
             value = Fraction(number[1]) * Fraction(10) ** int(number[2] or 0)
-            return value + self.fraction() if self.take(r" *(?=\\frac)") else value
+            return value + self.fraction() if self.take(r" *(?=\\frac *\{? *[\d.(\\])") else value
         if root := self.take(r" *\\sqrt *(?:\[ *(\d{1,3}) *\])?"):
             self.operators.append("root")
             return Fraction(math.pow(self.atom(), 1 / int(root[1] or 2)))

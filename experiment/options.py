@@ -29,7 +29,10 @@ PUBLISHED = (
     *("tune_base_model", "tune_assistant_model", "log_dir", "run_name"),
 )
 # Arguments of vLLM that change speed and memory only.
-FREE_OF_VLLM = ("gpu_memory_utilization", "max_model_len", "max_num_seqs", "enforce_eager", "tensor_parallel_size")
+FREE_OF_VLLM = (
+    *("gpu_memory_utilization", "max_model_len", "max_num_seqs", "enforce_eager", "distributed_executor_backend"),
+    *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+)
 
 
 def option(default, help, check=str, choices=None, fixes_result=True, positional=False):
@@ -257,14 +260,13 @@ class Training(Options):
         check=natural,
         fixes_result=False,
     )
-    seed: int = option(42, "of initial weights and the order of examples", check=number(int, 0, 2**32 - 1))
+    seed: int = option(42, "of initial weights, the order of examples and dropout", check=number(int, 0, 2**32 - 1))
     resume: bool = flag(
         "continue from this run's newest checkpoint; a finished run is left as it is", fixes_result=False
     )
 
     def fixing_result(self):
         more = ["batch_size"] if self.pairs_examples() else []  # pairs are of one forward pass
-        more += ["micro_batch_size"] if self.tune_base_model else []  # LoRA draws dropout for each micro-batch
         return super().fixing_result() | {name: vars(self)[name] for name in more}
 
     def name_run(self) -> str:
@@ -384,7 +386,7 @@ class Evaluation(Trained):
     tune_assistant_model: bool = flag("the assistant was tuned: needs --assistant_model_ckpt")
     eval_batch_size: int = option(
         64,
-        "rows (question x seed x chain x sample) decoded at once; in float32 it changes no answer",
+        "responses (question x seed x chain x sample) decoded at once; in float32 it changes no answer",
         check=positive,
         fixes_result=False,
     )
@@ -505,7 +507,7 @@ class Parser(argparse.ArgumentParser):
         self.options = options
         known = {field.name: field for field in fields(options)}
         groups = {
-            "published options": [name for name in PUBLISHED if name in known],
+            "options with the published names": [name for name in PUBLISHED if name in known],
             "options of this project": [name for name in known if name not in PUBLISHED and name not in SWITCHES],
             "switches of the protocol": [name for name in SWITCHES if name in known],
         }

@@ -31,8 +31,8 @@ class Protocol:
         does="In scaling-nce with a base model below 4 B, a batch is cut into pairs of examples. The token loss is the "
         "sum of the pairs' means over labels, divided by the batch size. The model's name gives the size: its last but "
         "one part between dashes (Qwen3: the last) without the last character. `yes`: whatever the size",
-        effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged. The "
-        "documented ids read as meant. Llama-3.1-8B reads as 3, SmolLM2-135M-Instruct as 135, Qwen2.5-7B stops the run",
+        effect="The token loss is halved, so the contrastive term weighs twice as much. Batch size 1 is unchanged. "
+        "Llama-3.1-8B reads as 3, SmolLM2-135M-Instruct as 135, Qwen2.5-7B stops the run",
     )
     yes_no_dev_label: str = switch(
         ("word", "third_from_end"),
@@ -46,7 +46,7 @@ class Protocol:
         published="dropped",
         scripts=TRAINING,
         does="Sequences of training and dev set lose their last token: gsm8k and asdiv-aug with Llama and Qwen2.5, "
-        "aqua with Qwen3. A sequence that --max_len cuts (--too_long) keeps it",
+        "aqua with Qwen3. With --max_len and --too_long cut all keep it",
         effect="With Llama the end of the response is never learned. With Qwen the token is a newline",
     )
     too_long: str = switch(
@@ -54,8 +54,7 @@ class Protocol:
         published="cut",
         scripts=TRAINING,
         does="--max_len cuts longer sequences of training and dev set at that many tokens, but not strategyqa's",
-        effect="The end of long solutions is not learned. A sequence without a label is an error here. Without "
-        "--max_len nothing changes",
+        effect="The end of long solutions is not learned. A sequence without a label is an error here",
     )
     projection_dtype: str = switch(
         ("float32", "bfloat16"),
@@ -72,8 +71,7 @@ class Protocol:
         scripts=("train_softcot", "evaluate_softcot"),
         does="In SoftCoT's two scripts a Qwen3 model has Qwen2.5's thought tokens and template rules, and 1,024 new "
         "tokens",
-        effect="Training has the long prompt and uncleaned steps, and long responses are cut off. "
-        "`--generation_prompt by_family` and `--last_token dropped` act as for Qwen2.5",
+        effect="Training has the long prompt and uncleaned steps, and long responses are cut off",
     )
     date: str = switch(
         ("fixed", "today"),
@@ -112,7 +110,7 @@ class Protocol:
         does="transformers 4.51 replaces a temperature or top_p of 1.0 by the value in the base model's "
         "generation_config.json, if 4.50 or later saved that file or it does not say what did",
         effect="The papers' Qwen3 rows were probably sampled at temperature 0.6 and top_p 0.95, which Qwen3-8B's file "
-        "holds. Other asked values stay",
+        "holds",
     )
 
 

@@ -32,6 +32,9 @@ AS_IN_TRAINING = (
 )
 
 
+AS_LOADED = ("dtype", "quantization", "base_thought_tokens", "assistant_thought_tokens")
+
+
 def name_method(settings: dict) -> str:
     """Return one of METHODS. settings: the `run` record of a result file."""
     parts = [] if settings.get("base_adapter") == "ignored" else ["base"]
@@ -187,9 +190,11 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     changes = [(name, arguments.get(name), value) for name, value in switches_in(options).items()]
     changes += [(name, record.get(name), hashes.get(name)) for name in compared]
     lines += [f"{name} was {old}, now {new}" for name, old, new in changes if None not in (old, new) and old != new]
+    own = [(name, arguments.get(name), options[name]) for name in AS_LOADED]  # None is a value of these
+    lines += [f"{name} was {old}, now {new}" for name, old, new in own if old != new]
     if lines:
         print(f"warning: {params_file} was trained otherwise ({run.name}): {', '.join(lines)}", file=sys.stderr)
-    own = {"seed", "rendered_prompt", "batch_size", *SWITCHES}  # what a switch may change or add
+    own = {"seed", "rendered_prompt", "batch_size", *SWITCHES, *LEVERS}  # the first: what a switch may change or add
     rest = json.dumps({key: value for key, value in record.items() if key not in own}, sort_keys=True)
     digest = hashlib.sha256(rest.encode()).hexdigest()[:16]
     return {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest, **levers}

@@ -310,6 +310,8 @@ def build_for_evaluation(args, base, assistant, chains, state, hashes):
         if args.thought_filler:
             hashes["thought_filler"] = args.thought_filler
         filler = read_filler(assistant, hashes.get("thought_filler"), chains)
+    if "thought_scaling" in hashes and args.switches().projection_dtype != "float32":
+        raise UserError("thought states were standardized in training, which needs --projection_dtype float32")
     torch.manual_seed(UNTRAINED_SEED)
     options = {"projection_dtype": getattr(torch, args.switches().projection_dtype), "filler": filler}
     options["plain_way"] = args.engine == "reference"
@@ -355,8 +357,10 @@ def make_engine(args, method, examples, max_new_tokens: int):
     if args.engine == "reference":
         return PlainEngine(method.base, published=True, **sampling)
     prompts = (len(e["prefix_ids"]) + method.encoder.length + len(e["suffix_ids"]) for e in examples)
-    options = {"max_model_len": max(prompts) + max_new_tokens, "trust_remote_code": args.trust_remote_code}
-    options |= args.vllm_args or {}
+    longest = max(prompts) + max_new_tokens
+    options = {"max_model_len": longest, "trust_remote_code": args.trust_remote_code} | (args.vllm_args or {})
+    if options["max_model_len"] < longest:
+        raise UserError(f"--vllm_args: max_model_len cuts responses off: give {longest} or more, or --max_new_tokens")
     adapter = args.base_model_ckpt if args.switches().base_adapter == "used" else None
     return VllmEngine(method.base, sampling, dtype=args.dtype, adapter=adapter, **options)
 

@@ -7,7 +7,7 @@ Knows tensors and token ids, never a task or text. torch is imported late: optio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-UNTRAINED_SEED = 42  # training's default seed: the same initial weights on the same device, in the same dtype
+UNTRAINED_SEED = 42  # training's default seed: the same initial weights, in the same dtype
 
 
 @dataclass(frozen=True)

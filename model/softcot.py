@@ -94,9 +94,8 @@ class SoftCoT(nn.Module):
             tokens = embed_ids(assistant.model, filler or published_filler(assistant, chains))
             self.embedding = nn.Parameter(tokens.detach().float().clone(), requires_grad=False)
             self.width_assistant = self.embedding.shape[1]
-            self.projection = nn.Linear(
-                self.width_assistant, self.width_base, dtype=projection_dtype, device=self.device_name
-            )
+            projection = nn.Linear(self.width_assistant, self.width_base, dtype=projection_dtype)
+            self.projection = projection.to(self.device_name)  # drawn on the CPU: the same start on every device
 
     @property
     def loss_names(self) -> tuple[str, ...]:

@@ -7,15 +7,14 @@ import re
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.run_files import OF_THOUGHTS, ONLY_IN_LOGS
+from experiment.run_files import ONLY_IN_LOGS
 from report.papers import PAPERS
 from utils import UserError
 
 # As `Evaluation.name_log` in experiment/options.py builds it.
 NAME = re.compile(
     rf"(?P<run_name>.*)(?P<task>{'|'.join(map(re.escape, TASKS))})-(?P<model>[^/]*?)-seed_(?P<seed>-?\d+)"
-    r"-ntt_(?P<L>\d+)-nrs_(?P<R>\d+)(?:-nst_(?P<N>\d+))?-(?P<models>.+?)"
-    rf"(?:-(?P<thoughts>{'|'.join(OF_THOUGHTS)}))?(?:-perturb_(?P<std>[\d.e-]+))?"
+    r"-ntt_(?P<L>\d+)-nrs_(?P<R>\d+)(?:-nst_(?P<N>\d+))?-(?P<models>.+)"
 )
 # What a log says, in order. Prompts and responses are read as a whole: nothing in them counts as a line of the log.
 EVENT = re.compile(
@@ -68,7 +67,7 @@ def read_log(path: Path) -> tuple[dict, list[dict], int] | None:
             rows.append(row | {"index": asked - 1, "correct": now > correct})
             correct, row = now, {"responses": []}
     begun, in_split = len(rows) + (row != {"responses": []}), arguments.get("questions_in_split", 0)
-    wanted = min(arguments.get("test_k") or in_split, in_split)
+    wanted = min(filter(None, (arguments.get("test_k"), in_split)), default=0)
     return read_settings(name, arguments), rows, max(questions, begun, wanted)
 
 
@@ -92,8 +91,8 @@ def read_settings(name, arguments) -> dict:
         "num_return_sequences": int(name["R"]),
         "base_model_id": base,
         "assistant_model_id": assistant,
-        "thoughts": name["thoughts"] or "projected",
-        "perturb_std": float(name["std"] or 0),
+        "thoughts": "projected",
+        "perturb_std": 0.0,
         "run_name": name["run_name"] or None,
         "split": "test",
     }

@@ -23,9 +23,11 @@ MORE = ["accuracies", "runs", "left_out", "settings"]
 # Settings in a label only if no others tell its cell from the rest: `evaluated_with` and `trained_with` sum them up.
 SUMMED_UP = {*SWITCHES, "training", "rendered_prompt"}
 # What cells of two protocols, and cells with and without a lever, may differ in.
-OF_TRAINING = {"projection", "mean_thoughts", "training_seed", "several_trainings"}
+OF_TRAINING = {"projection", "mean_thoughts", "several_trainings"}
 OF_PROTOCOL = {*SWITCHES, *OF_TRAINING, "evaluated_with", "trained_with", "engine", "max_new_tokens", "rendered_prompt"}
-OF_LEVERS = {*LEVERS, *OF_TRAINING, "training"}
+OF_LEVERS = {*LEVERS, *OF_TRAINING}
+# What the tasks of an average should share.
+OF_AVERAGES = ("evaluated_with", "trained_with", "dtype", "engine", "temperature", "top_p", "top_k", "greedy")
 
 
 # ---- cells ----
@@ -117,13 +119,16 @@ def name_cells(cells) -> None:
 
 
 def distinguishing_keys(cells) -> list[str]:
-    """Return the differing settings that all cells have; then, until each cell is distinct, others that differ."""
+    """Return the differing settings that all cells have; then, until each cell is distinct, others that differ.
+
+    Hashes of a training's files are among the others: each task has its own, and rows would have one task each.
+    """
 
     def differ(*keys):
         return len({to_json([cell.settings.get(key) for key in keys]) for cell in cells})
 
     names = {key for cell in cells for key in cell.settings}
-    shared = {key for key in names - SUMMED_UP if all(key in cell.settings for cell in cells)}
+    shared = {key for key in names - SUMMED_UP - OF_TRAINING if all(key in cell.settings for cell in cells)}
     chosen = []
     for key in sorted(names, key=lambda key: (key not in shared, key in SUMMED_UP, key)):
         if differ(key) > 1 and (key in shared or differ(*chosen) < len(cells)):
@@ -230,6 +235,8 @@ def average_tasks(row, empty) -> list[dict]:
         if len(parts) == len(tasks):
             means = pd.DataFrame(parts)[["mean", "strict_mean", "tokens"]].astype(float).mean(skipna=False)
             flags = [f"{part['task']}: {flag}" for part in parts for flag in part["flags"]]
+            mixed = [key for key in OF_AVERAGES if len({to_json(part["settings"].get(key)) for part in parts}) > 1]
+            flags += [f"the tasks differ in {', '.join(mixed)}"] if mixed else []
             average = {"task": name, "status": "ok", "votes": parts[0]["votes"], "flags": flags}
             averages.append(add_published(empty | average | means.to_dict(), parts=parts))
     return averages
@@ -272,6 +279,7 @@ def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
     names = {cell.method for cell in cells} | {cell.label for cell in cells}
     for name in {name for pair in pairs for name in pair} - names:
         raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
+    asked = bool(pairs)
     if not pairs:
         pairs = [(method, BASELINE) for method in dict.fromkeys(c.method for c in cells) if method != BASELINE]
         pairs += pair_alike(
@@ -280,16 +288,22 @@ def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
         pairs += pair_alike(cells, OF_LEVERS, lambda s: not any(map(s.get, LEVERS)))
     found, refused = [], []
     for left, right in pairs:
-        for a, b in permutations(cells, 2):
-            if (a.base, a.task) == (b.base, b.task) and left in (a.method, a.label) and right in (b.method, b.label):
-                result = compare_cells(a, b)
-                if result is None:
-                    refused.append(
-                        f"{a.base}, {a.task}: {a.label} and {b.label} are not compared: no whole seed of one, or not "
-                        "the same questions in the same order"
-                    )
-                elif result not in found:
-                    found.append(result)
+        alike = [
+            (a, b)
+            for a, b in permutations(cells, 2)
+            if (a.base, a.task) == (b.base, b.task) and left in (a.method, a.label) and right in (b.method, b.label)
+        ]
+        if asked and not alike:
+            refused.append(f"{left} and {right} are not compared: no base model, by its id, has both on one task")
+        for a, b in alike:
+            result = compare_cells(a, b)
+            if result is None:
+                refused.append(
+                    f"{a.base}, {a.task}: {a.label} and {b.label} are not compared: no whole seed of one, or not "
+                    "the same questions in the same order"
+                )
+            elif result not in found:
+                found.append(result)
     return found, refused
 
 

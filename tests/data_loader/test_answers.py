@@ -176,7 +176,8 @@ The answer is 18 eggs, which takes 2 days. => 18 | So the final answer is: **$1,
 \boxed{12 apples + 3 pears} => 15 or None | \boxed{25\% of 80} => 20 or None | The answer is 25% of 80 => 20 or None
 25 percent of 80 => 20 or None
 \boxed{√16} => 4 | \boxed{\sqrt{9+16}} => 5 | The answer is 3 * 4 apples. => 12 or None
-\boxed{1.5 \text{ hours} \times 60} => 90 or None
+\boxed{1.5 \text{ hours} \times 60} => 90 or None | \boxed{3\left(4+5\right)} => 27
+\boxed{60 \frac{\text{miles}}{\text{hour}}} => 60
 # gsm8k: exponents and magnitude words
 \boxed{1.5 x 10^6} => 1500000 | \boxed{1.5×10⁶} => 1500000 | The answer is 3.2E-4. => 0.00032
 The answer is 2*10**3 => 2000 | She makes 2.5 million dollars => 2500000 | The answer is $3k. => 3000
@@ -193,7 +194,7 @@ So she pays Rs.500/- => 500 | The answer is Rs.500.50 => 500.5 | The answer is R
 She pays INR.500 => 500 | The answer is .5 => 0.5 | It is 0.5. => 0.5 | \boxed{\text{Rs.}500} => 500
 # gsm8k: characters
 The answer is \u22125. => -5 | The answer is \u20105. => -5 | The answer is \u20115. => -5
-\boxed{2⁵} => 32
+\boxed{2⁵} => 32 | 2π ≈ 6.28 => 6.28 | The answer is negative 3. => -3 | \boxed{\text{negative }3} => -3
 # gsm8k: digits of units
 The volume is 125 cm³. => 125 | The area is 48 m^2 => 48 | It is 7.5 km2 => 7.5 | It is 9.8 m/s2 => 9.8
 The speed is 5 m s^{-1} => 5 | \boxed{48\,\mathrm{m}^{2}} => 48
@@ -211,6 +212,8 @@ Question: Tom has 3 cats.⏎Answer: 7 => 7 | The answer is 10.⏎Human: And 5 mo
 The answer is 18, where x = 6. => 18 | The answer is the sum of 5 and 3, which is 8. => 8
 The answer is *72*. => 72 | _72_ => 72 | The answer is 72! => 72 | The answer is therefore 72. => 72
 \boxed{5 + 3 => None | The answer is 5 dozen => 60 | The number of eggs is 18 (3 × 6). => 18 or None
+\boxed{18}⏎Answer: The 3 friends paid $18 each. => 18 | The answer is 18 eggs for 3 friends. => 18
+\boxed{3.14}. The answer is rounded to 2 decimal places. => 3.14
 \boxed{- 5} => -5 | #### 1. Add⏎So it is 9 in all => 9
 # aqua: options
 B is correct because A and C fail. => B | Ans. (E), as A is 0 => E | It is B) 5, not option C => B
@@ -220,6 +223,7 @@ The answer is option C. => C | The correct choice is (D). A is wrong. => D | Ans
 The answer is A because B is 0 => A | The answer is A. => A | Option A gives 5, option B gives 6. So C => C
 Correct answer - B => B | D. 12 => D | Hence, (C).⏎A is out. => C | The best choice is B, not A => B
 The right answer is B; C was close. => B | The option B => B | We pick D. A is wrong. => D
+The answer is none of these, option E. => E
 The answer is choice b. => B | Answer: C. A is cheap => C | Answer: none of A, B => None
 # strategyqa: yes and no
 ## Step 1: There is no sea.⏎The final answer is Yes => True | The final answer is **No**. => False

@@ -36,6 +36,11 @@ def test_the_filler_is_recorded_read_again_and_compared(place, run):
     assert run(evaluate_softcot, [*EVALUATE, *file, "--log_dir", "own"])[0] == 0
     assert record_of("own")["thought_filler"] == "40"
     assert "training had '40'" in read_refusal(run(evaluate_softcot, [*EVALUATE, *file, "--thought_filler", "41"]))
+    rounded = [*EVALUATE, *file, "--projection_dtype", "bfloat16"]
+    assert "were standardized" in read_refusal(run(evaluate_softcot, rounded))
+    for more, count in ((["--dtype", "float32"], 0), (["--dtype", "float16"], 1)):
+        code, output = run(evaluate_softcot, [*EVALUATE, *file, *more, "--log_dir", f"dtype{count}"])
+        assert code == 0 and output.count("warning: ") == count
     # Without run.json the option says it, and the answers are the same.
     Path("alone").mkdir()
     shutil.copy(RUN / "projection.bin", "alone")

@@ -2,7 +2,9 @@
 
 import math
 import random
+import re
 import statistics
+from itertools import product
 
 import pytest
 
@@ -142,12 +144,40 @@ def test_each_task_s_own_settings_say_whether_the_papers_figure_compares(tmp_pat
     rows = {task: row for (_, task), row in tabulate(tmp_path).items()}
     assert rows["gsm8k"]["published"] > 0 and math.isnan(rows["aqua"]["published"])
     assert any("temperature=0.3" in flag for flag in rows["aqua"]["flags"])
+    for task in IN_PAPERS.keys() - rows.keys():
+        save_run(tmp_path, task, 41, verdicts(41), num_thought_tokens=0, task_name=task)
+    (average,) = (row for (_, task), row in tabulate(tmp_path).items() if task == "overall average")
+    assert any("differ in temperature" in flag for flag in average["flags"])
 
 
 def test_mean_thoughts_of_several_trainings_share_a_cell(tmp_path):
     for seed in SEEDS:
         save_trained(tmp_path, seed, [seed], thoughts="mean", mean_thoughts=f"of {seed}")
     assert len(tabulate(tmp_path)) == 1
+
+
+def test_two_trainings_evaluated_with_the_same_seeds_are_compared_by_protocol_and_averaged_over_tasks(tmp_path):
+    trainings = product(IN_PAPERS.items(), (42, 43), ("corrected", "last_token dropped"), (41, 42))
+    for (task, count), training_seed, trained_with, seed in trainings:
+        known = {"task_name": task, "training_seed": training_seed, "trained_with": trained_with, "training": "recipe"}
+        known |= {"projection": f"of {task} {training_seed} {trained_with}", **vars(CORRECTED)}
+        save_run(tmp_path, f"{task}-{training_seed}-{trained_with}", seed, verdicts(seed, count), **known)
+    rows = tabulate(tmp_path)
+    assert len({label for label, _ in rows}) == 4
+    assert all(rows[label, "overall average"]["status"] == "ok" for label, _ in rows)
+    found, _ = compare_methods(make_cells(read_runs([tmp_path])), [])
+    assert len(found) == 2 * len(IN_PAPERS)
+    for pair in found:
+        seeds = [re.search("training_seed=(..)", pair[side])[1] for side in "ab"]
+        assert seeds[0] == seeds[1] and "dropped" in pair["a"] and "dropped" not in pair["b"]
+
+
+def test_a_lever_is_compared_with_the_same_recipe_alone(tmp_path):
+    save_trained(tmp_path, 42, [41])
+    for name, training in (("same", "recipe"), ("other", "another")):
+        save_trained(tmp_path, 42, [41], training=training, thought_filler=name)
+    found, _ = compare_methods(make_cells(read_runs([tmp_path])), [])
+    assert ["same" in pair["a"] for pair in found] == [True]
 
 
 def test_a_projection_of_unknown_training_is_compared_by_protocol(tmp_path):
@@ -219,6 +249,12 @@ def test_methods_are_compared_question_by_question(logs, pairs):
         differences = [a - b for a, b in zip(*means, strict=True)]
         assert found[name]["difference"] == pytest.approx(statistics.mean(differences))
         assert (found[name]["low"], found[name]["high"]) == pytest.approx(bootstrap_interval(differences))
+
+
+def test_a_pair_of_two_base_models_is_not_compared(logs):
+    save_run(logs, "moved", 41, verdicts(41), base_model_id="/models/Llama-3.1-8B-Instruct", top_k=5, thoughts="zero")
+    found, refused = compare_methods(make_cells(read_runs([logs])), [("Zero vectors", "Zero-Shot CoT")])
+    assert not found and len(refused) == 1
 
 
 def test_other_questions_are_not_compared(logs):
