@@ -38,7 +38,7 @@ test-fast: setup ## the tests that take seconds
 bench: setup ## training and evaluation against their plain forms (BENCH_ARGS: its options)
 	"$(VENV)/bin/python" -m benchmarks.speed $(BENCH_ARGS)
 
-soak: setup ## kill and restart training and evaluation at random moments, about 5 minutes (SOAK_ARGS: its options)
+soak: setup ## kill and restart training and evaluation at random moments (SOAK_ARGS: its options)
 	OMP_NUM_THREADS=1 "$(VENV)/bin/python" -m tests.system.soak $(SOAK_ARGS)
 
 guard: setup ## what this working tree (or AFTER=commit) writes against BEFORE=commit (GUARD_ARGS: its options)

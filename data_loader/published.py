@@ -7,7 +7,6 @@ results are all that is known here, and the slot of each result is checked.
 import copy
 import functools
 import hashlib
-import inspect
 import types
 from pathlib import Path
 
@@ -31,8 +30,7 @@ class PublishedEncoder(Encoder):
 
     pair: as for `Encoder`, from task to num_thought_tokens. folder: the clone. max_len: at how many tokens the
     functions cut training and dev sequences, if they can; -1: nowhere. Whether a prompt ends in a generation prompt is
-    up to the functions. Raises UserError if they do not know a model's family, or the clone lacks the function or has
-    it with other arguments.
+    up to the functions. Raises UserError if they do not know a model's family, or the clone lacks the function.
     """
 
     def __init__(self, *pair, folder, date_string=DATE, max_len=-1):
@@ -62,7 +60,6 @@ class PublishedEncoder(Encoder):
         with naming(f"{self.where}, of the published repository's last commit", Exception):
             exec(compile(source, self.path, "exec"), vars(module))  # an import would write __pycache__ into the clone
             self._function = getattr(module, name)
-            inspect.signature(self._function).bind({}, add_bot_eot=True, split="train", **self._models)
 
     def encode(self, instance, split):
         """Return what PromptEncoder.encode returns: index, prefix_ids, suffix_ids, labels, assistant_ids.

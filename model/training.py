@@ -204,12 +204,13 @@ def log(values: dict, progress: Progress, steps_per_epoch: int, accelerator, bar
 def make_state(progress: Progress, trained: dict, optimizer, schedule, accelerator) -> dict:
     """Return the content of a checkpoint: tensors and plain values; a collective call of all processes."""
     unlogged = torch.stack(progress.unlogged) if progress.unlogged else torch.zeros(0, device=accelerator.device)
+    gpu = torch.cuda.is_available()
     return {
         "progress": vars(progress) | {"unlogged": accelerator.reduce(unlogged, reduction="sum").tolist()},
         "weights": {name: parameter.detach().cpu() for name, parameter in trained.items()},
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
-        "random": gather_object([random_state()]),
+        "random": gather_object([{"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if gpu else None}]),
     }
 
 
@@ -221,19 +222,11 @@ def restore(state: dict, trained: dict, optimizer, schedule, accelerator) -> Pro
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     if accelerator.process_index < len(state["random"]):
-        set_random_state(state["random"][accelerator.process_index])
+        random = state["random"][accelerator.process_index]  # what dropout draws from
+        torch.set_rng_state(random["cpu"])
+        if random["cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random["cuda"])
     progress = Progress(**state["progress"])
     share = 1.0 if accelerator.is_main_process else 0.0  # the sums over processes count once
     progress.unlogged = [share * torch.tensor(row, device=accelerator.device) for row in progress.unlogged]
     return progress
-
-
-def random_state() -> dict:
-    """Return the random states of this process that dropout draws from."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
-
-
-def set_random_state(state: dict) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

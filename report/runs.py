@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from data_loader.answers import verdicts
-from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
 from experiment.results import read_result_file
 from experiment.run_files import VERSION, name_method, without_training
@@ -18,7 +17,6 @@ from utils import UserError
 
 RULES = ["correct", "correct_strict"]
 NO_ASSISTANT = ("Zero-Shot CoT", "LoRA", *(mode.row for mode in MODES.values() if not mode.needs_assistant))
-NEEDED = ("task_name", "seed", "num_thought_tokens", "num_return_sequences", "base_model_id", "split", "thoughts")
 
 
 @dataclass(eq=False)
@@ -90,7 +88,8 @@ def read_run(path) -> Run | None:
     if not found:
         return None
     record, rows, *rest = found
-    check_record(path, record, rows)
+    if (version := record.get("version", VERSION)) != VERSION:  # logs of the published code have none
+        raise UserError(f"{path}: the run's record is version {version}, not version {VERSION}: move the file")
     unused = {"assistant_model_id", "assistant_thought_tokens"} if name_method(record) in NO_ASSISTANT else set()
     no_slot = {"num_scaling_times", "model_name", "params_file_name"}  # no chains, no projection
     unused |= {"seed"} | (set() if record["num_thought_tokens"] else no_slot)
@@ -104,21 +103,6 @@ def read_run(path) -> Run | None:
     if path.suffix == ".log":
         judge_log_again(run, rows)
     return run
-
-
-def check_record(path, record, rows) -> None:
-    """Raise UserError if a run's record has another version, lacks a field, or contradicts its rows."""
-    fault, votes = None, {len(row["answers"]) for row in rows if "answers" in row and "skipped" not in row}
-    if lacking := [name for name in (*NEEDED, "perturb_std") if record.get(name) is None]:
-        fault = f"lacks {', '.join(lacking)}"
-    elif (version := record.get("version", VERSION)) != VERSION:  # logs of the published code have none
-        fault = f"is version {version}, not version {VERSION}"
-    elif unknown := [name for name, known in (("task_name", TASKS), ("thoughts", MODES)) if record[name] not in known]:
-        fault = f"has the {unknown[0]} {record[unknown[0]]!r}, which is not known here"
-    elif votes - {count_answers(record)}:
-        fault = f"has {count_answers(record)} answers a question (num_return_sequences, num_scaling_times), not {votes}"
-    if fault:
-        raise UserError(f"{path}, line 1: the run's record {fault}: correct or move the file")
 
 
 def make_frame(rows) -> pd.DataFrame:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every row and control of the other tables on the embedded model and data/mini: minutes on a CPU.
+# Every row and control of the other tables on the embedded model and data/mini.
 #
 #   bash tables/mini.sh      (OUT and PYTHON are relative to the repository's folder)
 #

@@ -41,15 +41,6 @@ def shell(command, cwd, code=0, **values):
     return done
 
 
-def refused(command, cwd, message, **values):
-    """The command fails with exit code 1 and one line that matches."""
-    done = shell(command, cwd, code=1, **values)
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ") and re.search(message, last), done.stderr
-    assert done.stderr.count("error: ") == 1
-
-
 def rows_of(path):
     return read_result_file(path)[1]
 

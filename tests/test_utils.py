@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from utils import Stop, UserError, locked, noted_signals, one_line, remove_stale, replaced, replaced_folder, run_main
+from utils import Stop, locked, noted_signals, one_line, remove_stale, replaced, replaced_folder, run_main
 
 
 def in_a_child(work):
@@ -26,14 +26,6 @@ def in_a_child(work):
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
-    (tmp_path / "a").write_text("old")
-    with pytest.raises(RuntimeError), replaced(tmp_path / "a") as scratch:
-        scratch.write_text("half")
-        raise RuntimeError
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a", "old")]
 
 
 def test_a_killed_writer_leaves_the_old_file_and_what_else_it_left_is_removed(tmp_path):
@@ -65,24 +57,6 @@ def test_a_killed_folder_is_not_there_and_made_again(tmp_path):
     with replaced_folder(tmp_path / "model") as scratch:
         (scratch / "other").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "other"]
-
-
-def test_a_second_holder_waits_or_learns_who_holds(tmp_path):
-    holder = rf"busy here \(process {os.getpid()} on "
-    with locked(tmp_path / "run"), pytest.raises(UserError, match=holder), locked(tmp_path / "run", busy="busy here"):
-        pass
-    with locked(tmp_path / "run", busy="busy here"):
-        pass
-
-
-def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    def hold():
-        with locked(tmp_path / "run"):
-            die()
-
-    assert in_a_child(hold) == -signal.SIGKILL
-    with locked(tmp_path / "run", busy="busy here"):
-        pass
 
 
 def test_on_a_file_system_without_locks_a_run_goes_on_with_a_warning(tmp_path, monkeypatch, capsys):

@@ -11,15 +11,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma3TextConfig,
-    LlamaConfig,
-    MistralConfig,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen3Config,
-)
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from data_loader.collator import Collator
 from model.attention import group_heads
@@ -29,8 +21,6 @@ from model.weights import add_lora
 from tests.tokenizers import real_tokenizer_dir
 from utils import locked
 
-CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
-CONFIGS |= {"gemma3": Gemma3TextConfig, "mistral": MistralConfig}
 MINI = Path(__file__).resolve().parent.parent / "data" / "mini"
 VOCABULARY = 64
 MERGES = 4000  # of the real tokenizers' 280,000 and 151,000: they load in a third of the time, with all ids
@@ -81,7 +71,7 @@ class Attack:
 
 
 def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
-    """Two layers, tied embeddings, float32, frozen, eval mode. gemma3: one sliding layer of two."""
+    """Two layers, tied embeddings, float32, frozen, eval mode. gemma3_text: one sliding layer of two."""
     settings = {
         "vocab_size": vocabulary,
         "hidden_size": width,
@@ -97,12 +87,12 @@ def tiny_model(family, width, vocabulary=VOCABULARY, seed=0, **more):
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    if family == "gemma3":
+    if family == "gemma3_text":
         settings |= {"sliding_window": 4, "sliding_window_pattern": 2, "query_pre_attn_scalar": width // 4}
     if family == "qwen2":
         del settings["head_dim"]
-    config = CONFIGS[family](**settings | more)
-    config._attn_implementation = "eager" if family == "gemma3" else "sdpa"
+    config = CONFIG_MAPPING[family](**settings | more)
+    config._attn_implementation = "eager" if family == "gemma3_text" else "sdpa"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     if runs_fast(model):
@@ -182,24 +172,10 @@ def save_documented(folder):
     """Save the models of DOCUMENTED under their documented names, each with its real tokenizer of fewer merges."""
     for seed, (name, (family, tokenizer, width, eos)) in enumerate(DOCUMENTED.items()):
         vocabulary = 128256 if family == "llama" else 151936
-        model = tiny_model(
-            family,
-            width,
-            vocabulary,
-            seed,
-            eos_token_id=eos,
-            bos_token_id=eos[-1],
-            pad_token_id=None,
-            initializer_range=0.1,
-        )
-        model.generation_config.update(
-            eos_token_id=eos,
-            bos_token_id=eos[-1],
-            do_sample=True,
-            temperature=0.6,
-            top_p=0.9,
-            **({} if family == "llama" else {"top_k": 20}),
-        )
+        ends = {"eos_token_id": eos, "bos_token_id": eos[-1]}
+        model = tiny_model(family, width, vocabulary, seed, **ends, pad_token_id=None, initializer_range=0.1)
+        sampling = {"temperature": 0.6, "top_p": 0.9} | ({} if family == "llama" else {"top_k": 20})
+        model.generation_config.update(**ends, **sampling, do_sample=True)
         model.save_pretrained(folder / name)
         real = real_tokenizer_dir(tokenizer)
         shutil.copy(real / "tokenizer_config.json", folder / name)

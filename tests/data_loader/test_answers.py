@@ -11,8 +11,6 @@ from data_loader.answers import (
     count_votes,
     extract,
     gold,
-    is_correct,
-    is_correct_strict,
     majority_vote,
     read_strict,
     verdicts,
@@ -66,14 +64,6 @@ def test_the_published_rule_and_golds(rule, task, text, answer):
     assert rule(task, text) == answer and type(rule(task, text)) is type(answer)
 
 
-def test_a_number_of_ten_thousand_digits_is_no_crash():
-    assert read_strict("gsm8k", "9" * 10000)[0] is None
-    assert read_strict("gsm8k", "9" * 400 + "." + "9" * 5)[0] is None
-    for same in (is_correct, is_correct_strict):
-        assert not same(extract("gsm8k", "9" * 400 + ".0"), 5)
-        assert not same(10**400, 5.0)
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -107,6 +97,9 @@ def test_no_expression_takes_long_or_stops_the_run(text):
         ("asdiv-aug", "3.14159", "3.14", True, True),
         ("asdiv-aug", "\\boxed{1/2}", "0.5", False, True),
         ("asdiv-aug", "nothing", "5", False, False),
+        ("asdiv-aug", "9" * 400, "5.0", False, False),  # no crash
+        ("gsm8k", "9" * 400 + ".0", "5", False, False),
+        ("gsm8k", "9" * 400 + ".99999", "5", False, False),
         ("gsm8k", "\\boxed{7.13}", "7.125", False, True),
         ("gsm8k", "\\boxed{7.14}", "7.125", False, False),
         ("gsm8k", "\\boxed{0.0402}", "0.0401", False, False),  # below 0.1, two places are too few
@@ -164,78 +157,49 @@ def test_shared_cases_are_read_right():
 # The strict rule, by task and kind: text => answer, or several that are right. ⏎ is a new line.
 STRICT = r"""
 # gsm8k: plain
-\boxed{72} => 72 | \boxed{10} and then \boxed{72}. That took 3 steps. => 72 | \boxed{-5} => -5
-\boxed{-\$1,234.50} => -1234.5 | \boxed{\frac{3}{4}} => 0.75 | \boxed{\dfrac{-3}{4}} => -0.75
-\boxed{}⏎The answer is 7. => 7 | \boxed{12} then \boxed{13 => 12 | \boxed{unknown} => None
-The answer is 18 eggs, which takes 2 days. => 18 | So the final answer is: **$1,080.00**. => 1080
-## Step 1: 48 * => None | 3 * 4 = 12 => 12 | The final answer is 7 (7 = 3 + 4). => 7 | \boxed{\frac{1}{3}} => 0.33
-\boxed{-12.5^\circ C} => -12.5 | $\boxed{180^\circ}$ => 180 | \boxed{£3.50} => 3.5 | \boxed{\$1,250.75} => 1250.75
-\boxed{3 × 4} => 12 | \boxed{12 + 3} => 15 | \boxed{20 \u2212 4} => 16 | \boxed{-3 - 4} => -7
+\boxed{-\$1,234.50} => -1234.5 | \boxed{\dfrac{-3}{4}} => -0.75 | \boxed{12} then \boxed{13 => 12
+So the final answer is: **$1,080.00**. => 1080 | ## Step 1: 48 * => None | \boxed{\frac{1}{3}} => 0.33
+$\boxed{180^\circ}$ => 180 | \boxed{20 \u2212 4} => 16
 # gsm8k: expressions
-\boxed{6.02 \times 10^{23}} => 602000000000000000000000 | \boxed{2 \cdot 10^3 \text{ m}} => 2000
-\boxed{12 apples + 3 pears} => 15 or None | \boxed{25\% of 80} => 20 or None | The answer is 25% of 80 => 20 or None
-25 percent of 80 => 20 or None
-\boxed{√16} => 4 | \boxed{\sqrt{9+16}} => 5 | The answer is 3 * 4 apples. => 12 or None
+\boxed{2 \cdot 10^3 \text{ m}} => 2000 | \boxed{12 apples + 3 pears} => 15 or None | \boxed{25\% of 80} => 20 or None
+25 percent of 80 => 20 or None | \boxed{√16} => 4 | \boxed{\sqrt{9+16}} => 5
 \boxed{1.5 \text{ hours} \times 60} => 90 or None | \boxed{3\left(4+5\right)} => 27
 \boxed{60 \frac{\text{miles}}{\text{hour}}} => 60
 # gsm8k: exponents and magnitude words
 \boxed{1.5 x 10^6} => 1500000 | \boxed{1.5×10⁶} => 1500000 | The answer is 3.2E-4. => 0.00032
-The answer is 2*10**3 => 2000 | She makes 2.5 million dollars => 2500000 | The answer is $3k. => 3000
-\boxed{3 \text{ million}} => 3000000 | The answer is 1.2 billion people. => 1200000000
-The answer is 5 lakh. => 500000 | The answer is Rs. 2 crore => 20000000 | \boxed{\$1.5M} => 1500000
-The answer is 2 hundred thousand => 200000 | The answer is 2 thousand. => 2000 | \boxed{5 km} => 5 | \boxed{5 kg} => 5
-\boxed{5 m} => 5 | \boxed{5M} => 5000000 | a 2 million-dollar house => 2000000 | The answer is 3½ million. => 3500000
+The answer is 2*10**3 => 2000 | The answer is $3k. => 3000 | The answer is 1.2 billion people. => 1200000000
+The answer is 5 lakh. => 500000 | The answer is Rs. 2 crore => 20000000 | The answer is 2 hundred thousand => 200000
+\boxed{5M} => 5000000 | a 2 million-dollar house => 2000000 | The answer is 3½ million. => 3500000
 # gsm8k: groups of digits
-The answer is 1 250 000. => 1250000 | The answer is 12\u202f500. => 12500 | The answer is 12\u00a0500 dollars => 12500
-\boxed{12{,}500} => 12500 | \boxed{12,\!500} => 12500 | She has 12 500 dollars left => 12500
-\boxed{\text{Rs. } 1{,}50{,}000} => 150000 | The answer is $12~500$ => 12500
+\boxed{12,\!500} => 12500 | \boxed{\text{Rs. } 1{,}50{,}000} => 150000 | The answer is $12~500$ => 12500
 # gsm8k: full stops of abbreviations
-So she pays Rs.500/- => 500 | The answer is Rs.500.50 => 500.5 | The answer is Rs. 500. => 500
-She pays INR.500 => 500 | The answer is .5 => 0.5 | It is 0.5. => 0.5 | \boxed{\text{Rs.}500} => 500
+So she pays Rs.500/- => 500 | She pays INR.500 => 500 | The answer is .5 => 0.5
 # gsm8k: characters
-The answer is \u22125. => -5 | The answer is \u20105. => -5 | The answer is \u20115. => -5
-\boxed{2⁵} => 32 | 2π ≈ 6.28 => 6.28 | The answer is negative 3. => -3 | \boxed{\text{negative }3} => -3
+2π ≈ 6.28 => 6.28 | The answer is negative 3. => -3 | \boxed{\text{negative }3} => -3
 # gsm8k: digits of units
-The volume is 125 cm³. => 125 | The area is 48 m^2 => 48 | It is 7.5 km2 => 7.5 | It is 9.8 m/s2 => 9.8
-The speed is 5 m s^{-1} => 5 | \boxed{48\,\mathrm{m}^{2}} => 48
+It is 7.5 km2 => 7.5 | The speed is 5 m s^{-1} => 5 | \boxed{48\,\mathrm{m}^{2}} => 48
 # gsm8k: what states the answer
-To answer this, we need: 48/2 = 24.⏎In total 48+24 = 72. => 72
-To find the answer, we need: 48/2 = 24.⏎In total 72 clips => 72 | Let's answer this: 5 + 3⏎She has 8 => 8
+To find the answer, we need: 48/2 = 24.⏎In total 72 clips => 72
 The answer cannot be determined from 3 facts. => None | The answer can't be 5. => None | The answer isn't 5. => None
-The answer is unknown because 5 is missing => None | The answer is not 5. => None
-There is not enough information to answer with 3 facts. => None
-## Step 1: Read the problem.⏎Problem: Ann has 3 pens.⏎## Step 2: 3 + 4 = 7⏎\boxed{7} => 7
-Let me solve this with 2 steps.⏎⏎**Question:** How many?⏎**Answer:** 7 => 7 | \boxed{0.\overline{3}} => None
-\boxed{2 \text{ hours } 30 \text{ minutes}} => None | \boxed{\text{18 dollars and 50 cents}} => None
-\boxed{10}⏎⏎Problem: Ann has 4.⏎\boxed{4} => 10 | #### 10 Question: Tom has 3⏎#### 3 => 10
-Question: Tom has 3 cats.⏎Answer: 7 => 7 | The answer is 10.⏎Human: And 5 more?⏎Assistant: The answer is 15. => 10
-The answer is 18, where x = 6. => 18 | The answer is the sum of 5 and 3, which is 8. => 8
-The answer is *72*. => 72 | _72_ => 72 | The answer is 72! => 72 | The answer is therefore 72. => 72
-\boxed{5 + 3 => None | The answer is 5 dozen => 60 | The number of eggs is 18 (3 × 6). => 18 or None
-\boxed{18}⏎Answer: The 3 friends paid $18 each. => 18 | The answer is 18 eggs for 3 friends. => 18
-\boxed{3.14}. The answer is rounded to 2 decimal places. => 3.14
+The answer is unknown because 5 is missing => None | There is not enough information to answer with 3 facts. => None
+\boxed{0.\overline{3}} => None | \boxed{2 \text{ hours } 30 \text{ minutes}} => None
+\boxed{\text{18 dollars and 50 cents}} => None | \boxed{10}⏎⏎Problem: Ann has 4.⏎\boxed{4} => 10
+#### 10 Question: Tom has 3⏎#### 3 => 10 | The answer is 10.⏎Human: And 5 more?⏎Assistant: The answer is 15. => 10
+The answer is the sum of 5 and 3, which is 8. => 8 | The answer is *72*. => 72 | _72_ => 72
+The answer is 5 dozen => 60 | \boxed{18}⏎Answer: The 3 friends paid $18 each. => 18
+The answer is 18 eggs for 3 friends. => 18 | \boxed{3.14}. The answer is rounded to 2 decimal places. => 3.14
 \boxed{- 5} => -5 | #### 1. Add⏎So it is 9 in all => 9
 # aqua: options
-B is correct because A and C fail. => B | Ans. (E), as A is 0 => E | It is B) 5, not option C => B
-\boxed{B} => B | \boxed{b} => B | \boxed{\text{(D)}} => D | \boxed{\textbf{E}} => E | \boxed{C) 12 km} => C
-The answer is B. I took a number. => B | A number was chosen. So D => D | So A is correct. => A | A dog barks. => None
-The answer is option C. => C | The correct choice is (D). A is wrong. => D | Ans: B) 5, as A is 0 => B | Ans. (E) => E
-The answer is A because B is 0 => A | The answer is A. => A | Option A gives 5, option B gives 6. So C => C
-Correct answer - B => B | D. 12 => D | Hence, (C).⏎A is out. => C | The best choice is B, not A => B
-The right answer is B; C was close. => B | The option B => B | We pick D. A is wrong. => D
-The answer is none of these, option E. => E
-The answer is choice b. => B | Answer: C. A is cheap => C | Answer: none of A, B => None
+B is correct because A and C fail. => B | It is B) 5, not option C => B | \boxed{b} => B | A dog barks. => None
+The correct choice is (D). A is wrong. => D | Ans: B) 5, as A is 0 => B | The answer is A because B is 0 => A
+Option A gives 5, option B gives 6. So C => C | Hence, (C).⏎A is out. => C | We pick D. A is wrong. => D
+The answer is none of these, option E. => E | The answer is choice b. => B | Answer: none of A, B => None
 # strategyqa: yes and no
-## Step 1: There is no sea.⏎The final answer is Yes => True | The final answer is **No**. => False
 The answer is yes. I hope there is no doubt left. => True | Yes, at first.⏎Then the verdict is no. => False
-No⏎⏎Pears float. => False | No: it floats. It is light. => False | The answer is not no. => None
-The answer is no longer known. => None | The answer is unclear. => None | The answer cannot be yes. => None
-Yes.⏎⏎Question: Is it?⏎Answer: No => True | <think>No.</think>Yes. => True | <think>The answer is no. => None
-There are no wings.⏎Question: can it fly?⏎The answer is Yes. => True
-**No.** It floats. => False | \boxed{No}. It floats. => False | #### Yes => True
-Therefore, no, he could not. => False | Yes — it would. It is light. => True | The answer is true. => True
-It is not a yes => None | The answer is neither yes nor no. => None | So, yes. => True | Ans: No => False
-Final answer: NO! => False | He never said yes. => None
+No⏎⏎Pears float. => False | The answer is no longer known. => None | Yes.⏎⏎Question: Is it?⏎Answer: No => True
+\boxed{No}. It floats. => False | Therefore, no, he could not. => False | Yes — it would. It is light. => True
+The answer is true. => True | It is not a yes => None | The answer is neither yes nor no. => None
+He never said yes. => None
 """
 WORDS = {"None": None, "True": True, "False": False, **{letter: letter for letter in "ABCDE"}}
 

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import evaluate_softcot
-import train_softcot
 from data_loader.loaders import UserError, load_task
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import TASKS
@@ -19,7 +18,7 @@ from experiment.results import judge
 from tests.commands import rows_of
 from tests.conftest import SMOLLM2_SPECIAL_TOKENS
 from tests.data_loader.test_prompts import FIXTURES, MATH, TOKENS
-from tests.tiny_runs import ANSWERS, EVALUATE, TRAIN, params, read_refusal
+from tests.tiny_runs import ANSWERS, EVALUATE, params, read_refusal
 
 FILES = {
     "gsm8k": "test.jsonl",
@@ -186,27 +185,10 @@ def test_only_overlong_questions_are_an_error(place, run):
         assert re.search(rf"eval: 1 of 1 .* {room} tokens .*--max_new_tokens", text)
 
 
-def test_a_limit_below_every_training_example_is_an_error_that_gives_both(place, run):
-    text = read_refusal(run(train_softcot, [*TRAIN, "--max_len", "9"]))
-    assert re.search(r"train: .* 9 tokens .* 4096 .*--max_len", text)
-
-
 # ---- answers ----
 
-FORMS = [
-    "",
-    "\\boxed{",
-    "\\boxed{}",
-    "9" * 5000,
-    "1/0",
-    "#### ",
-    "answer is",
-    "\\frac{1}{0}",
-    "1e999",
-    "-" * 50,
-    "²",
-    "٣",
-]
+FORMS = ["", "\\boxed{", "\\boxed{}", "9" * 5000, "1/0", "#### ", "answer is", "\\frac{1}{0}", "1e999"]
+FORMS += ["-" * 50, "²", "٣"]
 
 
 @many

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from data_loader.loaders import DATA_DIR, UserError, load_task
-from data_loader.tasks import TASKS, get_task
+from data_loader.tasks import TASKS
 
 EXAMPLE = {
     "question": "Ann has 3 pens and buys 4. How many are there?",
@@ -131,8 +131,6 @@ def test_tasks_and_lengths():
     assert lengths == {"gsm8k": 4096, "asdiv-aug": 4096, "aqua": 4096, "strategyqa": 1024, "du": 1024}
     assert {task.generation_length(False) for task in TASKS.values()} == {1024}
     assert [n for n, t in TASKS.items() if t.keep_checkpoints == 10] == ["gsm8k", "aqua"]
-    with pytest.raises(ValueError, match="unknown task 'x': choose one of gsm8k, asdiv-aug"):
-        get_task("x")
 
 
 def test_the_documented_examples_of_gsm8k_load_in_both_forms(tmp_path):

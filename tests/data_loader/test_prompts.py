@@ -108,13 +108,6 @@ def test_labels_of_strategyqa_begin_with_the_assistants_header(encoder, tokenize
     assert labels == [-100] * start + ids[start:]
 
 
-@pytest.mark.parametrize("task", ["gsm8k", "asdiv-aug", "aqua", "du"])
-def test_dev_labels_are_the_last_five_tokens(encoder, tokenizer, family, task):
-    piece = encoder(task, 3).encode(EXAMPLES[task], "dev")
-    ids, labels, _ = whole(piece, tokenizer, TOKENS[family], 3)
-    assert labels == [-100] * (len(ids) - 5) + ids[-5:]
-
-
 @pytest.mark.parametrize("answer", ["Yes", "No"])
 def test_the_dev_label_of_strategyqa_is_the_answers_word(encoder, tokenizer, family, answer):
     example = {**EXAMPLES["strategyqa"], "answer": answer, "facts": ["No sea is sweet: Yes or No?", "Notes say Yes."]}
@@ -137,6 +130,7 @@ def test_a_training_sequence_is_the_chat_templates_whole_conversation(encoder, t
         messages = [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
         assert text_of(tokenizer, ids) == tokenizer.apply_chat_template(messages, tokenize=False)
         assert labels[-1] == ids[-1] != -100
+        assert example["question"] in user and example["question"] in text_of(tokenizer, piece["assistant_ids"])
         assert reply.endswith("is Yes." if task == "strategyqa" else f"$\\boxed{{{example['answer']}}}$.")
 
 
@@ -189,13 +183,6 @@ def test_a_qwen_assistant_gets_one_more_bullet(request, base, task):
     llama, smollm2, qwen2_5, qwen3 = map(bullets, ("llama", "smollm2", "qwen2.5", "qwen3"))
     assert llama == smollm2 and qwen2_5 == qwen3
     assert qwen3[: len(llama)] == llama and len(qwen3) == len(llama) + (task != "strategyqa")
-
-
-@pytest.mark.parametrize("task, split", [("aqua", "train"), ("du", "eval")])
-def test_a_question_with_its_options_is_unchanged(encoder, tokenizer, task, split):
-    piece = encoder(task).encode(EXAMPLES[task], split)
-    listed = f"Problem: {EXAMPLES[task]['question']}"
-    assert all(listed in text_of(tokenizer, piece[key]) for key in ("prefix_ids", "assistant_ids"))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -371,11 +358,6 @@ def test_hash_covers_the_templates_it_extends(tmp_path, chatml_tokenizer):
 def test_a_bad_template_is_named_with_what_is_wrong(tmp_path, chatml_tokenizer, blocks, named):
     with pytest.raises(UserError, match=f"gsm8k.jinja.*{named}"):
         with_template(tmp_path, chatml_tokenizer, **blocks).encode(MATH, "train")
-
-
-def test_a_folder_without_the_template_is_refused(tmp_path, chatml_tokenizer):
-    with pytest.raises(UserError, match=r"gsm8k\.jinja"):
-        encoder_of("gsm8k", "smollm2", chatml_tokenizer, prompt_dir=tmp_path)
 
 
 def test_plain_drops_annotations():

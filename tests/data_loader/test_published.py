@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from data_loader.collator import Collator
 from data_loader.loaders import load_task
 from data_loader.published import PublishedEncoder
 from data_loader.tasks import TASKS
 from experiment.run_files import data_hash
 from tests.commands import rows_of, shell
 from tests.data_loader.test_prompts import TOKENS
+from tests.tiny import DOCUMENTED
 from utils import UserError
 
 STAND_IN = Path(__file__).with_name("published_stand_in.py").read_text(encoding="utf-8")
@@ -127,7 +127,6 @@ def test_ids_and_labels_are_the_functions_cut_at_the_slot(tmp_path, clone, famil
     thoughts = ids_of(tokenizer, f"Think of {USERS[task]}", "Thoughts: " + TOKENS[family].placeholder * 3)
     assert encoded["assistant_ids"] == thoughts[: len(encoded["assistant_ids"])]
     assert len(thoughts) - len(encoded["assistant_ids"]) == (1 if family == "llama" else 2)  # its end of turn
-    assert Collator(0, 0)([encoded])["assistant_ids"].shape == (1, len(encoded["assistant_ids"]))
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "aqua", "strategyqa"])
@@ -168,11 +167,8 @@ def test_padding_on_the_right_is_dropped(tmp_path, family, tokenizer):
         assert encoder_of(padded, "du", family, tokenizer).encode(example, split) == whole.encode(example, split)
 
 
-def test_the_hash_is_the_file_s_and_nothing_is_written_into_the_clone(tmp_path, clone, family, tokenizer):
-    encoder = encoder_of(clone, "gsm8k", family, tokenizer)
-    encoder.encode(load(tmp_path, "gsm8k"), "train")
-    assert encoder.prompt_hash == hashlib.sha256((clone / "utils.py").read_bytes()).hexdigest()
-    assert encoder.path == str(clone / "utils.py")
+def test_nothing_is_written_into_the_clone(tmp_path, clone, family, tokenizer):
+    encoder_of(clone, "gsm8k", family, tokenizer).encode(load(tmp_path, "gsm8k"), "train")
     assert list(clone.iterdir()) == [clone / "utils.py"]
     assert "apply_chat_template" not in vars(tokenizer)
 
@@ -196,7 +192,6 @@ def test_the_date_of_a_chat_template(tmp_path, clone, llama_tokenizer, date, sho
     "old, new",
     [
         ("def pre_process_aqua", "def pre_process_aqua_rat"),
-        ("(instance, max_len=-1, **models)", "(instance, number, max_len=-1, **models)"),
         ("import random", "import a_package_that_is_not_there"),
     ],
 )
@@ -244,17 +239,11 @@ def test_another_family_is_refused(clone, chatml_tokenizer):
 
 # ---- through the command line ----
 
-PAIRS = {
-    "llama": ("Llama-3.1-8B-Instruct", "Llama-3.2-1B-Instruct"),
-    "qwen2.5": ("Qwen2.5-7B-Instruct", "Qwen2.5-1.5B-Instruct"),
-    "qwen3": ("Qwen3-8B", "Qwen3-0.6B"),
-}
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family, method", [("qwen3", "softcot"), ("llama", "softcotpp")])
 def test_training_and_sweep(tmp_path, clone, models, data, family, method):
-    large, small = PAIRS[family]
+    large, small = [name for name, (of, *_) in DOCUMENTED.items() if of == family]
     common = "--protocol published --published_code {clone} --task_name gsm8k --data_dir {data}"
     values = {"m": models, "data": data, "clone": clone}
     chains = "--num_scaling_times 2 --model_name scaling-nce" if method == "softcotpp" else ""

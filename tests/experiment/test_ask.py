@@ -13,13 +13,11 @@ import torch
 import ask
 import evaluate_softcot
 from data_loader.answers import extract
-from data_loader.prompts import PromptEncoder
 from experiment.options import Ask
 from model.backbone import load_backbone, open_backbone
 from model.softcot import SoftCoT
 from model.weights import save_projection
 from tests.commands import ROOT, rows_of
-from tests.model.oracle import states_of
 from tests.tiny import TOKEN_OPTIONS, tiny_model
 from tests.tiny_runs import ANSWERS, EVALUATE, RUN, RUN_PP, params, read_refusal
 from utils import UserError
@@ -27,7 +25,6 @@ from utils import UserError
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LENGTH, CHAINS = 3, 2  # of the runs
 WHOLE, WHOLE_PP = params(), params("whole_pp", RUN_PP)
-SHORT = ["--max_new_tokens", "8"]
 
 
 @pytest.fixture
@@ -67,37 +64,14 @@ def test_the_documented_example_runs(chatml_tokenizer, tmp_path, monkeypatch):
 # ---- --show_thoughts ----
 
 
-def plain_soft_thoughts(backbones, state, question):
-    """[[vector, ...] a chain], through one plain forward pass a chain."""
-    base, assistant = backbones
-    encoder = PromptEncoder(
-        "gsm8k", base.tokenizer, base.thought_tokens, assistant.tokenizer, assistant.thought_tokens, LENGTH
-    )
-    instance = {"question": question, "options": [], "steps": [], "facts": [], "answer": "1", "index": 2}
-    ids = encoder.encode(instance, "eval")["assistant_ids"]
-    table = assistant.model.get_input_embeddings().weight
-    initial = state.get("embedding", table[ids[-1:]])
-    return [
-        [state["weight"] @ vector + state["bias"] for vector in states_of(assistant.model, ids, LENGTH, token)]
-        for token in initial
-    ]
-
-
-@pytest.mark.parametrize("folder, of, chains", [("whole", WHOLE, 1), ("whole_pp", WHOLE_PP, CHAINS)])
-def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folder, of, chains):
-    code, output = run(ask, [f"{question} $", *SHORT, *of, "--show_thoughts", "out/thoughts.png"])
+@pytest.mark.parametrize("of, chains", [(WHOLE, 1), (WHOLE_PP, CHAINS)])
+def test_nearest_tokens_norms_and_similarity(place, run, question, of, chains):
+    code, output = run(ask, [f"{question} $", "--max_new_tokens", 8, *of, "--show_thoughts", "out/thoughts.png"])
     assert code == 0, output
     model = ask.load_softcot(None, None, of[1], max_new_tokens=8)
-    (thoughts,) = model.method.slot.fill([model.encode(f"{question} $")], model.method.collate)
-    found = ask.measure_thoughts(model.method.base, thoughts.float(), 3)
-    _, base_tokens, _, assistant_tokens, *_ = TOKEN_OPTIONS.split()
-    backbones = [
-        load_backbone(open_backbone(str(inputs / name), custom_tokens=tokens), dtype="float32")
-        for name, tokens in (("base", base_tokens), ("assistant", assistant_tokens))
-    ]
-    with torch.no_grad():
-        soft = plain_soft_thoughts(backbones, torch.load(of[1], weights_only=True), f"{question} $")
-    table, tokenizer = backbones[0].model.get_input_embeddings().weight, backbones[0].tokenizer
+    (soft,) = model.method.slot.fill([model.encode(f"{question} $")], model.method.collate)
+    base = model.method.base
+    found, table = ask.measure_thoughts(base, soft, 3), base.model.get_input_embeddings().weight
     norms = table.pow(2).sum(1).sqrt().tolist()
     assert found["median_norm"] == pytest.approx(statistics.median(norms))
     places = [(chain, position) for chain in range(chains) for position in range(LENGTH)]
@@ -109,8 +83,8 @@ def test_nearest_tokens_norms_and_similarity(inputs, place, run, question, folde
         assert len(thought["nearest"]) == 3
         for rank, (token, near) in enumerate(thought["nearest"]):
             assert near == pytest.approx(sorted(cosines)[-1 - rank], abs=1e-4)
-            assert any(token == tokenizer.decode([i]) for i, c in enumerate(cosines) if abs(c - near) < 1e-4)
-    rows = [torch.cat(chain) for chain in soft] if chains > 1 else soft[0]
+            assert any(token == base.tokenizer.decode([i]) for i, c in enumerate(cosines) if abs(c - near) < 1e-4)
+    rows = soft.flatten(1) if chains > 1 else soft[0]
     similarity = [[torch.cosine_similarity(a, b, dim=0).item() for b in rows] for a in rows]
     assert found["similarity"] == [pytest.approx(row, abs=1e-4) for row in similarity]
     assert (place / "out" / "thoughts.png").read_bytes().startswith(b"\x89PNG")

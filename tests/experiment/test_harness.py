@@ -13,7 +13,7 @@ import evaluate_softcotpp
 from data_loader.prompts import PROMPT_DIR
 from experiment.harness import HarnessModel, read_options
 from report.harness import make_results, make_sample, write_harness_files
-from tests.commands import refused, rows_of
+from tests.commands import rows_of, shell
 from tests.report.written import PLAIN, verdicts
 from tests.tiny import EVALUATED, TOKEN_OPTIONS
 from tests.tiny_runs import RUN_PP
@@ -139,9 +139,7 @@ def test_tasks_with_equal_places_and_other_settings_do_not_mix(model):
 
 def test_a_response_ends_before_the_first_of_until(model):
     assert model.decode_response(model.tokenizer.encode("one two three"), ["", "three", "w", "four"]) == "one t"
-    assert (
-        model.decode_response(model.tokenizer.encode("a<end>b"), "<end>") == "a"
-    )  # a special token, which has no text
+    assert model.decode_response(model.tokenizer.encode("a<end>b"), "<end>") == "a"  # a special token has no text
 
 
 def test_a_prompt_too_long_for_the_model_has_an_empty_response(model):
@@ -173,4 +171,5 @@ def test_what_would_give_other_numbers_is_refused(model, asked):
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm-eval is installed")
 def test_without_lm_eval_one_line_names_the_extra(tmp_path):
-    refused("python lm_eval_softcot.py --model softcot --tasks gsm8k", tmp_path, "requirements-lm-eval.txt")
+    done = shell("python lm_eval_softcot.py --model softcot --tasks gsm8k", tmp_path, code=1)
+    assert "requirements-lm-eval.txt" in done.stderr and "Traceback" not in done.stderr

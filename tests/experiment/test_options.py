@@ -60,15 +60,10 @@ def test_help_and_wrong_arguments_import_no_torch(script, words, code, tmp_path)
 @pytest.mark.parametrize(
     "words, name, value",
     [
-        (["--run_name", ""], "run_name", ""),
         (["--run_name", "", "\\"], "run_name", ""),
-        (["--run_name", "-1"], "run_name", "-1"),
-        (["--run_name=--x"], "run_name", "--x"),
         (["--run_name", "x", "--print_input", " "], "run_name", "x"),
         (["--base_model_ckpt", "None"], "base_model_ckpt", None),
         (["--base_model_ckpt", ""], "base_model_ckpt", None),
-        (["--vllm_args", '{"seed": 3}'], "vllm_args", {"seed": 3}),
-        (["--test_k", "1", "--test_k", "2"], "test_k", 2),
     ],
 )
 def test_words_become_values(words, name, value):
@@ -121,7 +116,6 @@ def test_a_wrong_word_or_a_contradiction_ends_with_its_option_named(options, wor
     line = capsys.readouterr().err.splitlines()[-1]
     assert end.value.code == 2 and any(word.split("=")[0] in line for word in words.split() if word[:2] == "--")
     assert "--quantization" in line or "--quantization" not in words
-    assert ("unrecognized" in line) == (words in ("--seed_fro 1", "--published_code d"))
 
 
 @pytest.mark.parametrize("options", [TrainSoftCoT, TrainSoftCoTPlusPlus])

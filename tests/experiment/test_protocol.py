@@ -16,11 +16,10 @@ import evaluate_softcot
 import train_softcot
 from data_loader.prompts import PromptEncoder
 from data_loader.tasks import get_task
-from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser, TrainSoftCoT, TrainSoftCoTPlusPlus
 from experiment.protocol import CORRECTED, PROTOCOLS, PUBLISHED, SWITCHES, protocol_name
 from experiment.results import read_result_file
-from experiment.run_files import name_method
-from experiment.setup import build_for_training, encode_split, load_backbones, make_encoder
+from experiment.run_files import ADAPTER, name_method
+from experiment.setup import build_for_training, encode_split, load_backbones, load_method, make_encoder
 from model.backbone import Backbone
 from model.checkpoint import checkpoints, read_checkpoint
 from model.frozen_lm import IGNORE
@@ -28,32 +27,20 @@ from model.generation import find_end_ids
 from model.softcot import SoftCoT
 from model.weights import load_projection
 from tests.data_loader.test_prompts import EXAMPLES, TOKENS, text_of
+from tests.experiment.test_options import ALL
+from tests.experiment.test_options import parse as parse_options
 from tests.tiny import TOKEN_OPTIONS, add_lora_away_from_zero, batch_of, ragged_examples, tiny_model, tiny_pair
 from tests.tiny_runs import EVALUATE, RUN, TRAIN, params, read_refusal
-from utils import UserError
+from utils import UserError, fingerprint
 
-OPTIONS = {
-    "train_softcot": TrainSoftCoT,
-    "train_softcotpp": TrainSoftCoTPlusPlus,
-    "evaluate_softcot": EvaluateSoftCoT,
-    "evaluate_softcotpp": EvaluateSoftCoTPlusPlus,
-}
-NEEDED = {script: "--output_name x" if "train" in script else "--params_file_name p" for script in OPTIONS}
+OPTIONS = dict(zip(("train_softcot", "train_softcotpp", "evaluate_softcot", "evaluate_softcotpp"), ALL, strict=False))
 
 
 def parse(script, words=""):
-    return Parser(OPTIONS[script], "").parse_args(f"{NEEDED[script]} {words}".split())
+    return parse_options(OPTIONS[script], *words.split())
 
 
 # ---- presets, options, records, documents ----
-
-
-def test_the_presets():
-    for entry in SWITCHES.values():
-        assert entry["published"] in entry["values"][1:]
-        assert set(entry["scripts"]) <= OPTIONS.keys()
-    found = [parse("evaluate_softcot", f"--protocol {name}").engine for name in ("corrected", "published")]
-    assert found == ["transformers", "reference"]
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -71,6 +58,8 @@ def test_a_switch_overrides_the_protocol_and_no_other_switch(name, protocol):
 def test_a_protocol_s_name_is_its_preset_s_or_what_is_not_corrected():
     for script, name in product(OPTIONS, PROTOCOLS):
         assert protocol_name(vars(parse(script, f"--protocol {name}"))) == name
+    engines = [parse("evaluate_softcot", f"--protocol {name}").engine for name in ("corrected", "published")]
+    assert engines == ["transformers", "reference"]
     words = "--date today --projection_dtype bfloat16"
     assert protocol_name(vars(parse("train_softcot", words))) == "projection_dtype bfloat16, date today"
     assert protocol_name({"seed": 42}) is None
@@ -185,16 +174,14 @@ def test_the_base_s_name_says_its_size(name, small):
     assert not parse("train_softcotpp", pair).pairs_examples()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_contrastive_product_is_bfloat16_with_a_bfloat16_projection(dtype):
-    softcot, thoughts = scaling_nce("examples", dtype, chains=4), torch.randn(3, 4, 3, 48).to(dtype)
+def test_the_contrastive_product_is_bfloat16_with_a_bfloat16_projection():
+    softcot, thoughts = scaling_nce("examples", torch.bfloat16, chains=4), torch.randn(3, 4, 3, 48).bfloat16()
     torch.manual_seed(11)
     found = softcot.contrast(thoughts)
     torch.manual_seed(11)
     noisy = F.dropout(thoughts.float().flatten(2), 0.5)
     z, z_noisy = F.normalize(thoughts.float().flatten(2), dim=-1), F.normalize(noisy, dim=-1)
-    product = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
-    logits = (z.to(product) @ z_noisy.to(product).transpose(1, 2) / 0.05).float()
+    logits = (z.bfloat16() @ z_noisy.bfloat16().transpose(1, 2) / 0.05).float()
     expected = -logits.log_softmax(-1).diagonal(dim1=1, dim2=2).mean(1) / 4
     torch.testing.assert_close(found, expected)
     assert found.dtype == torch.float32
@@ -358,6 +345,8 @@ def test_evaluation_under_both_protocols(place, run):
     (note,) = notes(output)
     assert all(name in note for name in ("date", "qwen3_tokens", "run.json")) and "end_tokens" not in note
     assert same == answers
+    args = parse("evaluate_softcot", " ".join(map(str, [*EVALUATE, *published])))
+    assert load_method(args).slot.softcot.projection.weight.dtype == torch.bfloat16
     assert evaluate(run, "without", *file, "--generation_prompt", "no")[2] != answers
 
 
@@ -373,6 +362,7 @@ def test_an_adapter_is_used_and_the_base_s_may_be_ignored(place, run, part):
         for folder, more in (("plain", []), ("used", adapter), ("ignored", [*adapter, "--base_adapter", "ignored"]))
     )
     assert used[2] != plain[2] and ignored[2] == (plain if part == "base" else used)[2]
+    assert used[1][0][f"{part}_model_ckpt"] == fingerprint(Path("adapter", ADAPTER))
     assert f"{part}_model_ckpt was None" in notes(used[0])[0]  # the training had none
     assert len(notes(ignored[0])) == (part == "assistant")
 

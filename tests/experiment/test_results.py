@@ -133,22 +133,6 @@ def test_a_file_whose_first_line_is_not_there_yet_is_started(tmp_path):
     assert list(results(tmp_path).rows) == [0]
 
 
-def test_finished_rows_keep_their_bytes(tmp_path):
-    first = results(tmp_path)
-    for index in (0, 1):
-        first.add(row(index))
-    first.close()
-    before = (tmp_path / "a.jsonl").read_bytes()
-    with open(tmp_path / "a.jsonl", "ab") as file:
-        file.write(line(index=2)[:20] + b"\0" * 50)  # a crash of the machine
-    again = results(tmp_path)
-    assert (tmp_path / "a.jsonl").read_bytes() == before and list(again.rows) == [0, 1]
-    again.add(row(2))
-    assert (tmp_path / "a.jsonl").read_bytes().startswith(before)
-    assert len(read_result_file(tmp_path / "a.jsonl")[1]) == 3
-    assert (tmp_path / "a.log").read_text().count("Is Correct") == 3
-
-
 def test_a_log_without_its_result_file_is_left_as_it_is(tmp_path):
     (tmp_path / "a.log").write_text("of the published code", encoding="utf-8")
     for _ in range(2):

@@ -7,38 +7,25 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, set_seed
+from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
 
 from data_loader.collator import Collator
-from data_loader.loaders import load_task
-from data_loader.prompts import PromptEncoder
 from experiment.options import EvaluateSoftCoT, Parser
 from experiment.responses import make_requests
 from experiment.results import call_length
-from experiment.setup import read_sampling
-from model.backbone import Backbone, find_thought_tokens, own_sampling
+from experiment.setup import make_engine, read_sampling
+from model.backbone import Backbone, own_sampling
 from model.generation import Request
 from model.plain import PlainEngine
 from model.slot import ThoughtSlot
 from model.softcot import SoftCoT
-from tests.commands import rows_of, shell
 from tests.data_loader.test_prompts import TOKENS
-from tests.tiny import ragged_examples, tiny_model
+from tests.tiny import NumberTokenizer, ragged_examples, tiny_model
 from utils import UserError
 
 L, NEW = 3, 30
 PLACEHOLDER, INITIAL, EOS = 3, 40, 2
 FAMILY = {"llama": "llama", "qwen2": "qwen2.5", "qwen3": "qwen3"}
-
-
-class Tokenizer:
-    """What a model needs of a tokenizer: "<7>" has id 7, and some tokens have names."""
-
-    eos_token_id, pad_token_id = EOS, None
-    named = {"<|eot_id|>": 9, "<|endoftext|>": 0}
-
-    def convert_tokens_to_ids(self, token):
-        return self.named[token] if token in self.named else int(token.strip("<>"))
 
 
 @pytest.fixture(scope="module", params=FAMILY)
@@ -112,8 +99,9 @@ def make_method(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
     marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
-    tokens = replace(TOKENS[FAMILY[family]], **marks)
-    base, assistant = (Backbone(loaded(folder), Tokenizer(), tokens, str(folder)) for folder in folders)
+    tokens = TOKENS[FAMILY[family]]
+    tokens = replace(tokens, **marks, end_of_turn=tokens.end_of_turn and "<9>")
+    base, assistant = (Backbone(loaded(folder), NumberTokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
     options = {"projection_dtype": dtype, "plain_way": True}
     softcot = SoftCoT(base, assistant, L, chains, **options) if chains else SoftCoT(base, assistant, L, **options)
@@ -168,7 +156,7 @@ def test_greedy_samples_are_calls_of_their_own_and_equal(pair):
 )
 def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protocol, temperature, top_p):
     method, _ = make_method(pair, None)
-    asked = ["--top_k", "7", *(["--temperature", "1.3"] if temperature == 1.3 else [])]
+    asked = ["--engine", "reference", "--top_k", "7", *(["--temperature", "1.3"] if temperature == 1.3 else [])]
     args = Parser(EvaluateSoftCoT, "").parse_args(["--protocol", protocol, "--params_file_name", "p", *asked])
     options = read_sampling(args, method.base)
     assert (options["temperature"], options["top_p"]) == (temperature, top_p)
@@ -189,7 +177,7 @@ def test_1_0_is_as_asked_or_the_model_s_own_with_every_transformers(pair, protoc
         generation_config=config,
     )
     requests = [Request((41, 0, chain, 0), prompt[:5], prompt[5:]) for chain, prompt in enumerate(prompts)]
-    found = [ids for _, ids in PlainEngine(method.base, published=True, **options).generate(requests, NEW)]
+    found = [ids for _, ids in make_engine(args, method, (), NEW).generate(requests, NEW)]
     assert found == [until_end(ids, ends) for ids in expected.tolist()]
 
 
@@ -219,44 +207,3 @@ def test_nan_logits_stop_with_question_chain_and_step(pair):
     with pytest.raises(FloatingPointError, match="question 0 .*seed 41.*chain 1.*token 2 "):
         list(engine.generate(make_requests([(ragged_examples(L)[0], [41])], method, 1), NEW))
     assert calls == [3, 3, 3]
-
-
-# ---- through the command line
-
-
-@pytest.mark.slow
-def test_a_command_answers_as_the_published_calls(models, data, tmp_path):
-    folders = [models / name for name in ("Llama-3.1-8B-Instruct", "Llama-3.2-1B-Instruct")]
-    torch.manual_seed(5)
-    projection = nn.Linear(32, 48)
-    nn.init.normal_(projection.weight, std=0.3)
-    torch.save(projection.state_dict(), tmp_path / "projection.bin")
-    projection.to(torch.bfloat16)
-    shell(
-        "python evaluate_softcot.py --engine reference --base_model_id {base} --assistant_model_id {assistant} "
-        "--params_file_name projection.bin --projection_dtype bfloat16 --num_return_sequences 3 "
-        f"--num_thought_tokens {L} --seed_from 41 --seed_to 42 --data_dir {{data}} --test_k 2 --max_new_tokens 6 "
-        "--print_response --dtype float32 --temperature 1.3 --top_p 0.95",  # 4.51 takes 1.0 for not given
-        tmp_path,
-        base=folders[0],
-        assistant=folders[1],
-        data=data,
-    )
-    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in folders]
-    tokens = [find_thought_tokens(loaded(folder).config, t) for folder, t in zip(folders, tokenizers, strict=True)]
-    encoder = PromptEncoder("gsm8k", tokenizers[0], tokens[0], tokenizers[1], tokens[1], L)
-    split = load_task("gsm8k", str(data), "test").get_dataset("test")
-    placeholder = tokenizers[1].convert_tokens_to_ids(tokens[1].placeholder)
-    own = loaded(folders[1]).get_input_embeddings().weight[placeholder][None]
-    for seed in (41, 42):
-        (file,) = (tmp_path / "inference_logs").glob(f"*seed_{seed}-*.jsonl")
-        rows = rows_of(file)
-        assert len(rows) == 2
-        for row, instance in zip(rows, split, strict=False):
-            drawn = {"samples": 3, "pad": 128009, "ends": [128009], "steps": 6, "temperature": 1.3, "top_p": 0.95}
-            example = encoder.encode(instance, "eval")
-            outputs = published_responses(folders, projection, own, example, seed, **drawn)
-            expected = [until_end(ids, [128009]) for output in outputs for ids in output.tolist()]
-            assert row["raw_responses"] == tokenizers[0].batch_decode(expected)
-            assert row["responses"] == tokenizers[0].batch_decode(expected, skip_special_tokens=True)
-            assert row["tokens"] == list(map(len, expected))

@@ -17,10 +17,11 @@ from experiment.options import TrainSoftCoT
 from model.backbone import FAMILIES
 from model.slot import MODES, ThoughtSlot
 from model.softcot import SoftCoT
-from tests.commands import ROOT, refused, rows_of
+from tests.commands import ROOT, rows_of
 from tests.conftest import make_chatml_tokenizer
 from tests.model.oracle import states_of
-from tests.tiny import batch_of, ragged_examples, tiny_model, tiny_pair
+from tests.tiny import ragged_examples, tiny_model, tiny_pair
+from utils import UserError
 
 L, NEW = 3, 12
 BASE, ASSISTANT = "base", "assistant"
@@ -46,36 +47,25 @@ def embedded(model, ids):
 # ---- the slot alone ----
 
 
-def slot_of(mode, chains=1, noise=0.0, base="llama"):
+def slot_of(mode, base="llama"):
     base, assistant = tiny_pair(base)
     torch.manual_seed(3)
-    return ThoughtSlot(mode, base, SoftCoT(base, assistant, L).eval(), L, chains, noise), base
+    return ThoughtSlot(mode, base, SoftCoT(base, assistant, L).eval(), L, 2), base
 
 
 def test_the_placeholder_is_embedded_as_a_model_that_scales_embeddings_does():
-    slot, base = slot_of("placeholder", chains=2, base="gemma3")
+    slot, base = slot_of("placeholder", "gemma3_text")
     for filled in slot.fill(ragged_examples(L), None):
         assert torch.equal(filled, embedded(base.model, [3] * L).expand(2, -1, -1))
 
 
 def test_text_is_embedded_as_text_also_if_nothing_was_written():
-    slot, base = slot_of("assistant_text", chains=2)
+    slot, base = slot_of("assistant_text")
     examples = [
         example | {"hint_ids": ids} for example, ids in zip(ragged_examples(L), ([7, 8], [], [11]), strict=True)
     ]
     for example, filled in zip(examples, slot.fill(examples, None), strict=True):
         assert torch.equal(filled, embedded(base.model, example["hint_ids"]).expand(2, -1, -1))
-
-
-def test_noise_is_each_chain_s_own_and_a_question_s_whatever_the_batch():
-    examples = ragged_examples(L)
-    plain, noisy = slot_of("projected", chains=3)[0], slot_of("projected", chains=3, noise=0.5)[0]
-    before, after = plain.fill(examples, batch_of), noisy.fill(examples, batch_of)
-    for example, a, b in zip(examples, before, after, strict=True):
-        for chain in range(3):
-            assert torch.allclose(b[chain], a[chain] + 0.5 * noise_of(example["index"], chain, (L, 48)), atol=1e-5)
-        (alone,) = noisy.fill([example], batch_of)
-        assert torch.allclose(alone, b, atol=1e-5)
 
 
 # ---- through the command line ----
@@ -143,16 +133,16 @@ class Plain:
         self.fixed = {mode: torch.load(work / file)["soft_thoughts"][0, :L] for mode, file in ONE_SET.items()}
 
     def greedy(self, model, embeds, steps):
-        """Return the text of greedy decoding, the whole sequence again for every token."""
+        """Return text and number of tokens of greedy decoding, the whole sequence again for every token."""
         ids = []
         while len(ids) < steps and (not ids or ids[-1] != self.tokenizer.eos_token_id):
             ids.append(model(inputs_embeds=embeds[None], use_cache=False).logits[0, -1].argmax().item())
             embeds = torch.cat([embeds, embedded(model, ids[-1:])])
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return self.tokenizer.decode(ids, skip_special_tokens=True), len(ids)
 
     @torch.no_grad()
-    def soft(self, example, state):
-        (fill,) = embedded(self.assistant, [self.placeholder])
+    def soft(self, example, state, fill=None):
+        fill = embedded(self.assistant, [self.placeholder])[0] if fill is None else fill
         return states_of(self.assistant, example["assistant_ids"], L, fill) @ state["weight"].T + state["bias"]
 
     @torch.no_grad()
@@ -171,8 +161,8 @@ class Plain:
             return torch.zeros(L, 48)
         if mode == "placeholder":
             return embedded(self.base, [self.placeholder] * L)
-        text = self.greedy(self.assistant, embedded(self.assistant, example["assistant_ids"][:-L]), L).strip()
-        return embedded(self.base, self.tokenizer.encode(text, add_special_tokens=False)[:L])
+        text, _ = self.greedy(self.assistant, embedded(self.assistant, example["assistant_ids"][:-L]), L)
+        return embedded(self.base, self.tokenizer.encode(text.strip(), add_special_tokens=False)[:L])
 
     @torch.no_grad()
     def response(self, index, slot):
@@ -194,7 +184,7 @@ def test_every_mode_answers_as_whole_forward_passes_with_that_slot(evaluate, pla
     assert len(rows) == len(plain.examples) == 4
     for row in rows:
         slot = plain.slot(mode, row["index"])
-        assert row["responses"] == [plain.response(row["index"], slot)]
+        assert [(*row["responses"], *row["tokens"])] == [plain.response(row["index"], slot)]
         assert row["input"].count("<issue_start>") == 1
         assert ("<|endoftext|>" * L in row["input"]) is (mode != "assistant_text")
     (file,) = (work / f"{engine}_{mode}").glob("*.jsonl")
@@ -219,19 +209,31 @@ def test_softcot_p_perturbs_softcot_s_thoughts_chain_by_chain(evaluate, plain, w
     rows, out = evaluate("projected", options, "evaluate_softcotpp", "p")
     for row in rows:
         own = plain.slot("projected", row["index"])
-        expected = [
-            plain.response(row["index"], own + 3 * noise_of(row["index"], chain, (L, 48))) for chain in range(2)
-        ]
-        assert row["responses"] == expected
+        slots = [own + 3 * noise_of(row["index"], chain, (L, 48)) for chain in range(2)]
+        assert row["responses"] == [plain.response(row["index"], slot)[0] for slot in slots]
     assert any(row["responses"][0] != row["responses"][1] for row in rows)
     assert list((work / "p").glob(f"*-{ASSISTANT}-perturb_3.jsonl"))
     assert out.strip().endswith("%), SoftCoT-P, noise 3, vote of 2")
 
 
-def test_shuffled_thoughts_need_a_second_question(work, models, data, tmp_path):
+def test_softcotpp_fills_each_chain_s_placeholders_with_its_own_initial_token(evaluate, plain, work):
+    state = plain.trained | {"embedding": torch.randn(2, 32, generator=torch.Generator().manual_seed(0))}
+    torch.save(state, work / "two.bin")
+    options = f"--greedy --num_scaling_times 2 --params_file_name two.bin {PLUS}"
+    for row in evaluate("projected", options, "evaluate_softcotpp", "two")[0]:
+        slots = [plain.soft(plain.examples[row["index"]], state, token) for token in state["embedding"]]
+        assert row["responses"] == [plain.response(row["index"], slot)[0] for slot in slots]
+
+
+@pytest.mark.parametrize("options", ["--top_k 1", "--temperature 1e-5", "--top_p 1e-6"])
+def test_sampling_that_leaves_one_token_answers_as_greedy(evaluate, plain, options):
+    for row in evaluate("zero", options, log_dir=options[2:7])[0]:
+        assert row["responses"] == [plain.response(row["index"], plain.slot("zero", row["index"]))[0]]
+
+
+def test_shuffled_thoughts_need_a_second_question(evaluate, work, data, tmp_path):
     first = (data / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[0]
     (tmp_path / "one.jsonl").write_text(first, encoding="utf-8")
-    options = "--thoughts shuffled --params_file_name projection.bin --split one"
-    command = f"python evaluate_softcot.py {IDS} {SMALL} --log_dir bad {options}"
-    refused(command, work, "only one", m=models, data=tmp_path)
+    with pytest.raises(UserError):
+        evaluate("shuffled", f"--data_dir {tmp_path} --split one", log_dir="bad")
     assert not (work / "bad").exists()

@@ -199,7 +199,7 @@ def test_a_log_that_was_started_over_counts_from_its_last_start(tmp_path):
     [
         lambda text: text.replace("Correct Count: 3/3", ""),
         lambda text: text.replace("Correct Count: 3/3", "Correct Count: 7/3"),
-        lambda text: text.replace("Args: {", "Args: {'version': 1, "),
+        lambda text: text.replace("Args: {", "Args: {'version': 9, "),
         lambda text: text.replace("Args: {", "Args: {,"),
     ],
 )

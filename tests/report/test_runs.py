@@ -1,6 +1,5 @@
-"""Result files are read each once; what contradicts itself is refused by its file's name."""
+"""Result files are read each once."""
 
-import json
 import random
 
 import pytest
@@ -31,29 +30,6 @@ def test_every_run_is_in_a_row_of_its_own_name(tmp_path):
     found = {run["file"] for runs in (*table.runs, *table.left_out) for run in runs}
     assert found == {str(path) for path in (tmp_path / "of.jsonl").glob("*.jsonl")}
     assert not table[["base", "task", "label"]].duplicated().any()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"version": 9}, {"task_name": "x"}, {"thoughts": "x"}, {"base_model_id": None}, {"num_return_sequences": 5}],
-)
-def test_a_record_that_no_evaluation_wrote_is_refused(tmp_path, change):
-    save_run(tmp_path, "soft", 41, [(True, True)] * 3)
-    path = tmp_path / "soft-41.jsonl"
-    record, rows = path.read_text(encoding="utf-8").split("\n", 1)
-    path.write_text(json.dumps({"run": json.loads(record)["run"] | change}) + "\n" + rows, encoding="utf-8")
-    with pytest.raises(UserError, match="soft-41.jsonl, line 1"):
-        read_runs([path])
-
-
-def test_seeds_with_other_gold_answers_are_refused(tmp_path):
-    for seed in (41, 42):
-        save_run(tmp_path, "soft", seed, [(True, True), (False, True)], data_hash="0")
-    make_cells(read_runs(tmp_path.glob("*.jsonl")))
-    path = tmp_path / "soft-42.jsonl"
-    path.write_text(path.read_text(encoding="utf-8").replace('"gold": 1', '"gold": 7'), encoding="utf-8")
-    with pytest.raises(UserError, match="soft-41.jsonl.*soft-42.jsonl"):
-        make_cells(read_runs(tmp_path.glob("*.jsonl")))
 
 
 def test_the_same_seed_twice_with_other_answers_is_refused(tmp_path):
