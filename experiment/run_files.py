@@ -30,8 +30,7 @@ AS_IN_TRAINING = (
     *("task_name", "num_thought_tokens", "num_scaling_times", "dtype", "prompt_dir"),
     *("base_thought_tokens", "assistant_thought_tokens", "protocol", *SWITCHES),
 )
-
-
+# Options of a training that evaluation takes anew: another value is a warning.
 AS_LOADED = ("dtype", "quantization", "base_thought_tokens", "assistant_thought_tokens")
 
 
@@ -190,8 +189,8 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     changes = [(name, arguments.get(name), value) for name, value in switches_in(options).items()]
     changes += [(name, record.get(name), hashes.get(name)) for name in compared]
     lines += [f"{name} was {old}, now {new}" for name, old, new in changes if None not in (old, new) and old != new]
-    own = [(name, arguments.get(name), options[name]) for name in AS_LOADED]  # None is a value of these
-    lines += [f"{name} was {old}, now {new}" for name, old, new in own if old != new]
+    loaded = [(name, arguments.get(name), options[name]) for name in AS_LOADED]  # None is a value of these
+    lines += [f"{name} was {old}, now {new}" for name, old, new in loaded if old != new]
     if lines:
         print(f"warning: {params_file} was trained otherwise ({run.name}): {', '.join(lines)}", file=sys.stderr)
     own = {"seed", "rendered_prompt", "batch_size", *SWITCHES, *LEVERS}  # the first: what a switch may change or add
