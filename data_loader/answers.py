@@ -124,7 +124,8 @@ def read_strict(task, text):
     The last readable `\\boxed{...}` or statement ("the answer is", "Answer:", "####", "option B is correct"); without
     any, the last number, the last stand-alone capital letter, or the yes/no that opens or closes the last sentence or
     opens the text. What stands in `<think>` or behind a run-on `Question:` is not read. A negated statement, a
-    response that ends inside its only box or its calculation, and an expression without a value give none.
+    response that ends inside its only box or its calculation, and an expression without a value give none. A statement
+    with words before several numbers is passed over.
     """
     task, text = get_task(task), normalize(_own_part(text))
     boxes, is_cut_off = _boxes(text)
@@ -173,7 +174,9 @@ _ANSWER_IS = re.compile(
 )
 _INTRODUCTION = re.compile(r"(?:^|[.!?:\n])\W*(?:\w+,? )?(?:in order )?to (?:\w+ ){0,4}$", re.IGNORECASE)
 _NEGATED = re.compile(
-    r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|un\w+able|impossible|neither|cannot|none(?! of th))\b", re.IGNORECASE
+    r"\W*(?:\w+ly )?(?:not|never|unknown|unclear|un\w+able|impossible|neither|cannot"
+    r"|none(?! of th[^.\n]*\b(?-i:[A-F])\b))\b",
+    re.IGNORECASE,
 )
 _REFUSAL = re.compile(
     r"\b(?:can(?:no|['’])t|impossible|unable|not enough|insufficient) .{0,200}?(?:determin|answer)", re.IGNORECASE
@@ -214,8 +217,8 @@ def _read_number(text):
     """
     for clause in _CLAUSES.split(text):
         clause = re.sub(r"^\s*-\s*(?=[\d.(\\])", "-", clause.split("=")[-1])
-        found = [*expressions(clause)]
-        for start, expression in found:
+        if found := [*expressions(clause)]:
+            start, expression = found[0]
             lead, tail = clause[:start], clause[expression.end :]
             if _CALCULATES.search(lead) or len(found) > 1 and re.search("[A-Za-z]{3}", lead):
                 return None

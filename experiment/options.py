@@ -256,7 +256,7 @@ class Training(Options):
     micro_batch_size: int = option(
         0,
         "rows (one chain of one example) in one forward and backward pass: fewer take less memory and more time; "
-        "0: as many as make 400 tokens on a CPU, 2048 on a GPU",
+        "0: as many as make 400 tokens on a CPU, 2048 on a GPU; with LoRA another value draws other dropout",
         check=natural,
         fixes_result=False,
     )

@@ -193,7 +193,7 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     lines += [f"{name} was {old}, now {new}" for name, old, new in loaded if old != new]
     if lines:
         print(f"warning: {params_file} was trained otherwise ({run.name}): {', '.join(lines)}", file=sys.stderr)
-    own = {"seed", "rendered_prompt", "batch_size", *SWITCHES, *LEVERS}  # the first: what a switch may change or add
+    own = {"seed", "rendered_prompt", "batch_size", *SWITCHES, *LEVERS}  # recorded by name, or changed by a switch
     rest = json.dumps({key: value for key, value in record.items() if key not in own}, sort_keys=True)
     digest = hashlib.sha256(rest.encode()).hexdigest()[:16]
     return {"trained_with": protocol_name(record), "training_seed": record["seed"], "training": digest, **levers}

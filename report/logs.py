@@ -68,7 +68,7 @@ def read_log(path: Path) -> tuple[dict, list[dict], int] | None:
             correct, row = now, {"responses": []}
     begun, in_split = len(rows) + (row != {"responses": []}), arguments.get("questions_in_split", 0)
     wanted = min(filter(None, (arguments.get("test_k"), in_split)), default=0)
-    return read_settings(name, arguments), rows, max(questions, begun, wanted)
+    return read_settings(name, arguments), rows, max(begun, questions or wanted)
 
 
 def parse_arguments(path, text) -> dict:

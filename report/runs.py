@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from data_loader.answers import verdicts
+from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
 from experiment.results import read_result_file
 from experiment.run_files import VERSION, name_method, without_training
 from model.slot import MODES
 from report.logs import read_log
-from utils import UserError
+from utils import UserError, naming
 
 RULES = ["correct", "correct_strict"]
 NO_ASSISTANT = ("Zero-Shot CoT", "LoRA", *(mode.row for mode in MODES.values() if not mode.needs_assistant))
@@ -90,10 +91,13 @@ def read_run(path) -> Run | None:
     record, rows, *rest = found
     if (version := record.get("version", VERSION)) != VERSION:  # logs of the published code have none
         raise UserError(f"{path}: the run's record is version {version}, not version {VERSION}: move the file")
-    unused = {"assistant_model_id", "assistant_thought_tokens"} if name_method(record) in NO_ASSISTANT else set()
-    no_slot = {"num_scaling_times", "model_name", "params_file_name"}  # no chains, no projection
-    unused |= {"seed"} | (set() if record["num_thought_tokens"] else no_slot)
-    settings = {key: value for key, value in record.items() if value is not None and key not in unused}
+    if record.get("task_name") not in TASKS:
+        raise UserError(f"{path}: the run's task {record.get('task_name')!r} is not known here")
+    with naming(path, KeyError):
+        unused = {"assistant_model_id", "assistant_thought_tokens"} if name_method(record) in NO_ASSISTANT else set()
+        no_slot = {"num_scaling_times", "model_name", "params_file_name"}  # no chains, no projection
+        unused |= {"seed"} | (set() if record["num_thought_tokens"] else no_slot)
+        settings = {key: value for key, value in record.items() if value is not None and key not in unused}
     protocol = protocol_name(settings)
     settings |= {"evaluated_with": protocol} if protocol else {}
     counts = [count for row in rows for count in row.get("tokens", ())]

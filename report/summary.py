@@ -27,7 +27,17 @@ OF_TRAINING = {"projection", "mean_thoughts", "several_trainings"}
 OF_PROTOCOL = {*SWITCHES, *OF_TRAINING, "evaluated_with", "trained_with", "engine", "max_new_tokens", "rendered_prompt"}
 OF_LEVERS = {*LEVERS, *OF_TRAINING}
 # What the tasks of an average should share.
-OF_AVERAGES = ("evaluated_with", "trained_with", "dtype", "engine", "temperature", "top_p", "top_k", "greedy")
+OF_AVERAGES = (
+    "evaluated_with",
+    "trained_with",
+    "dtype",
+    "quantization",
+    "engine",
+    "temperature",
+    "top_p",
+    "top_k",
+    "greedy",
+)
 
 
 # ---- cells ----
@@ -124,7 +134,8 @@ def distinguishing_keys(cells) -> list[str]:
         return len({to_json([cell.settings.get(key) for key in keys]) for cell in cells})
 
     names = {key for cell in cells for key in cell.settings}
-    shared = {key for key in names - SUMMED_UP - OF_TRAINING if all(key in cell.settings for cell in cells)}
+    own = SUMMED_UP | OF_TRAINING | {"base_model_ckpt", "assistant_model_ckpt"}
+    shared = {key for key in names - own if all(key in cell.settings for cell in cells)}
     chosen = []
     for key in sorted(names, key=lambda key: (key not in shared, key in SUMMED_UP, key)):
         if differ(key) > 1 and (key in shared or differ(*chosen) < len(cells)):
@@ -323,9 +334,12 @@ def compare_cells(a: Cell, b: Cell) -> dict | None:
 
 def pair_alike(cells, keys, is_reference) -> list[tuple[str, str]]:
     """Return the labels of each cell and of the one reference that differs from it in some of these settings alone."""
-    pairs = []
-    for same in group(cells, lambda cell: {k: v for k, v in cell.settings.items() if k not in keys}):
-        references = [cell.label for cell in same if is_reference(cell.settings)]
-        if len(references) == 1:
-            pairs += [(cell.label, *references) for cell in same if cell.label not in references]
+    pairs, paired = [], set()
+    for more in (set(), {"training_seed"}):  # with the training of the same seed, else with the only reference
+        for same in group(cells, lambda c, own=keys | more: {k: v for k, v in c.settings.items() if k not in own}):
+            references = [cell.label for cell in same if is_reference(cell.settings)]
+            if len(references) == 1:
+                others = [cell for cell in same if cell.label not in references and cell not in paired]
+                pairs += [(cell.label, *references) for cell in others]
+                paired |= set(others)
     return pairs

@@ -193,7 +193,8 @@ The answer is 18 eggs for 3 friends. => 18 | \boxed{3.14}. The answer is rounded
 B is correct because A and C fail. => B | It is B) 5, not option C => B | \boxed{b} => B | A dog barks. => None
 The correct choice is (D). A is wrong. => D | Ans: B) 5, as A is 0 => B | The answer is A because B is 0 => A
 Option A gives 5, option B gives 6. So C => C | Hence, (C).⏎A is out. => C | We pick D. A is wrong. => D
-The answer is none of these, option E. => E | The answer is choice b. => B | Answer: none of A, B => None
+The answer is none of these, option E. => E | Option B is 6. The answer is none of the above. => None
+The answer is choice b. => B | Answer: none of A, B => None
 # strategyqa: yes and no
 The answer is yes. I hope there is no doubt left. => True | Yes, at first.⏎Then the verdict is no. => False
 No⏎⏎Pears float. => False | The answer is no longer known. => None | Yes.⏎⏎Question: Is it?⏎Answer: No => True

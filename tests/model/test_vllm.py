@@ -130,6 +130,17 @@ class TestEngine:
         assert answers(engine, rows[5:6], 24) == {rows[5].key: first[rows[5].key]}
         assert len({tuple(ids) for ids in first.values()}) == len(rows)
 
+    def test_sampling_keeps_to_top_k(self, engine, full_base, requests):
+        request = requests[0]
+        embeds = torch.cat([request.prefix, request.tail])[None]
+        logits = full_base.model(inputs_embeds=embeds).logits[0, -1]
+        rows = [Request((seed, 0, 0, 0), request.prefix, request.tail) for seed in range(300)]
+        drawn = torch.tensor([ids[0] for ids in answers(engine, rows, 1, top_k=3, temperature=2.0).values()])
+        tokens = logits.topk(3)
+        share = torch.tensor([(drawn == token).float().mean() for token in tokens.indices])
+        assert share.sum() == 1
+        assert (share - (tokens.values / 2).softmax(-1)).abs().max() < 0.1  # 3.4 standard deviations
+
 
 class TestCommandLine:
     pytestmark = needs_vllm

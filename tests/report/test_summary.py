@@ -178,6 +178,11 @@ def test_a_lever_is_compared_with_the_same_recipe_alone(tmp_path):
         save_trained(tmp_path, 42, [41], training=training, thought_filler=name)
     found, _ = compare_methods(make_cells(read_runs([tmp_path])), [])
     assert ["same" in pair["a"] for pair in found] == [True]
+    for seed in SEEDS:  # several trainings are one cell: it is the only one without a lever
+        save_trained(tmp_path / "joined", seed, [seed])
+    save_trained(tmp_path / "joined", 42, [41, 42], thought_filler="one")
+    (pair,), _ = compare_methods(make_cells(read_runs([tmp_path / "joined"])), [])
+    assert "one" in pair["a"] and "one" not in pair["b"]
 
 
 def test_a_projection_of_unknown_training_is_compared_by_protocol(tmp_path):
