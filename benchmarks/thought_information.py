@@ -360,8 +360,7 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
                 line[name] = f"{abs(UNITS[measure]) * mean(mean(cell[measure][name]) for cell in chosen):.1f}"
         votes = measure == "correct" and row in SOFTCOT_ROW  # those rows answer greedily
         for name in ("mean", "shuffled", "SoftCoT-SC") if votes else ("learned", "published", "mean", "shuffled"):
-            gained = find_gains(cells, keys, measure, name)
-            if row not in (name, "learned") and gained is not None:
+            if (gained := find_gains(cells, keys, measure, name)) is not None:
                 low, high = bootstrap_interval(gained.mean(0))
                 line[f"own over {name}"] = f"{gained.mean():+.2f} ({low:+.2f} to {high:+.2f})"
         lines.append(line)
@@ -370,7 +369,12 @@ def cell_table(cells: dict, groups: list[list], measure: str) -> pd.DataFrame:
 
 
 def find_gains(cells: dict, keys: list, measure: str, name: str) -> np.ndarray | None:
-    """Return what own thoughts save or gain, `[trainings, questions]`, over the row or content `name`; None without."""
+    """Return what own thoughts save or gain, `[trainings, questions]`, over the row or content `name`; None without.
+
+    keys: of one row's cells. Learned vectors are only compared with.
+    """
+    if not keys or keys[0][2] in (name, "learned"):
+        return None
     of_row = [cells.get((*key[:2], name, key[3]), {measure: {}})[measure].get("own") for key in keys]
     others = [other or cells[key][measure].get(name) for other, key in zip(of_row, keys, strict=True)]
     if not all(others):
@@ -385,8 +389,7 @@ def plot_cells(cells: dict, path: Path) -> None:
         names = []
         for row in rows:
             keys = [key for key in cells if key[:3] == (data, question, row)]
-            gained = find_gains(cells, keys, "bits", "learned") if keys and row != "learned" else None
-            if gained is None:
+            if (gained := find_gains(cells, keys, "bits", "learned")) is None:
                 continue
             middle, place = gained.mean(), len(names)
             low, high = bootstrap_interval(gained.mean(0))
@@ -395,7 +398,7 @@ def plot_cells(cells: dict, path: Path) -> None:
             names.append(show(row).replace("`", "'"))
         axes.set_yticks(range(len(names)), names)
         axes.axvline(0, color="black", linewidth=1)
-        axes.set(title=f"{data}, question {question}", ylim=(len(names) - 0.5, -0.5))
+        axes.set(title=f"{data}, question {question}", ylim=(max(1, len(names)) - 0.5, -0.5))
     figure.supxlabel("bits that own thoughts save over learned vectors; ticks: each training; bar: 95 % over questions")
     save_figure(figure, path)
 

@@ -239,6 +239,9 @@ def load_method(args) -> Method:
     path = file or (Path(args.base_model_ckpt) if not has_slot and args.base_model_ckpt else None)
     trained = read_training(path) if path else None
     scaling = trained["arguments"].get("thought_scaling") if trained else "none"
+    projects = has_slot and mode.has_projection
+    if projects and scaling == "standardized" and args.switches().projection_dtype != "float32":
+        raise UserError("thought states were standardized in training, which needs --projection_dtype float32")
     base, assistant, encoder, collate = load_backbones(
         args, args.base_model_id, assistant_id, scaling, own_engine, assistant_writes=mode.writes_text
     )
@@ -252,7 +255,7 @@ def load_method(args) -> Method:
         hashes |= compare_with_training(vars(args), encoder, hashes, path, trained)
     load_adapters(args, base, assistant, own_engine)
     softcot = None
-    if has_slot and mode.has_projection:
+    if projects:
         softcot = build_for_evaluation(args, base, assistant, chains, state, hashes)
     number = chains if chains and has_slot else 1
     if has_slot:
@@ -310,8 +313,6 @@ def build_for_evaluation(args, base, assistant, chains, state, hashes):
         if args.thought_filler:
             hashes["thought_filler"] = args.thought_filler
         filler = read_filler(assistant, hashes.get("thought_filler"), chains)
-    if "thought_scaling" in hashes and args.switches().projection_dtype != "float32":
-        raise UserError("thought states were standardized in training, which needs --projection_dtype float32")
     torch.manual_seed(UNTRAINED_SEED)
     options = {"projection_dtype": getattr(torch, args.switches().projection_dtype), "filler": filler}
     options["plain_way"] = args.engine == "reference"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from data_loader.tasks import TASKS
-from experiment.run_files import ONLY_IN_LOGS
+from experiment.run_files import ONLY_IN_LOGS, VERSION
 from report.papers import PAPERS
 from utils import UserError
 
@@ -74,9 +74,12 @@ def read_log(path: Path) -> tuple[dict, list[dict], int] | None:
 def parse_arguments(path, text) -> dict:
     """Return what a log's first line, `Args: {...}`, holds, with JSON's types, as a result file's record."""
     try:
-        return json.loads(json.dumps(dict(ast.literal_eval(text))))
+        arguments = json.loads(json.dumps(dict(ast.literal_eval(text))))
     except (ValueError, TypeError, SyntaxError):
         raise UserError(f"{path}: the line of Args is no dictionary: {text[:80]!r}: correct or remove it") from None
+    if (version := arguments.get("version", VERSION)) != VERSION:  # logs of the published code have none
+        raise UserError(f"{path}: the run's record is version {version}, not version {VERSION}: move the file")
+    return arguments
 
 
 def read_settings(name, arguments) -> dict:

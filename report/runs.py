@@ -11,7 +11,7 @@ from data_loader.answers import verdicts
 from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
 from experiment.results import read_result_file
-from experiment.run_files import VERSION, name_method, without_training
+from experiment.run_files import name_method, without_training
 from model.slot import MODES
 from report.logs import read_log
 from utils import UserError, naming
@@ -89,8 +89,6 @@ def read_run(path) -> Run | None:
     if not found:
         return None
     record, rows, *rest = found
-    if (version := record.get("version", VERSION)) != VERSION:  # logs of the published code have none
-        raise UserError(f"{path}: the run's record is version {version}, not version {VERSION}: move the file")
     if record.get("task_name") not in TASKS:
         raise UserError(f"{path}: the run's task {record.get('task_name')!r} is not known here")
     with naming(path, KeyError):

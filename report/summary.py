@@ -28,15 +28,8 @@ OF_PROTOCOL = {*SWITCHES, *OF_TRAINING, "evaluated_with", "trained_with", "engin
 OF_LEVERS = {*LEVERS, *OF_TRAINING}
 # What the tasks of an average should share.
 OF_AVERAGES = (
-    "evaluated_with",
-    "trained_with",
-    "dtype",
-    "quantization",
-    "engine",
-    "temperature",
-    "top_p",
-    "top_k",
-    "greedy",
+    *("evaluated_with", "trained_with", "dtype", "quantization", "engine"),
+    *("temperature", "top_p", "top_k", "greedy"),
 )
 
 
@@ -286,21 +279,21 @@ def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
     names = {cell.method for cell in cells} | {cell.label for cell in cells}
     for name in {name for pair in pairs for name in pair} - names:
         raise UserError(f"--compare {name!r}: no such method here; there are {', '.join(sorted(names))}")
-    asked = bool(pairs)
+    chosen = list(pairs)
     if not pairs:
-        pairs = [(method, BASELINE) for method in dict.fromkeys(c.method for c in cells) if method != BASELINE]
-        pairs += pair_alike(
+        chosen = [(method, BASELINE) for method in dict.fromkeys(c.method for c in cells) if method != BASELINE]
+        chosen += pair_alike(
             cells, OF_PROTOCOL, lambda s: s.get("evaluated_with") == s.get("trained_with", "corrected") == "corrected"
         )
-        pairs += pair_alike(cells, OF_LEVERS, lambda s: not any(map(s.get, LEVERS)))
+        chosen += pair_alike(cells, OF_LEVERS, lambda s: not any(map(s.get, LEVERS)))
     found, refused = [], []
-    for left, right in pairs:
+    for left, right in chosen:
         alike = [
             (a, b)
             for a, b in permutations(cells, 2)
             if (a.base, a.task) == (b.base, b.task) and left in (a.method, a.label) and right in (b.method, b.label)
         ]
-        if asked and not alike:
+        if pairs and not alike:
             refused.append(f"{left} and {right} are not compared: no base model, by its id, has both on one task")
         for a, b in alike:
             result = compare_cells(a, b)
