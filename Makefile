@@ -78,5 +78,5 @@ lint: setup ## ruff: rules and format
 	"$(VENV)/bin/python" -m ruff format --check .
 
 clean: ## remove the virtual environment and caches; results and checkpoints stay
-	rm -rf "$(VENV)" "$(VENV_VLLM)" "$(VENV_LM_EVAL)" .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf "$(VENV)" "$(VENV_VLLM)" "$(VENV_LM_EVAL)" .pytest_cache .ruff_cache .hypothesis .coverage* .venv-4.51
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

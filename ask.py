@@ -48,8 +48,7 @@ class SoftCoTModel:
         quiet_libraries()
         with naming("--params_file_name"):
             state = load_projection(args.params_file_name)
-        own_chains = len(state["embedding"]) if "embedding" in state else None
-        if chains := args.num_scaling_times or own_chains:  # SoftCoT++'s scripts lack the switch
+        if chains := args.num_scaling_times or len(state.get("embedding", ())):  # SoftCoT++'s scripts lack the switch
             args = replace(args, num_scaling_times=chains, qwen3_tokens=CORRECTED.qwen3_tokens)
         self.args, self.method = args, load_method(args)
         base = self.method.base

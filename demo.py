@@ -46,8 +46,8 @@ def run(script, options, data=DATA):
 
 def train(script, name, plan, options=""):
     """Train for one epoch; return the options that take the projection. The loss curve is copied beside the tables."""
-    size = f"--k_shot {plan['train']} --batch_size {plan['batch']} --n_epochs 1 --dev_k 32 --dtype {plan['dtype']}"
-    models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH}"
+    size = f"--k_shot {plan['train']} --dev_k {plan['dev']} --batch_size {plan['batch']} --n_epochs 1"
+    models = f"--large_model_id {MODEL} --small_model_id {MODEL} --num_thought_tokens {LENGTH} --dtype {plan['dtype']}"
     run(script, f"{models} --output_name {name} {size} --learning_rate {LEARNING_RATE} --resume {options}")
     (folder,) = Path("results").glob(f"{name}-gsm8k-1.0-{LENGTH}-*")
     shutil.copy(folder / "loss.png", f"loss_{name}.png")
@@ -67,10 +67,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few steps and questions: shows that everything runs")
     args = parser.parse_args()
-    plan = {"train": 640, "batch": 4, "test": 64, "unseen": 24, "tokens": 120}
+    plan = {"train": 640, "batch": 4, "dev": 32, "test": 64, "unseen": 24, "tokens": 120}
     plan["dtype"] = "float32" if emulates_bfloat16() else "bfloat16"
     if args.quick:
-        plan |= {"train": 16, "batch": 8, "test": 2, "unseen": 2, "tokens": 16}
+        plan |= {"train": 16, "batch": 8, "dev": 8, "test": 2, "unseen": 2, "tokens": 16}
 
     out = ROOT / "results" / ("demo_quick" if args.quick else "demo")
     out.mkdir(parents=True, exist_ok=True)

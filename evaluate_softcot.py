@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from data_loader.tasks import get_task
 from experiment.responses import decode_texts, finished_questions, make_requests, write_hints
-from experiment.results import LogForm, SeedFiles, judge, keep_texts, skipped_row
+from experiment.results import LogForm, SeedFiles, judge, keep_texts
 from experiment.run_files import ONLY_IN_LOGS, data_hash, make_record, name_method, rendered_prompt
 from experiment.setup import encode_split, load_instances, load_method, make_engine, quiet_libraries, share_instructions
 from utils import run_main
@@ -50,11 +50,12 @@ def evaluate(args):
         method.encoder, *models, questions.values(), "eval", max_new_tokens, shuffled_in=shuffled_in
     )
     too_long = questions.keys() - {example["index"] for example in examples}
-    share_instructions(method.collate, examples, args.num_thought_tokens, method.base, method.assistant)
+    share_instructions(method.collate, examples, args.num_thought_tokens, *models)
 
     # 4) files: what is finished is read back
-    files = SeedFiles(args.result_paths(), record, log_form(args, method, len(questions)), args.overwrite)
-    files.add_missing(skipped_row(task, questions[index], "too long for the model") for index in sorted(too_long))
+    files = SeedFiles(args.result_paths(), record, make_log_form(args, method, len(questions)), args.overwrite)
+    skipped = {"skipped": "too long for the model"}
+    files.add_missing(judge(task, questions[index], [], []) | skipped for index in sorted(too_long))
     todo = files.todo(examples)
     if method.slot and method.slot.mode.writes_text:
         write_hints(method.assistant, method.encoder, [example for example, _ in todo], args.eval_batch_size)
@@ -77,7 +78,7 @@ def evaluate(args):
     print_scores(files.scores(questions), name + (f", vote of {num_answers}" if num_answers > 1 else ""))
 
 
-def log_form(args, method, num_questions) -> LogForm:
+def make_log_form(args, method, num_questions) -> LogForm:
     """Return what the logs show besides their rows."""
     slot = () if method.slot else None
     if method.slot and not method.slot.mode.writes_text:  # text is part of the prompt

@@ -122,7 +122,6 @@ def write_results(args, name, folder, softcot, base, assistant, description, his
                 backbone.model.save_pretrained(scratch)
             description[part] = fingerprint(folder / part / ADAPTER)
     results, written = Path("results", name), folder / "base_model"
-    results.mkdir(parents=True, exist_ok=True)
     write_json(history, results / "loss.json")
     plot_loss(history, results / "loss.png", name)
     if args.num_thought_tokens:

@@ -137,7 +137,7 @@ def run_main(main, on_stop: str = "run it again", on_memory: str = "more memory 
     try:
         return main()
     except Stop as stop:
-        number = int(str(stop))
+        number = stop.args[0]
         if is_main:
             print(f"\nstopped by {signal.Signals(number).name}; {on_stop}", file=sys.stderr, flush=True)
         sys.exit(128 + number)

@@ -18,7 +18,7 @@ from model.attention import NAME, group_heads
 from model.backbone import Backbone, ThoughtTokens
 from model.causal_lm import DTYPE_ARGUMENT
 from model.frozen_lm import IGNORE
-from model.prefix import causal_mask, positions, real_columns
+from model.prefix import causal_mask, count_positions, real_columns
 from model.softcot import SoftCoT
 from model.training import on_device
 
@@ -155,7 +155,7 @@ def plain_batch(preset, made, device, dtype) -> dict[str, torch.Tensor]:
     suffix = suffix.flip(1)
     whole = torch.cat([prefix, prefix.new_ones(len(prefix), preset.thoughts), suffix], 1)
     for part, real in (("base", whole), ("assistant", assistant)):
-        found |= {f"{part}_mask": causal_mask(real, real.shape[1], dtype), f"{part}_positions": positions(real)}
+        found |= {f"{part}_mask": causal_mask(real, real.shape[1], dtype), f"{part}_positions": count_positions(real)}
     return found | {"labels": found["suffix_ids"].masked_fill(~suffix, IGNORE)}
 
 

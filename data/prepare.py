@@ -283,13 +283,14 @@ def prepare(task, source_dir, output_dir):
     report = {"task": task, "sources": [], "splits": {}, "dropped": [], "repaired": [], "warnings": []}
     files = {}
     for file in sources:
-        is_there = source_dir and (source_dir / file.source).is_file()
+        name, is_there = file.output or file.source, source_dir and (source_dir / file.source).is_file()
         if task == "strategyqa" and source_dir and not is_there and (source_dir / "train.json").is_file():
             rows = joined(file, source_dir, report)
+            file = file._replace(source="train.json, then dev.json")
         else:
             rows = read_examples(file, source_dir, folder, report)
         if rows is not None:
-            files[file.output or file.source] = convert(task, file, rows, report)
+            files[name] = convert(task, file, rows, report)
         else:
             report["splits"][file.split] = {"examples": 0, "papers": file.expected}
             warn(report, f"{file.split}: no {file.source}, so 0 examples, the papers have {file.expected:,}")

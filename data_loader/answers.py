@@ -39,7 +39,7 @@ def extract(task, text):
     return found[-1].upper() if kind == "choice" else _YES_NO[found[-1]]
 
 
-def gold(task, answer):
+def read_gold(task, answer):
     """Return the gold answer (text of the data) as a value to compare with, or None if it is unreadable.
 
     Published, for both rules: a number without its `,` is `float(...)` if it has a point, else `int(...)`. It keeps its
@@ -102,7 +102,7 @@ def verdicts(task, responses, answer):
     readings = [read_strict(task, text) for text in responses]
     strict = [value for value, _ in readings]
     vote, vote_strict = majority_vote(answers), majority_vote([value for value in strict if value is not None])
-    right = gold(task, answer)
+    right = read_gold(task, answer)
     voted = {vote_strict} | {bare for value, bare in readings if value == vote_strict}
     return {
         "gold": right,
@@ -253,7 +253,7 @@ _STARTS_YES_NO = re.compile(
 
 def _strict_choice(text, boxes, choices):
     # "A" before a lower-case word is an article, unless that word is what one says of an option. "20 C" is a unit.
-    behind = r"(?![\w'’])(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
+    behind = r"(?![\w'’])(?!(?<=a) \d)(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
     option = r"\b(?i:option|choice|letter)\b[\s:#]*\(?"
     label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option})?((?i:[{choices}])){behind}")
     named = re.compile(rf"(?<!not ){option}((?i:[{choices}])){behind}(?!\)? is (?:not|wrong|in))")

@@ -11,7 +11,7 @@ import re
 import warnings
 from pathlib import Path
 
-from data_loader.answers import gold
+from data_loader.answers import read_gold
 from data_loader.tasks import RAW, get_task
 from utils import UserError
 
@@ -31,8 +31,7 @@ def load_task(task_name, data_dir=None, split=None):
     data_dir: folder of the files (default data/<task> beside the code). split: a name other than train, dev or test
     loads the file of that name ("unseen" -> unseen.jsonl). Instances have the fields index (int), question (str),
     steps (list[str]: the reference solution's lines, the "####" line too), answer (str), facts (list[str]), raw (dict:
-    the file's own question and answer; strategyqa: the answer as a boolean, and facts). Raises UserError; ValueError
-    for an unknown task.
+    the file's own question and answer; strategyqa: the answer as a boolean, and facts). Raises UserError.
     """
     task = get_task(task_name)
     folder = DATA_DIR / task.name if data_dir is None else Path(data_dir)
@@ -109,7 +108,7 @@ def _read_example(task, row, where):
     if task.form == "gsm_style":
         steps = [line.strip() for line in answer.split("\n") if line.strip()]
         answer = answer.rpartition("####")[2].strip()
-    value = gold(task, answer)
+    value = read_gold(task, answer)
     if value in (None, math.inf, -math.inf) or (task.choices and value not in task.choices):
         expected = {"number": "a number such as 7, -1,200 or 0.5", "yes_no": "true or false"}
         expected |= {"choice": f"one letter of {task.choices}"}

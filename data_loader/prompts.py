@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import FileSystemLoader, StrictUndefined, meta
 from jinja2.sandbox import SandboxedEnvironment
 
-from data_loader.answers import gold
+from data_loader.answers import read_gold
 from data_loader.tasks import get_task
 from utils import UserError, naming
 
@@ -187,7 +187,7 @@ class PromptEncoder(Encoder):
         """Return what the template's blocks see of an example."""
         fields = {field: instance[field] for field in FIELDS}
         if split == "train" and self.task.answer_kind == "number":
-            fields["answer"] = str(gold(self.task, fields["answer"]))  # as published: 2400 for 2,400
+            fields["answer"] = str(read_gold(self.task, fields["answer"]))  # as published: 2400 for 2,400
         context = self._template.new_context({**fields, **self._fixed, "split": split})
         context.blocks = self._blocks
         return context

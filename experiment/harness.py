@@ -63,7 +63,7 @@ class HarnessModel:
         rows = 64 if str(batch_size).startswith("auto") else int(batch_size)
         self.args = dataclasses.replace(read_model_args(model_args), eval_batch_size=rows, task_name=HARNESS)
         self.method = load_method(self.args)
-        self.shape = self.args.num_thought_tokens, self.method.base, self.method.assistant
+        self.slot_models = self.args.num_thought_tokens, self.method.base, self.method.assistant
         self.tokenizer = self.method.base.tokenizer
         self.examples = {}  # of each prompt, by its text
 
@@ -100,7 +100,7 @@ class HarnessModel:
         for options, tasks in groups.items():
             args = dataclasses.replace(self.args, **dict(options))
             new = args.max_new_tokens
-            fitting = [drop_long(examples, *self.shape, name, new) for (name, _), examples in tasks.items()]
+            fitting = [drop_long(examples, *self.slot_models, name, new) for (name, _), examples in tasks.items()]
             runs.append((args, fitting))
         for args, tasks in runs:
             for place, ids in self.generate(args, tasks):
@@ -111,7 +111,7 @@ class HarnessModel:
     def generate(self, args, tasks: list[list[dict]]):
         """Yield place and token ids of each response. tasks: the examples of each, in which an index is there once."""
         method, samples = self.method, args.num_return_sequences
-        share_instructions(method.collate, sum(tasks, []), *self.shape)
+        share_instructions(method.collate, sum(tasks, []), *self.slot_models)
         engine = make_engine(args, method, sum(tasks, []), args.max_new_tokens)
         for examples in tasks:
             todo = [(example, [args.seed]) for example in examples]

@@ -1,7 +1,7 @@
 """The model card beside a projection, so that `hf upload user/repo ckpt/<run>` publishes the folder as it is."""
 
 from experiment.protocol import protocol_name
-from experiment.run_files import short_name
+from experiment.run_files import find_levers, short_name
 from model.weights import find_repo
 from utils import replaced
 
@@ -18,7 +18,7 @@ tags: [softcot, soft-thoughts, latent-reasoning]
 # {method} projection for {base}, task {task_name}
 
 A linear map from the last hidden states of {assistant}, the assistant, to input embeddings of {base}, the base model
-(SoftCoT, arXiv 2502.12134; SoftCoT++, arXiv 2505.11484). {tuned}. L = {num_thought_tokens}, N = {chains},
+(SoftCoT, arXiv 2502.12134; SoftCoT++, arXiv 2505.11484). {tuned}. L = {num_thought_tokens}, N = {chains}{levers},
 {n_epochs:g} epochs, {dtype}, protocol {switches}, last dev loss {loss:.4f}. `run.json` holds options, hashes, versions.
 
 In a clone of the SoftCoT reproduction, with `user/repo` replaced by this repository:
@@ -48,6 +48,7 @@ def model_card(options: dict, history: list[dict]) -> str:
         base=short_name(models[0]),
         assistant=short_name(models[1]),
         chains=chains or 1,
+        levers="".join(f", {name} {value!r}" for name, value in find_levers(options).items()),
         tuned=f"LoRA adapters beside it: {', '.join(tuned)}" if tuned else "Both models are frozen",
         switches=protocol_name(options),
         prompts=" --prompt_dir [Prompts]" if options["prompt_dir"] else "",

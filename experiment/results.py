@@ -50,11 +50,6 @@ def keep_texts(task_name, answers, responses, raw_responses, keep: bool) -> dict
     return {"unread": unread} if unread else {}
 
 
-def skipped_row(task_name, question, reason):
-    """Return the row of a question that is not asked of the model: it counts as one without an answer."""
-    return judge(task_name, question, [], []) | {"skipped": reason}
-
-
 def is_whole(row, questions: int) -> bool:
     """Return whether a row's fields agree; raise KeyError or TypeError if one is not there or of another type."""
     return (
@@ -267,10 +262,6 @@ class SeedResults:
         write_all(self.log, text.encode("utf-8", errors="replace"))
         if self.echo:
             print(text, end="", flush=True)
-
-    def close(self) -> None:
-        self.file.close()
-        self.log.close()
 
 
 def json_line(value) -> bytes:

@@ -34,10 +34,20 @@ AS_IN_TRAINING = (
 AS_LOADED = ("dtype", "quantization", "base_thought_tokens", "assistant_thought_tokens")
 
 
+def assistant_thinks(settings: dict) -> bool:
+    """Return whether an assistant has a part in an evaluation."""
+    return settings["num_thought_tokens"] > 0 and MODES[settings["thoughts"]].needs_assistant
+
+
+def find_levers(options: dict) -> dict:
+    """Return the levers that a training's options use."""
+    return {name: options[name] for name in LEVERS if options.get(name) not in (None, "none")}
+
+
 def name_method(settings: dict) -> str:
     """Return one of METHODS. settings: the `run` record of a result file."""
     parts = [] if settings.get("base_adapter") == "ignored" else ["base"]
-    parts += ["assistant"] if settings["num_thought_tokens"] else []
+    parts += ["assistant"] if assistant_thinks(settings) else []
     tuned = any(settings.get(f"tune_{part}_model") or settings.get(f"{part}_model_ckpt") for part in parts)
     if not settings["num_thought_tokens"]:
         return "LoRA" if tuned else "Zero-Shot CoT"
@@ -161,7 +171,7 @@ def compare_with_training(options: dict, encoder, hashes: dict, params_file: Pat
     for name in ("projection", "mean_thoughts"):
         if name in hashes and trained.get(name) != hashes[name]:
             raise UserError(f"{run} describes another {name}.bin: put the files of one run together, or remove it")
-    levers = {name: arguments[name] for name in LEVERS if arguments.get(name) not in (None, "none")}
+    levers = find_levers(arguments)
     filler = levers.get("thought_filler")
     if options["thought_filler"] not in (None, filler):
         raise UserError(f"--thought_filler is {options['thought_filler']!r}, but the training had {filler!r} ({run})")

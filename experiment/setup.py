@@ -79,8 +79,7 @@ def make_accelerator() -> Accelerator:
 
 def load_instances(args, split, k=0):
     """Return the Instances of a split, the first k of them (0: all)."""
-    instances = list(load_task(args.task_name, args.data_dir, split).get_dataset(split))
-    return instances[:k] if k else instances
+    return list(load_task(args.task_name, args.data_dir, split).get_dataset(split))[: k or None]
 
 
 def load_backbones(args, base_id, assistant_id, scaling="none", embeddings_only=False, assistant_writes=False):

@@ -242,7 +242,8 @@ def check_role(backbone: Backbone, generates: bool) -> None:
         if generates:
             what = "generate on embeddings"
             options = {"attention_mask": torch.ones_like(ids)[None], "max_new_tokens": 2, "do_sample": False}
-            if model.generate(inputs_embeds=embeds, **options)[0, 0] != output.logits[0, -1].argmax():
+            last, first = output.logits[0, -1].float(), model.generate(inputs_embeds=embeds, **options)[0, 0]
+            if last[first] < last.max() - 1e-2 * last.abs().max():  # the two passes may round differently
                 raise ValueError("its first token is not the likeliest")
     except Exception as error:  # of many kinds: each model class has its own
         raise UserError(

@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> dict:
     if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
         raise DamagedCheckpoint(f"{path} is damaged: remove it, and the run resumes from an earlier checkpoint")
     with naming(f"{path} is not a checkpoint of this project", Exception):  # torch raises many kinds
-        state = torch.load(io.BytesIO(content[:-DIGEST]), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return {**state, "record": json.loads(state["record"])}
 
 

@@ -23,9 +23,9 @@ def label_weights(counts: list[int], reduction: str, count: float | None = None)
 
     counts: the examples' labels. reduction: "tokens", one mean over all labels (SoftCoT); "examples", the mean over
     examples of each example's own mean (SoftCoT++); "pairs", the sum over pairs of examples of each pair's mean over
-    its labels, divided by the number of examples, which is half a mean. count: how many labels or examples the mean is
-    over, those of this batch by default; the count of a whole optimizer step gives this batch's share of the step's
-    loss.
+    its labels, divided by the number of examples: half a mean (of one example a whole one). count: how many labels or
+    examples the mean is over, those of this batch by default; the count of a whole optimizer step gives this batch's
+    share of the step's loss.
     """
     if reduction == "tokens":
         return [1 / (count or sum(counts))] * len(counts)

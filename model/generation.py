@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, GenerationConfig
 
 from model.causal_lm import bare, embed
-from model.prefix import additive, continue_prefix, run_instruction, run_prefix
+from model.prefix import continue_prefix, make_additive, run_instruction, run_prefix
 from utils import UserError
 
 DEFAULT_TOP_K = 50  # what transformers 4.51 samples with if a model's generation config has none
@@ -78,7 +78,7 @@ class Sampling:
     end_ids: set[int] | None = None  # that end a response
 
 
-def read_settings(backbone, asked: Sampling):
+def choose_settings(backbone, asked: Sampling):
     """Return end ids, repetition penalty (over generated tokens) and settings of `draw` (None: greedy).
 
     Raises UserError if the model's generation config has a setting that would change samples and is not read here.
@@ -236,7 +236,7 @@ class TransformersEngine:
         self.model, self.rows, self.name = bare(backbone.model), rows, backbone.model_id
         self.instruction = run_instruction(self.model, instruction) if instruction else None
         self.shared = len(instruction)
-        self.eos, self.penalty, self.sampling = read_settings(backbone, Sampling(**sampling))
+        self.eos, self.penalty, self.sampling = choose_settings(backbone, Sampling(**sampling))
 
     @torch.no_grad()
     def generate(self, requests: Iterable[Request], max_new_tokens: int) -> Iterator[tuple[Request, list[int]]]:
@@ -282,17 +282,17 @@ class Batch:
         self.requests += requests
         self.ids += [[] for _ in requests]
         prefixes = list({id(r.prefix): r.prefix for r in requests}.values())
-        tails = list({id(r.tail): r for r in requests}.values())
-        device, shared = tails[0].tail.device, self.engine.shared
-        prefix = run_prefix(self.model, *padded([p[shared:] for p in prefixes], left=True), self.engine.instruction)
+        firsts = list({id(r.tail): r for r in requests}.values())  # the first request of each tail
+        device, shared = firsts[0].tail.device, self.engine.shared
+        prefix = run_prefix(self.model, *pad([p[shared:] for p in prefixes], left=True), self.engine.instruction)
         place = {id(one): i for i, one in enumerate(prefixes)}
-        question = [place[id(r.prefix)] for r in tails]
-        embeds, after = padded([r.tail for r in tails])
+        question = [place[id(r.prefix)] for r in firsts]
+        embeds, after = pad([r.tail for r in firsts])
         hidden, layers = continue_prefix(self.model, prefix, question, embeds, after)
 
         before, longest = [prefix.lengths[row] for row in question], max(prefix.lengths)
-        last = hidden[torch.arange(len(tails), device=device), torch.tensor(after, device=device) - 1]
-        place = {id(r.tail): i for i, r in enumerate(tails)}
+        last = hidden[torch.arange(len(firsts), device=device), torch.tensor(after, device=device) - 1]
+        place = {id(r.tail): i for i, r in enumerate(firsts)}
         source = [place[id(r.tail)] for r in requests]
         if self.cache is None:
             # The first call brings as many rows as the engine has. If fewer come, none wait: no more are needed.
@@ -337,7 +337,7 @@ class Batch:
         embeds = embed(self.model, tokens[:, None])
         output = self.model.get_decoder()(
             inputs_embeds=embeds,
-            attention_mask=additive(seen, embeds.dtype)[:, None, None],
+            attention_mask=make_additive(seen, embeds.dtype)[:, None, None],
             position_ids=self.cache.last[:, None],
             past_key_values=self.cache,
             use_cache=True,
@@ -351,7 +351,7 @@ def draw_uniforms(requests: list[Request], steps: int) -> torch.Tensor:
     return torch.stack([torch.rand(steps, generator=row_generator(r.key), dtype=torch.float64) for r in requests])
 
 
-def padded(pieces: list[torch.Tensor], left: bool = False) -> tuple[torch.Tensor, list[int]]:
+def pad(pieces: list[torch.Tensor], left: bool = False) -> tuple[torch.Tensor, list[int]]:
     """Return embeddings of different lengths as `[B, T, d]`, padded with zeros, and their lengths."""
     side = "left" if left else "right"
     return pad_sequence(pieces, batch_first=True, padding_side=side), [len(piece) for piece in pieces]

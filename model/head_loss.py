@@ -26,12 +26,12 @@ class _HeadLoss(torch.autograd.Function):
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         gradient = torch.zeros_like(hidden) if needs_gradient else None
         head, vocabulary = bare(model).get_output_embeddings(), text_config(model).vocab_size
-        for part in evenly(len(hidden), max(1, LOGITS_AT_ONCE // vocabulary)):
+        for part in cut_evenly(len(hidden), max(1, LOGITS_AT_ONCE // vocabulary)):
             leaf = hidden[part].detach().requires_grad_(needs_gradient)
             with torch.set_grad_enabled(needs_gradient):
                 logits = head(leaf)
             slopes = logits.detach()  # the same memory
-            for few in evenly(len(leaf), max(1, SCORES_AT_ONCE // vocabulary)):
+            for few in cut_evenly(len(leaf), max(1, SCORES_AT_ONCE // vocabulary)):
                 losses[part][few], slope = losses_and_slope(
                     slopes[few].to(hidden.device), labels[part][few], weights[part][few], needs_gradient
                 )
@@ -61,7 +61,7 @@ def losses_and_slope(logits, labels, weights, needs_gradient: bool):
     return losses, slope.mul_(weights[:, None])
 
 
-def evenly(count: int, most: int) -> list[slice]:
+def cut_evenly(count: int, most: int) -> list[slice]:
     """Return 0 .. count - 1 in parts of similar size, none above `most`. Slices, because an index would copy."""
     parts = max(1, -(-count // most))
     return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]

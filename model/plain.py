@@ -1,7 +1,7 @@
 """The plain way: SoftCoT's equations on any causal LM, one row at a time.
 
 No padding, no cache, nothing shared: the model's own forward pass on embeddings, its own head, its own `generate`. So
-it is right for every model, and it runs for all that are not on FAST_TYPES (model/backbone.py). Tests compare the fast
+it is right for every model, and it runs for all that `runs_fast` (model/backbone.py) leaves out. Tests compare the fast
 way with it. `PlainEngine` also makes the published calls of `generate`.
 """
 

@@ -42,7 +42,7 @@ def run_prefix(model, embeds: torch.Tensor, lengths: list[int], instruction: Lay
     bare(model).get_decoder()(
         inputs_embeds=embeds,
         attention_mask=causal_mask(real, columns, embeds.dtype),
-        position_ids=positions(real)[:, shared:],
+        position_ids=count_positions(real)[:, shared:],
         past_key_values=cache,
         use_cache=True,
     )
@@ -71,7 +71,7 @@ def continue_prefix(
     hidden = decoder(
         inputs_embeds=embeds,
         attention_mask=causal_mask(real, columns, embeds.dtype),
-        position_ids=positions(real)[:, -columns:],
+        position_ids=count_positions(real)[:, -columns:],
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
@@ -91,14 +91,14 @@ def causal_mask(real: torch.Tensor, queries: int, dtype: torch.dtype) -> torch.T
     """
     place = torch.arange(real.shape[1], device=real.device)
     query = place[-queries:, None]
-    return additive(real[:, None] & (place <= query) | (place == query), dtype)[:, None]
+    return make_additive(real[:, None] & (place <= query) | (place == query), dtype)[:, None]
 
 
-def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def make_additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return 0 if a column is seen, else half the lowest number: its sum with a score does not overflow."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min / 2)
 
 
-def positions(real: torch.Tensor) -> torch.Tensor:
+def count_positions(real: torch.Tensor) -> torch.Tensor:
     """Return position ids `[B, C]` that count only the real columns, `[B, C]`."""
     return (real.cumsum(-1) - 1).clamp(min=0)

@@ -21,7 +21,7 @@ def decided_by_main(function):
     return decision[0]
 
 
-def largest(accelerator, *values: int) -> list[int]:
+def find_largest(accelerator, *values: int) -> list[int]:
     """Return the largest of each value over the processes."""
     if accelerator.num_processes == 1:
         return list(values)

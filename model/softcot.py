@@ -135,7 +135,7 @@ class SoftCoT(nn.Module):
         never changes keeps its scale. `projection_state` folds both into weight and bias, so the file is as published.
         """
         if "thought_states" not in examples[0]:
-            raise UserError("to standardize thought states they must be on the disk, and there is no room: make some")
+            raise UserError("standardized thought states must be on the disk, which has no room for them: make room")
 
         def average(values):
             return sum(values(example["thought_states"].double()).mean((0, 1)) for example in examples) / len(examples)

@@ -35,10 +35,9 @@ def add_thought_states(model, examples, collate, folder: Path, split: str, weigh
     size = math.prod(shape) * dtype.itemsize
 
     def is_there():
-        """Return whether the file is there, computed now or before. A file under this name is whole: it was renamed."""
+        """Return whether the file is there, computed now or before. One of another size is computed again."""
         if path.is_file() and path.stat().st_size == size:
             return True
-        folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(f"thoughts-{split}-*.bin"):
             old.unlink()
         try:
@@ -53,7 +52,8 @@ def add_thought_states(model, examples, collate, folder: Path, split: str, weigh
 
     if not decided_by_main(is_there):
         return False
-    states = torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
+    # Shared, though only read: Linux counts a private mapping as memory and refuses one larger than RAM and swap.
+    states = torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
     for example, own in zip(examples, states, strict=True):
         example["thought_states"] = own
     return True

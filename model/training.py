@@ -2,7 +2,7 @@
 
 As published: AdamW without weight decay, linear decay without warm-up, gradient clip 1.0, and the order of examples and
 the dropout that transformers.Trainer draws. Several processes, or gradient accumulation, take the steps of one process
-with the whole batch: each process knows all examples of a step, weighs its own by the step's `count`, and gradients are
+with the whole batch. Each process knows all examples of a step and weighs its own by the step's `count`. Gradients are
 summed.
 """
 
@@ -19,7 +19,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from model.checkpoint import write_checkpoint
 from model.frozen_lm import IGNORE
-from model.processes import largest
+from model.processes import find_largest
 from utils import Stop, noted_signals
 
 CLIP = 1.0
@@ -105,7 +105,7 @@ def training_loop(
                     progress.unlogged = []
                 # 4) stop on a signal, save at times; the dev loss looks for signals too
                 if progress.step < last:
-                    stop, due = largest(accelerator, max(signals, default=0), time.monotonic() > next_save)
+                    stop, due = find_largest(accelerator, max(signals, default=0), time.monotonic() > next_save)
                     if stop or due:
                         next_save = save()
                     if stop:
@@ -113,7 +113,7 @@ def training_loop(
             # 5) dev loss, 6) checkpoint
             check_finite(progress, trained)
             loss = dev_loss(model.eval(), dev_set, collate, recipe.batch_size, accelerator, signals)
-            (stop,) = largest(accelerator, max(signals, default=0))
+            (stop,) = find_largest(accelerator, max(signals, default=0))
             if loss is not None:  # else a signal came before its end, and a resumed run begins it again
                 draw_as_data_loader()
                 log({"eval_loss": loss}, progress, steps_per_epoch, accelerator, bar)
@@ -161,7 +161,7 @@ def dev_loss(model, dev_set, collate, batch_size: int, accelerator, signals) -> 
     total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
     rounds = cut_in_parts(cut_in_parts(dev_set, batch_size), accelerator.num_processes)
     for batches in tqdm(rounds, desc="Dev loss", leave=False, disable=not accelerator.is_main_process):
-        if any(largest(accelerator, max(signals, default=0))):
+        if any(find_largest(accelerator, max(signals, default=0))):
             return None
         for examples in batches[accelerator.process_index :][:1]:
             total += model.losses(on_device(collate(examples), accelerator.device))["loss"] * len(examples)

@@ -14,7 +14,7 @@ import torch
 
 from model.backbone import resolve
 from model.causal_lm import text_config
-from model.generation import Sampling, derive_seed, read_settings
+from model.generation import Sampling, choose_settings, derive_seed
 from utils import UserError
 
 
@@ -34,7 +34,7 @@ class VllmEngine:
         import vllm
         from vllm.sampling_params import RequestOutputKind
 
-        eos, penalty, sampling = read_settings(backbone, Sampling(**sampling or {}))
+        eos, penalty, sampling = choose_settings(backbone, Sampling(**sampling or {}))
         sampling = {key: value for key, value in (sampling or {"temperature": 0.0}).items() if value is not None}
         # Whatever is not named here keeps vLLM's neutral default: generation_config="vllm" below.
         self.sampling = {

@@ -104,8 +104,6 @@ def load_projection(path: str | Path) -> dict[str, torch.Tensor]:
 
     Raises UserError if the file is missing, unreadable or of another form.
     """
-    if not Path(path).is_file():
-        raise UserError(f"no projection at {path}: give the projection.bin that training wrote")
     with naming(f"{path} is not a readable projection (a torch.save'd dict of tensors)", Exception):
         state = torch.load(path, map_location="cpu", weights_only=True)
     forms = {"weight", "bias"}, {"weight", "bias", "embedding"}, {"soft_thoughts"}

@@ -122,7 +122,7 @@ def tabulate_controls(rows) -> str:
     return markdown_table(pd.DataFrame(lines, columns=[*head, "against further controls", "difference in the paper"]))
 
 
-def table_without_baseline(alone) -> str:
+def tabulate_alone(alone) -> str:
     lines = []
     for (source, name), same in alone.groupby(["source", "name"], sort=False):
         accuracies = ", ".join(f"{percent(run.accuracy)} ({run.length})" for run in same.itertuples())
@@ -209,7 +209,7 @@ def main(page=DOCS / "EVIDENCE.md", images=DOCS / "img"):
 
     # 3) Tables, each between its markers; runs whose answers are known have a table of their own
     tables = {"sources": tabulate_sources(), "pairs": tabulate_pairs(verdicts)}
-    tables |= {"controls": tabulate_controls(rows[rows.answers.isna()]), "alone": table_without_baseline(alone)}
+    tables |= {"controls": tabulate_controls(rows[rows.answers.isna()]), "alone": tabulate_alone(alone)}
     tables |= {"next tokens": tabulate_tokens()}
     write_tables(tables, page)
 

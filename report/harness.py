@@ -8,7 +8,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
-from experiment.results import read_result_file
+from experiment.results import json_line, read_result_file
 from utils import UserError, replaced, write_json
 
 FILTERS = {"published": ("vote", "correct"), "strict": ("vote_strict", "correct_strict")}  # our answer rules
@@ -40,8 +40,7 @@ def write_harness_files(paths, folder: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(make_results(record, rows) | {"date": time}, out / f"results_{date}.json")
         with replaced(out / f"samples_{record['task_name']}_{date}.jsonl") as scratch:
-            lines = (json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
-            scratch.write_text("".join(lines), encoding="utf-8")
+            scratch.write_bytes(b"".join(map(json_line, samples)))
 
 
 def make_sample(record, row, rule) -> dict:

@@ -11,13 +11,11 @@ from data_loader.answers import verdicts
 from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
 from experiment.results import read_result_file
-from experiment.run_files import name_method, without_training
-from model.slot import MODES
+from experiment.run_files import assistant_thinks, without_training
 from report.logs import read_log
 from utils import UserError, naming
 
 RULES = ["correct", "correct_strict"]
-NO_ASSISTANT = ("Zero-Shot CoT", "LoRA", *(mode.row for mode in MODES.values() if not mode.needs_assistant))
 
 
 @dataclass(eq=False)
@@ -92,14 +90,15 @@ def read_run(path) -> Run | None:
     if record.get("task_name") not in TASKS:
         raise UserError(f"{path}: the run's task {record.get('task_name')!r} is not known here")
     with naming(path, KeyError):
-        unused = {"assistant_model_id", "assistant_thought_tokens"} if name_method(record) in NO_ASSISTANT else set()
-        no_slot = {"num_scaling_times", "model_name", "params_file_name"}  # no chains, no projection
-        unused |= {"seed"} | (set() if record["num_thought_tokens"] else no_slot)
+        unused = {"assistant_model_id", "assistant_thought_tokens", "assistant_model_ckpt", "tune_assistant_model"}
+        unused = {"seed"} | (set() if assistant_thinks(record) else unused)
+        unused |= set() if record["num_thought_tokens"] else {"num_scaling_times", "model_name", "params_file_name"}
         settings = {key: value for key, value in record.items() if value is not None and key not in unused}
     protocol = protocol_name(settings)
     settings |= {"evaluated_with": protocol} if protocol else {}
     counts = [count for row in rows for count in row.get("tokens", ())]
-    tokens, questions = sum(counts) / len(counts) if counts else None, *(rest or [0])
+    tokens = sum(counts) / len(counts) if counts else None
+    questions = rest[0] if rest else 0  # a result file does not say it
     recorded, skipped = [row["correct"] for row in rows], sum("skipped" in row for row in rows)
     run = Run(path, settings, record["seed"], make_frame(rows), tokens, recorded, questions, skipped)
     if path.suffix == ".log":
@@ -131,7 +130,7 @@ def judge_log_again(run, rows) -> None:
 
 
 def separate_logs(runs) -> None:
-    """Add the folder to the settings of runs with the same settings and seed, if one is a log, which may lack some."""
+    """Add the folder to the settings of runs that share settings and seed if one is a log: it may lack settings."""
     places = (lambda path: path.parent, lambda path: path.with_stem("*"), lambda path: path)
     for same in group(runs, lambda run: run.settings):
         if len({run.seed for run in same}) < len(same) and any(run.path.suffix == ".log" for run in same):

@@ -118,9 +118,9 @@ def name_cells(cells) -> None:
 
 
 def distinguishing_keys(cells) -> list[str]:
-    """Return the differing settings that all cells have; then, until each cell is distinct, others that differ.
+    """Return the settings that name each cell: all that differ and every cell has, then others until no two are alike.
 
-    Hashes of a training's files are among the others: each task has its own, and rows would have one task each.
+    A training's hashes are among the others: they differ by task, and each row would hold one task.
     """
 
     def differ(*keys):
@@ -171,7 +171,7 @@ def make_table(cells: list[Cell], tasks=(), methods=()) -> pd.DataFrame:
         for label in sorted(labels, key=lambda label: METHODS.index(labels[label])):
             empty = dict.fromkeys(COLUMNS + MORE) | {"base": mine[0].base, "label": label, "method": labels[label]}
             empty |= {"status": "missing", "seeds": [], "flags": [], "runs": [], "left_out": []}
-            empty |= {"model": short_name(mine[0].settings["base_model_id"])}
+            empty |= {"model": short_name(mine[0].settings["base_model_id"]), "averaged": None}
             known = {cell.task: make_table_row(cell, most_seeds) for cell in mine if cell.label == label}
             settings = next((row["settings"] for row in known.values()), None)
             row = [add_published(empty | {"task": task} | known.get(task, {}), settings) for task in columns]
@@ -200,6 +200,7 @@ def make_table_row(cell, most_seeds) -> dict:
         "tokens": np.mean(tokens) if tokens else None,
         "seeds": [run.seed for run in cell.runs],
         "questions": cell.questions,
+        "averaged": min((len(run.rows) for run in cell.runs), default=cell.questions),
         "votes": count_answers(cell.settings),
         "flags": list_flags(cell, most_seeds),
         "accuracies": {str(run.seed): run.scores["correct"] for run in cell.runs},
@@ -251,7 +252,7 @@ def add_published(row, settings: dict | None = None, parts=()) -> dict:
     others = [
         text
         for part in parts or [row]
-        for text in list_differences(part["settings"] or settings, part["task"], part["questions"])
+        for text in list_differences(part["settings"] or settings, part["task"], part["averaged"])
     ]
     if value is not None and others:
         flag = f"not comparable with the papers' {value:.2f}: {', '.join(dict.fromkeys(others))}"
@@ -326,7 +327,7 @@ def compare_cells(a: Cell, b: Cell) -> dict | None:
 
 
 def pair_alike(cells, keys, is_reference) -> list[tuple[str, str]]:
-    """Return the labels of each cell and of the one reference that differs from it in some of these settings alone."""
+    """Return pairs of labels: each cell, and the only reference that differs from it in nothing but `keys`."""
     pairs, paired = [], set()
     for more in (set(), {"training_seed"}):  # with the training of the same seed, else with the only reference
         for same in group(cells, lambda c, own=keys | more: {k: v for k, v in c.settings.items() if k not in own}):

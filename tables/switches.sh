@@ -13,11 +13,12 @@
 
 KIND=
 [[ ${SOFTCOTPP:-} != 1 ]] || KIND=_softcotpp
-[[ ${TUNED:-} != 1 ]] || KIND=_tuned
+[[ ${TUNED:-} != 1 ]] || KIND+=_tuned
 NAME=${NAME:-switches${KIND/_softcotpp/}} OUT=${OUT:-results/switches$KIND} N_EPOCHS=${N_EPOCHS:-1} L_TRAIN=${L_TRAIN:-16}
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 (($#)) || set -- embedded/SmolLM2-135M-Instruct embedded/SmolLM2-135M-Instruct
 (($# == 2)) || refuse "$# models: give one pair, a base model and its assistant"
+[[ $KIND != _softcotpp_tuned ]] || refuse "SOFTCOTPP=1 and TUNED=1: set one"
 [[ " ${TRAIN_OPTIONS[*]} ${EVAL_OPTIONS[*]}" != *" --seed"* ]] || refuse "TRAIN_OPTIONS and EVAL_OPTIONS take no seed: set SEEDS"
 BASE=${1%/} ASSISTANT=${2%/} METHOD=softcot OF_METHOD=()
 case $KIND in # PLAN: where a switch is turned (training, evaluation or both), its name, its value

@@ -90,10 +90,11 @@ def test_strategyqa_joined_train_first_or_the_single_file(tmp_path):
     source, out = tmp_path / "src/strategyqa", tmp_path / "strategyqa/strategyqa_train.json"
     arguments = ["strategyqa", "--source_dir", str(tmp_path / "src"), "--output_dir", str(tmp_path)]
     put(source / "train.json", [FACTS | {"question": "first"}])
-    put(source / "dev.json", [FACTS | {"question": "second"}])
+    put(source / "dev.json", [FACTS | {"question": "second", "facts": [*FACTS["facts"], " "]}])
     assert prepare.main(arguments) == 0
     assert [row["question"] for row in read(out)] == ["first", "second"]
-    assert "joined" in read(tmp_path / "strategyqa/report.json")["warnings"][0]
+    report = read(tmp_path / "strategyqa/report.json")
+    assert "joined" in report["warnings"][0] and "dev.json" in report["repaired"][0]["source"]
     put(source / "strategyqa_train.json", [FACTS])
     assert prepare.main(arguments) == 0
     assert read(out) == [{"question": FACTS["question"], "facts": FACTS["facts"], "answer": False}]

@@ -7,14 +7,7 @@ import time
 
 import pytest
 
-from data_loader.answers import (
-    count_votes,
-    extract,
-    gold,
-    majority_vote,
-    read_strict,
-    verdicts,
-)
+from data_loader.answers import count_votes, extract, majority_vote, read_gold, read_strict, verdicts
 from tests.commands import ROOT
 
 CASES = ROOT.parent / "shared" / "cases"
@@ -58,7 +51,7 @@ GOLDS = [
 
 
 @pytest.mark.parametrize(
-    "rule, task, text, answer", [*((extract, *case) for case in PUBLISHED), *((gold, *case) for case in GOLDS)]
+    "rule, task, text, answer", [*((extract, *case) for case in PUBLISHED), *((read_gold, *case) for case in GOLDS)]
 )
 def test_the_published_rule_and_golds(rule, task, text, answer):
     assert rule(task, text) == answer and type(rule(task, text)) is type(answer)
@@ -150,7 +143,7 @@ def test_shared_cases_are_read_right():
         assert row["answers_strict"][0] in case.get("strict_one_of", [case.get("strict")]), case
         assert row["correct_strict"] is case.get("correct_strict", row["correct_strict"]), case
     for value in json.loads((CASES / "golds_gsm_hard.json").read_text()):
-        assert gold("gsm8k", str(value)) == value
+        assert read_gold("gsm8k", str(value)) == value
         assert verdicts("gsm8k", [f"The answer is {value:,}."], str(value))["correct_strict"]
 
 
@@ -194,7 +187,7 @@ B is correct because A and C fail. => B | It is B) 5, not option C => B | \boxed
 The correct choice is (D). A is wrong. => D | Ans: B) 5, as A is 0 => B | The answer is A because B is 0 => A
 Option A gives 5, option B gives 6. So C => C | Hence, (C).⏎A is out. => C | We pick D. A is wrong. => D
 The answer is none of these, option E. => E | Option B is 6. The answer is none of the above. => None
-The answer is choice b. => B | Answer: none of A, B => None
+The answer is choice b. => B | Answer: none of A, B => None | The answer is a 20% profit, so option C => C
 # strategyqa: yes and no
 The answer is yes. I hope there is no doubt left. => True | Yes, at first.⏎Then the verdict is no. => False
 No⏎⏎Pears float. => False | The answer is no longer known. => None | Yes.⏎⏎Question: Is it?⏎Answer: No => True

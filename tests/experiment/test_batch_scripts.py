@@ -1,7 +1,6 @@
 """The seed sweep scripts hand every argument on unharmed, in one call of the evaluation with the papers' seeds."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiment.options import EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Parser, path_or_none, without_slash
+from tests.commands import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {
@@ -52,9 +52,9 @@ class Sweep:
         self.python.write_text(RECORDER.format(python=sys.executable, calls=str(self.calls_file)), encoding="utf-8")
         self.python.chmod(0o755)
 
-    def run(self, script, *arguments, **environment):
-        command, environment = ["bash", str(ROOT / script), *arguments], {"PYTHON": str(self.python), **environment}
-        return subprocess.run(command, cwd=self.folder, env=os.environ | environment, capture_output=True, text=True)
+    def run(self, script, *arguments, **variables):
+        command, variables = ["bash", str(ROOT / script), *arguments], {"PYTHON": str(self.python), **variables}
+        return subprocess.run(command, cwd=self.folder, env=environment() | variables, capture_output=True, text=True)
 
     def call(self):
         """The one call: its script, and the options as the evaluation reads them."""

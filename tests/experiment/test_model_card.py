@@ -28,10 +28,11 @@ def test_training_writes_a_card_whose_header_the_hub_reads(inputs, folder, run):
 
 def test_the_header_names_models_of_the_hub():
     pair = {"large_model_id": "embedded/SmolLM2-135M-Instruct", "prompt_dir": "/of/mine"}
-    args = TrainSoftCoTPlusPlus(output_name="x", protocol="published", **pair)
+    args = TrainSoftCoTPlusPlus(output_name="x", protocol="published", thought_filler="\n", **pair)
     card = ModelCard(model_card(vars(args), [{"eval_loss": 0.5}]))
     assert card.data.base_model == ["HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B"]
     assert "SoftCoT++" in card.text and "N = 10" in card.text and "protocol published" in card.text
+    assert r"thought_filler '\n'" in card.text and "thought_scaling" not in card.text
     assert "--prompt_dir" in card.text and "/of/mine" not in card.text
 
 

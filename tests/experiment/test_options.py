@@ -18,7 +18,7 @@ from experiment.options import (
     TrainSoftCoTPlusPlus,
 )
 from experiment.protocol import protocol_name
-from tests.commands import ROOT
+from tests.commands import ROOT, environment
 
 ALL = (TrainSoftCoT, TrainSoftCoTPlusPlus, EvaluateSoftCoT, EvaluateSoftCoTPlusPlus, Ask)
 SCRIPTS = ("train_softcot.py", "train_softcotpp.py", "evaluate_softcot.py", "evaluate_softcotpp.py", "ask.py")
@@ -51,7 +51,7 @@ def test_help_shows_every_option_once(options, capsys):
 @pytest.mark.parametrize("words, code", [("--help", 0), ("--no_such_option 1", 2)])
 def test_help_and_wrong_arguments_import_no_torch(script, words, code, tmp_path):
     command = [sys.executable, "-X", "importtime", str(ROOT / script), *words.split()]
-    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), text=True, capture_output=True)
     assert done.returncode == code
     imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
     assert "argparse" in imported and not imported & {"torch", "transformers", "accelerate", "fastNLP"}

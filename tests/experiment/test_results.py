@@ -238,8 +238,8 @@ def test_a_log_written_again_from_its_rows_is_the_same(tmp_path):
     first = results(tmp_path)
     first.add(judged(0, ["5", "?"], "5", [1, 2], input="<|x|> 2 + 3"))
     first.add(judged(1, ["?"], "5", [1], keep=False))
-    first.close()
+    del first  # with its lock
     log = (tmp_path / "a.log").read_bytes()
     assert log.startswith(b"Args: {") and b"Answer (1-2/9): ?<|im_end|>" in log and b"None Model Answer (2-1/9)" in log
-    results(tmp_path).close()
+    results(tmp_path)
     assert (tmp_path / "a.log").read_bytes() == log

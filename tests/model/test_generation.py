@@ -10,7 +10,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from model.generation import Request, Sampling, TransformersEngine, draw, draw_uniforms, read_settings, row_generator
+from model.generation import Request, Sampling, TransformersEngine, choose_settings, draw, draw_uniforms, row_generator
 from model.plain import PlainEngine
 from tests.tiny import tiny_backbone
 from utils import UserError
@@ -100,7 +100,7 @@ def test_draw_has_the_probabilities_of_transformers_warpers(settings):
 @pytest.mark.parametrize("own, given, expected", [(20, None, 20), (None, None, 50), (20, 3, 3), (20, 0, 0)])
 def test_top_k_is_the_given_one_else_the_model_s_own(own, given, expected):
     backbone = backbone_of("qwen3", top_k=own, do_sample=True, temperature=0.01, top_p=0.1)  # these are not mixed in
-    *_, sampling = read_settings(backbone, Sampling(temperature=0.7, top_p=0.9, top_k=given))
+    *_, sampling = choose_settings(backbone, Sampling(temperature=0.7, top_p=0.9, top_k=given))
     assert sampling == {"temperature": 0.7, "top_p": 0.9, "top_k": expected, "min_p": None}
 
 

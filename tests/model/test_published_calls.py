@@ -25,10 +25,9 @@ from utils import UserError
 
 L, NEW = 3, 30
 PLACEHOLDER, INITIAL, EOS = 3, 40, 2
-FAMILY = {"llama": "llama", "qwen2": "qwen2.5", "qwen3": "qwen3"}
 
 
-@pytest.fixture(scope="module", params=FAMILY)
+@pytest.fixture(scope="module", params=["llama", "qwen3"])
 def pair(request, tmp_path_factory):
     """Folders of a tiny base and assistant: (family, base, assistant)."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -48,10 +47,10 @@ def loaded(folder):
 
 @torch.no_grad()
 def published_responses(
-    folders, projection, initial_tokens, example, seed, *, samples, pad, ends, top_p=1.0, temperature=1.0, steps=NEW
+    models, folder, projection, initial_tokens, example, seed, *, samples, pad, ends, top_p, temperature
 ):
     """The published evaluation of a question, call by call. Returns the output of each call of `generate`."""
-    base, assistant = map(loaded, folders)
+    base, assistant = models
     set_seed(seed)
     ids = [*example["prefix_ids"], *[PLACEHOLDER] * L, *example["suffix_ids"]]
     ids, assistant_ids = torch.tensor([ids]), torch.tensor([example["assistant_ids"]])
@@ -67,7 +66,7 @@ def published_responses(
         first = len(example["prefix_ids"])
         prompt[0, first : first + L] = projection(states[0, -L:].to(projection.weight.dtype)).to(prompt.dtype)
         chains.append(prompt)
-    config = GenerationConfig.from_pretrained(folders[0])
+    config = GenerationConfig.from_pretrained(folder)
     config.pad_token_id, config.top_p, config.temperature = pad, top_p, temperature
     outputs = []
     for prompts in [torch.cat(chains)] if samples == 1 else chains:
@@ -76,7 +75,7 @@ def published_responses(
             base.generate(
                 inputs_embeds=prompts,
                 attention_mask=torch.ones(1, ids.shape[1], dtype=torch.long),
-                max_new_tokens=steps,
+                max_new_tokens=NEW,
                 eos_token_id=ends,
                 do_sample=True,
                 generation_config=config,
@@ -99,7 +98,7 @@ def make_method(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
     marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
-    tokens = TOKENS[FAMILY[family]]
+    tokens = TOKENS[family]
     tokens = replace(tokens, **marks, end_of_turn=tokens.end_of_turn and "<9>")
     base, assistant = (Backbone(loaded(folder), NumberTokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
@@ -124,13 +123,14 @@ def test_responses_are_those_of_the_published_calls(pair, chains, samples, dtype
     requests = make_requests([(example, [41, 42]) for example in examples], method, samples)
     for request, ids in engine.generate(requests, NEW):
         found[request.key] = ids
-    table = loaded(pair[2]).get_input_embeddings().weight
+    models = [loaded(folder) for folder in pair[1:]]
+    table = models[1].get_input_embeddings().weight
     initial_tokens = table[INITIAL : INITIAL + chains] if chains else table[PLACEHOLDER : PLACEHOLDER + 1]
     assert torch.equal(initial_tokens, softcot.embedding)
     lengths = set()
     for example in examples:
         for seed in (41, 42):
-            outputs = published_responses(pair[1:], softcot.projection, initial_tokens, example, seed, **drawn)
+            outputs = published_responses(models, pair[1], softcot.projection, initial_tokens, example, seed, **drawn)
             expected = [until_end(ids, ends) for output in outputs for ids in output.tolist()]
             keys = [(seed, example["index"], c, s) for c in range(chains or 1) for s in range(samples)]
             assert [found.pop(key) for key in keys] == expected

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.results import LogForm, SeedResults, judge, skipped_row
+from experiment.results import LogForm, SeedResults, judge
 from report.runs import read_runs
 from report.summary import make_cells
 from tests.report.written import PLAIN, name_log, published_log, save_run, tabulate, verdicts
@@ -73,9 +73,13 @@ def test_a_published_log_names_models_and_adapters_in_its_arguments(tmp_path):
 def test_a_published_log_that_ends_before_test_k_is_incomplete(tmp_path):
     path = tmp_path / f"{name_log(41)}.log"
     published_log(path, range(4), [True] * 4)
-    path.write_text(path.read_text(encoding="utf-8").replace("tokens': 4", "tokens': 4, 'test_k': 6"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("tokens': 4", "tokens': 4, 'test_k': 1319"), encoding="utf-8"
+    )
     (row,) = tabulate(path).values()
-    assert (row["status"], row["questions"]) == ("incomplete", 6)
+    assert (row["status"], row["questions"]) == ("incomplete", 1319)
+    (row,) = tabulate(path, include_incomplete=True).values()
+    assert row["mean"] == 100 and math.isnan(row["published"])
 
 
 # ---- judged again ----
@@ -112,9 +116,8 @@ def save_judged(folder, skip=()):
     for index, (gold, texts) in enumerate(zip(GOLDS, RESPONSES, strict=True)):
         question = {"index": index, "answer": gold}
         written = {"input": prompt, "responses": texts, "raw_responses": [f"{text}<|im_end|>" for text in texts]}
-        skipped = index in skip and skipped_row("gsm8k", question, "the prompt is too long")
+        skipped = index in skip and judge("gsm8k", question, [], []) | {"skipped": "the prompt is too long"}
         results.add(skipped or judge("gsm8k", question, texts, [1, 2, 3]) | written)
-    results.close()
     return path
 
 

@@ -157,11 +157,11 @@ def test_mean_thoughts_of_several_trainings_share_a_cell(tmp_path):
 
 
 def test_two_trainings_evaluated_with_the_same_seeds_are_compared_by_protocol_and_averaged_over_tasks(tmp_path):
-    trainings = product(IN_PAPERS.items(), (42, 43), ("corrected", "last_token dropped"), (41, 42))
-    for (task, count), training_seed, trained_with, seed in trainings:
+    trainings = product(IN_PAPERS, (42, 43), ("corrected", "last_token dropped"), (41, 42))
+    for task, training_seed, trained_with, seed in trainings:
         known = {"task_name": task, "training_seed": training_seed, "trained_with": trained_with, "training": "recipe"}
         known |= {"projection": f"of {task} {training_seed} {trained_with}", **vars(CORRECTED)}
-        save_run(tmp_path, f"{task}-{training_seed}-{trained_with}", seed, verdicts(seed, count), **known)
+        save_run(tmp_path, f"{task}-{training_seed}-{trained_with}", seed, verdicts(seed), **known)
     rows = tabulate(tmp_path)
     assert len({label for label, _ in rows}) == 4
     assert all(rows[label, "overall average"]["status"] == "ok" for label, _ in rows)
@@ -198,6 +198,13 @@ def test_a_tuned_model_s_adapter_is_its_training_s(tmp_path, tuned, cells):
     for seed in SEEDS:
         save_trained(tmp_path, seed, [seed], tune_base_model=tuned, base_model_ckpt=f"of {seed}")
     assert len(tabulate(tmp_path)) == cells
+
+
+def test_an_assistant_without_a_part_splits_no_cell(tmp_path):
+    for seed in SEEDS:
+        known = {"thoughts": "zero", "tune_base_model": True, "assistant_model_id": f"of {seed}"}
+        save_run(tmp_path, "zero", seed, verdicts(seed), **known)
+    assert [label for label, _ in tabulate(tmp_path)] == ["Zero vectors + LoRA (L=4)"]
 
 
 # ---- the papers' figures ----

@@ -27,7 +27,7 @@ METHOD_SETTINGS = {
     "LoRA": {"num_thought_tokens": 0, "tune_base_model": True, "base_model_ckpt": "ckpt/x/base_model"},
     "CoT-Unk (L=4)": {"thoughts": "placeholder", "perturb_std": 0.0},
     "Assist-CoT (L=4)": {"thoughts": "assistant_text"},
-    "Zero vectors (L=4)": {"thoughts": "zero"},
+    "Zero vectors (L=4)": {"thoughts": "zero", "tune_assistant_model": True},  # which has no part
     "Shuffled thoughts (L=4)": {"thoughts": "shuffled"},
     "Untrained projection (L=4)": {"thoughts": "untrained"},
     "SoftCoT (L=4)": {"thoughts": "projected"},
@@ -52,13 +52,14 @@ def save_run(folder, name, seed, pairs, **settings):
     form = LogForm(settings.get("questions_in_split", len(pairs)), arguments=tuple((key, None) for key in ONLY_IN_LOGS))
     results = SeedResults(folder / f"{name}-{seed}.jsonl", folder / f"{name}-{seed}.log", run, form)
     votes = (run["num_thought_tokens"] and run.get("num_scaling_times") or 1) * run["num_return_sequences"]
+    rows = []
     for index, (right, strict) in enumerate(pairs):
         gold = 9.5 if index == 9 else index
         answer = gold if right else -1
         row = {"index": index, "gold": gold, "answers": [answer] * votes, "vote": answer, "correct": right}
         row |= {"answers_strict": [None] * votes, "vote_strict": None, "correct_strict": strict}
-        results.add(row | {"tokens": [129 + seed] * votes})
-    results.close()
+        rows.append(row | {"tokens": [129 + seed] * votes})
+    results.write_rows(rows)
 
 
 def name_log(seed, model="", samples=1, chains=""):

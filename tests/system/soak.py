@@ -35,10 +35,9 @@ import train_softcotpp
 from experiment.results import read_result_file
 from model.checkpoint import newest_checkpoint, read_step
 from tests.tiny import EVALUATED, TRAINED, make_inputs
+from tests.warm import LATER
 from utils import run_main, write_json
 
-LAZY = ("accelerate", "matplotlib.pyplot", "torch.utils.tensorboard")  # what the scripts import later on
-LAZY += ("transformers.models.llama.modeling_llama", "transformers.generation.utils")
 OUT = Path("results/soak")
 CHAINS = ["--num_scaling_times", "2", "--model_name", "scaling-nce"]
 TRAIN = f"{TRAINED} --output_name soak --batch_size 2 --n_epochs 4 --learning_rate 1e-3".split()
@@ -187,7 +186,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
-    for name in LAZY:
+    for name in LATER:
         importlib.import_module(name)
     begin, dice = time.monotonic(), random.Random(0)
     names = ("train_kills", "eval_kills", "train_terminated", "eval_terminated", "runs", "identical_runs")
