@@ -65,9 +65,9 @@ def comparison_table(comparisons: list[dict]) -> pd.DataFrame:
         row = [found[key] for key in ("base", "task", "a", "b", "questions")]
         for rule in (found["published"], found["strict"]):
             row += [f"{rule['difference']:+.2f}", f"{rule['low']:+.2f} to {rule['high']:+.2f}"] if rule else ["-", "-"]
-        rows.append(row)
+        rows.append([*row, ", ".join(found["differ"])])
     head = ["base", "task", "A", "B", "questions", "A - B", "95 % interval", "A - B, strict", "95 % interval"]
-    return pd.DataFrame(rows, columns=head)
+    return pd.DataFrame(rows, columns=[*head, "also differ in"])
 
 
 def list_notes(table: pd.DataFrame) -> list[str]:

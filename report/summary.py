@@ -26,7 +26,7 @@ SUMMED_UP = {*SWITCHES, "training", "rendered_prompt"}
 OF_TRAINING = {"projection", "mean_thoughts", "several_trainings"}
 OF_PROTOCOL = {*SWITCHES, *OF_TRAINING, "evaluated_with", "trained_with", "engine", "max_new_tokens", "rendered_prompt"}
 OF_LEVERS = {*LEVERS, *OF_TRAINING}
-# What the tasks of an average should share.
+# What the tasks of an average should share, and two cells that are compared.
 OF_AVERAGES = (
     *("evaluated_with", "trained_with", "dtype", "quantization", "engine"),
     *("temperature", "top_p", "top_k", "greedy"),
@@ -311,13 +311,16 @@ def compare_methods(cells, pairs) -> tuple[list[dict], list[str]]:
 def compare_cells(a: Cell, b: Cell) -> dict | None:
     """Return the paired difference of two cells of a task by each rule, None if they do not answer the same questions.
 
-    A question's verdicts are averaged over seeds. A rule whose verdicts are not known has None.
+    A question's verdicts are averaged over seeds. A rule whose verdicts are not known has None. "differ": the settings
+    of OF_AVERAGES that both cells have and that are not the same.
     """
     runs = a.runs + b.runs
     if not a.runs or not b.runs or not all(len(r.rows) and r.rows.gold.equals(runs[0].rows.gold) for r in runs):
         return None
     left, right = (100 * sum(run.rows[RULES] for run in cell.runs) / len(cell.runs) for cell in (a, b))
     found = {"base": a.base, "task": a.task, "a": a.label, "b": b.label, "questions": len(left)}
+    known = a.settings.keys() & b.settings.keys()
+    found["differ"] = [key for key in OF_AVERAGES if key in known and a.settings[key] != b.settings[key]]
     for name, rule in zip(("published", "strict"), RULES, strict=True):
         difference, found[name] = left[rule] - right[rule], None
         if not difference.isna().any():

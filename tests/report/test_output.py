@@ -15,7 +15,7 @@ PICTURES = {"per_task.png", "accuracy_by_thought_tokens.png", "accuracy_by_chain
 
 def test_every_file_has_the_same_table(tmp_path):
     for seed in (41, 42):
-        save_run(tmp_path / "logs", "zero", seed, verdicts(seed), num_thought_tokens=0)
+        save_run(tmp_path / "logs", "zero", seed, verdicts(seed), num_thought_tokens=0, temperature=0.5)
         save_run(tmp_path / "logs", "soft", seed, verdicts(seed, share=0.9))
     save_run(tmp_path / "logs", "aqua", 41, verdicts(41, 10), num_thought_tokens=0, task_name="aqua")
     done = shell(f"{SUMMARIZE} logs --tasks du --methods Assist-CoT SoftCoT", tmp_path)
@@ -31,7 +31,7 @@ def test_every_file_has_the_same_table(tmp_path):
     assert float(rows["SoftCoT (L=4)", "gsm8k"]["mean"]) == pytest.approx(soft["mean"])
     assert (rows["Zero-Shot CoT", "aqua"]["std"], rows["SoftCoT (L=4)", "du"]["published"]) == ("", "59.04")
     (pair,) = whole["comparisons"]
-    assert f"| {pair['published']['difference']:+.2f} | " in text
+    assert f"| {pair['published']['difference']:+.2f} | " in text and "| temperature |\n" in text
     latex = [line for line in (out / "table.tex").read_text(encoding="utf-8").splitlines() if line.endswith(r"\\")]
     assert all(line.count("&") == 3 for line in latex)
     assert any(f"{soft['mean']:.2f} $\\pm$ {soft['std']:.2f}" in line for line in latex)
