@@ -279,11 +279,10 @@ def run_cell(pair, data, question, row, seed, out: Path) -> None:
     rate = min(rates, key=dev_bits.get) if dev_bits else rates[0]
     projection = fingerprint(folders[rate] / "projection.bin")
     if cell.get("projection") != projection:  # measured of another training
-        cell |= {"learning_rate": rate, "dev_bits": dev_bits, "machine": machine(), "projection": projection}
-        cell |= {"bits": {}, "correct": {}}
+        cell |= {"learning_rate": rate, "machine": machine(), "projection": projection, "bits": {}, "correct": {}}
         todo = measures
     known = {"pair": pair, "data": "mini" if data == MINI else "gsm8k", "question": question, "row": row, "seed": seed}
-    cell = known | cell
+    cell = known | {"dev_bits": dev_bits} | cell
     of_cell = (pair, data, question, folders[rate])
     for measure, name, options in todo:
         if name == "SoftCoT-SC":

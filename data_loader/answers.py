@@ -1,9 +1,9 @@
 """Answers: reading them from text, comparing them, voting.
 
 Two rules. The published one is exact, faults included, so that numbers compare with the papers': minus signs of
-responses are lost, a stand-alone "a" is option A. It was checked against public logs of 6,033 answers. The strict one
-reads what the response says. Answers are int or float for number tasks, "A".."F" for choice tasks, True (yes) or False
-(no) for yes/no tasks, None if none could be read. Knows nothing of models or prompts.
+responses are lost, a stand-alone "a" is option A. The strict one reads what the response says. Answers are int or float
+for number tasks, "A".."F" for choice tasks, True (yes) or False (no) for yes/no tasks, None if none could be read.
+Knows nothing of models or prompts.
 """
 
 import math
@@ -253,9 +253,10 @@ _STARTS_YES_NO = re.compile(
 
 def _strict_choice(text, boxes, choices):
     # "A" before a lower-case word is an article, unless that word is what one says of an option. "20 C" is a unit.
-    behind = r"(?![\w'’])(?!(?<=a) \d)(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
+    # A lower-case "a" before a number is an article too, but for "option a 5".
+    behind = r"(?![\w'’])(?!(?<=[Aa]) (?!(?:is|was|because|since|as|and|or|with|for)\b)[a-z])"
     option = r"\b(?i:option|choice|letter)\b[\s:#]*\(?"
-    label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option})?((?i:[{choices}])){behind}")
+    label = re.compile(rf"[\s({{\[]*(?:(?i:the )?{option}|(?!a [-.]?\d))((?i:[{choices}])){behind}")
     named = re.compile(rf"(?<!not ){option}((?i:[{choices}])){behind}(?!\)? is (?:not|wrong|in))")
     capital = re.compile(rf"(?<!\d )(?<!not )(?<!not option )(?<![\w'’\\])([{choices}]){behind}")
     verdict = re.compile(

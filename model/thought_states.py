@@ -10,6 +10,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -53,7 +54,7 @@ def add_thought_states(model, examples, collate, folder: Path, split: str, weigh
     if not decided_by_main(is_there):
         return False
     # Shared, though only read: Linux counts a private mapping as memory and refuses one larger than RAM and swap.
-    states = torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
+    states = torch.from_numpy(np.memmap(path, np.uint8, "r+")).view(dtype).view(shape)
     for example, own in zip(examples, states, strict=True):
         example["thought_states"] = own
     return True

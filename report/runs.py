@@ -16,6 +16,7 @@ from report.logs import read_log
 from utils import UserError, naming
 
 RULES = ["correct", "correct_strict"]
+OF_ASSISTANT = {"assistant_model_id", "assistant_thought_tokens", "assistant_model_ckpt", "tune_assistant_model"}
 
 
 @dataclass(eq=False)
@@ -90,8 +91,7 @@ def read_run(path) -> Run | None:
     if record.get("task_name") not in TASKS:
         raise UserError(f"{path}: the run's task {record.get('task_name')!r} is not known here")
     with naming(path, KeyError):
-        unused = {"assistant_model_id", "assistant_thought_tokens", "assistant_model_ckpt", "tune_assistant_model"}
-        unused = {"seed"} | (set() if assistant_thinks(record) else unused)
+        unused = {"seed"} | (set() if assistant_thinks(record) else OF_ASSISTANT)
         unused |= set() if record["num_thought_tokens"] else {"num_scaling_times", "model_name", "params_file_name"}
         settings = {key: value for key, value in record.items() if value is not None and key not in unused}
     protocol = protocol_name(settings)

@@ -312,7 +312,7 @@ def compare_cells(a: Cell, b: Cell) -> dict | None:
     """Return the paired difference of two cells of a task by each rule, None if they do not answer the same questions.
 
     A question's verdicts are averaged over seeds. A rule whose verdicts are not known has None. "differ": the settings
-    of OF_AVERAGES that both cells have and that are not the same.
+    of OF_AVERAGES that are known of both cells and not the same.
     """
     runs = a.runs + b.runs
     if not a.runs or not b.runs or not all(len(r.rows) and r.rows.gold.equals(runs[0].rows.gold) for r in runs):
@@ -320,7 +320,8 @@ def compare_cells(a: Cell, b: Cell) -> dict | None:
     left, right = (100 * sum(run.rows[RULES] for run in cell.runs) / len(cell.runs) for cell in (a, b))
     found = {"base": a.base, "task": a.task, "a": a.label, "b": b.label, "questions": len(left)}
     known = a.settings.keys() & b.settings.keys()
-    found["differ"] = [key for key in OF_AVERAGES if key in known and a.settings[key] != b.settings[key]]
+    known |= {"quantization", "top_k"} if "version" in known else set()  # None in our records, which is left out
+    found["differ"] = [key for key in OF_AVERAGES if key in known and a.settings.get(key) != b.settings.get(key)]
     for name, rule in zip(("published", "strict"), RULES, strict=True):
         difference, found[name] = left[rule] - right[rule], None
         if not difference.isna().any():

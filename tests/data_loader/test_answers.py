@@ -188,6 +188,7 @@ The correct choice is (D). A is wrong. => D | Ans: B) 5, as A is 0 => B | The an
 Option A gives 5, option B gives 6. So C => C | Hence, (C).⏎A is out. => C | We pick D. A is wrong. => D
 The answer is none of these, option E. => E | Option B is 6. The answer is none of the above. => None
 The answer is choice b. => B | Answer: none of A, B => None | The answer is a 20% profit, so option C => C
+The answer is a -5 change, so option C => C | The answer is option a 5. => A | The answer is A 5. => A
 # strategyqa: yes and no
 The answer is yes. I hope there is no doubt left. => True | Yes, at first.⏎Then the verdict is no. => False
 No⏎⏎Pears float. => False | The answer is no longer known. => None | Yes.⏎⏎Question: Is it?⏎Answer: No => True

@@ -543,9 +543,9 @@ def test_a_projection_or_soft_thoughts_that_are_no_numbers_are_refused(place, ru
     assert "the soft thoughts hold NaN or inf" in read_refusal(run(evaluate_softcot, arguments))
 
 
-def test_a_cpu_that_emulates_bfloat16_is_known():
-    code = "import torch; from experiment.setup import emulates_bfloat16; print(emulates_bfloat16()); "
-    code += "torch.backends.cpu.get_cpu_capability = lambda: 'AVX512'; print(emulates_bfloat16())"
-    variables = {"CUDA_VISIBLE_DEVICES": "", "ATEN_CPU_CAPABILITY": "avx2"}  # torch's view
+@pytest.mark.parametrize("capability", ["avx2", "default"])
+def test_a_cpu_that_emulates_bfloat16_is_known(capability):
+    code = "from experiment.setup import emulates_bfloat16; print(emulates_bfloat16())"
+    variables = {"CUDA_VISIBLE_DEVICES": "", "ATEN_CPU_CAPABILITY": capability}  # torch's view
     output = subprocess.check_output([sys.executable, "-c", code], env=environment() | variables, cwd=ROOT, text=True)
-    assert output.split() == ["True", "False"]
+    assert output.split() == [str(capability == "avx2")]
