@@ -19,7 +19,7 @@ from data_loader.loaders import load_task
 from data_loader.prompts import DATE, PromptEncoder
 from data_loader.published import PublishedEncoder
 from experiment.responses import local_engine, take_next_questions_thoughts
-from experiment.run_files import assistant_thinks, compare_with_training, read_training
+from experiment.run_files import compare_with_training, read_training
 from model.backbone import (
     FAMILIES,
     Backbone,
@@ -234,7 +234,7 @@ def load_method(args) -> Method:
         with naming(f"--{part}_ckpt"):
             if folder := vars(args)[f"{part}_ckpt"]:
                 check_adapter(folder)
-    assistant_id = args.assistant_model_id if assistant_thinks(vars(args)) else None
+    assistant_id = args.assistant_model_id if has_slot and mode.needs_assistant else None
     path = file or (Path(args.base_model_ckpt) if not has_slot and args.base_model_ckpt else None)
     trained = read_training(path) if path else None
     scaling = trained["arguments"].get("thought_scaling") if trained else "none"
