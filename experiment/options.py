@@ -16,7 +16,7 @@ from data_loader.tasks import TASKS
 from experiment.protocol import CLONE, CORRECTED, ENGINES, OF_CLONE, PROTOCOLS, SWITCHES, Protocol, switches_in
 from experiment.run_files import read_training_options, short_name
 from model.choices import DEVICE_MAPS, DTYPES, EMBEDDED, QUANTIZATION
-from model.slot import MODES
+from model.slot import MODES, assistant_thinks
 from utils import UserError, naming
 
 REQUIRED = dataclasses.MISSING
@@ -300,7 +300,7 @@ class Training(Options):
 
     def thinks(self) -> bool:
         """Return whether an assistant has a part."""
-        return self.num_thought_tokens > 0 and self.thoughts == "projected"
+        return assistant_thinks(self.num_thought_tokens, self.thoughts)
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_loader.tasks import RAW
 from experiment.protocol import SWITCHES, protocol_name, switches_in
-from model.slot import MODES
+from model.slot import MODES, assistant_thinks
 from utils import UserError, fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,11 +34,6 @@ AS_IN_TRAINING = (
 AS_LOADED = ("dtype", "quantization", "base_thought_tokens", "assistant_thought_tokens")
 
 
-def assistant_thinks(settings: dict) -> bool:
-    """Return whether an assistant has a part in an evaluation."""
-    return settings["num_thought_tokens"] > 0 and MODES[settings["thoughts"]].needs_assistant
-
-
 def find_levers(options: dict) -> dict:
     """Return the levers that a training's options use."""
     return {name: options[name] for name in LEVERS if options.get(name) not in (None, "none")}
@@ -47,7 +42,7 @@ def find_levers(options: dict) -> dict:
 def name_method(settings: dict) -> str:
     """Return one of METHODS. settings: the `run` record of a result file."""
     parts = [] if settings.get("base_adapter") == "ignored" else ["base"]
-    parts += ["assistant"] if assistant_thinks(settings) else []
+    parts += ["assistant"] if assistant_thinks(settings["num_thought_tokens"], settings["thoughts"]) else []
     tuned = any(settings.get(f"tune_{part}_model") or settings.get(f"{part}_model_ckpt") for part in parts)
     if not settings["num_thought_tokens"]:
         return "LoRA" if tuned else "Zero-Shot CoT"

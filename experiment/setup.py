@@ -35,7 +35,7 @@ from model.causal_lm import embedding_table, is_tuned, text_config
 from model.frozen_lm import IGNORE
 from model.generation import find_end_ids
 from model.plain import PlainEngine
-from model.slot import MEAN, MODES, UNTRAINED_SEED, ThoughtSlot
+from model.slot import MEAN, MODES, UNTRAINED_SEED, ThoughtSlot, assistant_thinks
 from model.softcot import SoftCoT
 from model.vllm_engine import VllmEngine
 from model.weight_files import config_fingerprint, model_hashes
@@ -234,7 +234,7 @@ def load_method(args) -> Method:
         with naming(f"--{part}_ckpt"):
             if folder := vars(args)[f"{part}_ckpt"]:
                 check_adapter(folder)
-    assistant_id = args.assistant_model_id if has_slot and mode.needs_assistant else None
+    assistant_id = args.assistant_model_id if assistant_thinks(args.num_thought_tokens, args.thoughts) else None
     path = file or (Path(args.base_model_ckpt) if not has_slot and args.base_model_ckpt else None)
     trained = read_training(path) if path else None
     scaling = trained["arguments"].get("thought_scaling") if trained else "none"

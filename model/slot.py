@@ -84,6 +84,11 @@ MODES = {  # in the tables' order
 }
 
 
+def assistant_thinks(length: int, thoughts: str) -> bool:
+    """Return whether an assistant has a part. length: L; thoughts: the mode's name."""
+    return length > 0 and MODES[thoughts].needs_assistant
+
+
 class ThoughtSlot:
     """Fills the slot of encoded examples by one mode of MODES.
 

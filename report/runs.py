@@ -11,7 +11,8 @@ from data_loader.answers import verdicts
 from data_loader.tasks import TASKS
 from experiment.protocol import protocol_name
 from experiment.results import read_result_file
-from experiment.run_files import assistant_thinks, without_training
+from experiment.run_files import without_training
+from model.slot import assistant_thinks
 from report.logs import read_log
 from utils import UserError, naming
 
@@ -91,7 +92,8 @@ def read_run(path) -> Run | None:
     if record.get("task_name") not in TASKS:
         raise UserError(f"{path}: the run's task {record.get('task_name')!r} is not known here")
     with naming(path, KeyError):
-        unused = {"seed"} | (set() if assistant_thinks(record) else OF_ASSISTANT)
+        thinks = assistant_thinks(record["num_thought_tokens"], record["thoughts"])
+        unused = {"seed"} | (set() if thinks else OF_ASSISTANT)
         unused |= set() if record["num_thought_tokens"] else {"num_scaling_times", "model_name", "params_file_name"}
         settings = {key: value for key, value in record.items() if value is not None and key not in unused}
     protocol = protocol_name(settings)

@@ -190,10 +190,11 @@ def test_the_contrastive_product_is_bfloat16_with_a_bfloat16_projection():
 # ---- models: qwen3_tokens, end_tokens ----
 
 
-def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length(models, qwen2_5_tokenizer):
+@pytest.mark.parametrize("script", ["train_softcot", "evaluate_softcot"])
+def test_qwen3_gets_qwen2_5_s_tokens_rules_and_length(models, script, qwen2_5_tokenizer):
     ids = f"{models}/Qwen3-8B", f"{models}/Qwen3-0.6B"
     for value, family, begin in (("own", "qwen3", "<think>"), ("qwen2.5", "qwen2.5", "<|box_start|>")):
-        args = parse("evaluate_softcot", f"--qwen3_tokens {value} --dtype float32")
+        args = parse(script, f"--qwen3_tokens {value} --dtype float32")
         *pair, encoder, _ = load_backbones(args, *ids)
         assert all((b.thought_tokens.family, b.thought_tokens.begin) == (family, begin) for b in pair)
     assert get_task("gsm8k").generation_length(pair[0].thought_tokens.long_responses) == 1024

@@ -27,7 +27,10 @@ L, NEW = 3, 30
 PLACEHOLDER, INITIAL, EOS = 3, 40, 2
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3"])
+FAMILY = {"llama": "llama", "qwen2": "qwen2.5", "qwen3": "qwen3"}
+
+
+@pytest.fixture(scope="module", params=FAMILY)
 def pair(request, tmp_path_factory):
     """Folders of a tiny base and assistant: (family, base, assistant)."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -98,7 +101,7 @@ def make_method(pair, chains, dtype=torch.float32):
     """The parts of a method that make requests."""
     family, *folders = pair
     marks = {"placeholder": "<3>", "begin": "<4>", "end": "<5>", "initial_id": INITIAL}
-    tokens = TOKENS[family]
+    tokens = TOKENS[FAMILY[family]]
     tokens = replace(tokens, **marks, end_of_turn=tokens.end_of_turn and "<9>")
     base, assistant = (Backbone(loaded(folder), NumberTokenizer(), tokens, str(folder)) for folder in folders)
     torch.manual_seed(7)
